@@ -1,0 +1,50 @@
+# make quickstart   from nothing to a chat model
+# make test         everything that is checked on every change
+# make test-all     the same and what needs services of the system
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TORCH  := 2.13.0
+PYTEST ?=
+
+.PHONY: quickstart install test test-all check clean
+.DELETE_ON_ERROR:
+
+quickstart: install
+	$(BIN)/moinho run configs/quickstart.toml
+
+install: $(VENV)/installed
+
+test: $(VENV)/installed-tests check
+	$(BIN)/python -m pytest -m "not everything and not gpu" $(PYTEST)
+
+test-all: $(VENV)/installed-tests check
+	infra/install-test-services.sh
+	MOINHO_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -m "not gpu" $(PYTEST)
+
+check: $(VENV)/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# torch first and by itself: whichever build is there satisfies everything that follows.
+$(VENV)/torch: $(BIN)/python infra/install-torch.sh
+	infra/install-torch.sh $(BIN) $(TORCH)
+	touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Install the Debian packages that `make test-all` needs. Asks for nothing; needs root or sudo.
+set -eu
+packages="chromium chromium-driver python3.11-doc focalinux-html"
+missing=""
+for package in $packages; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+root=""
+[ "$(id -u)" = 0 ] || root=sudo
+$root apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends $missing

@@ -1,0 +1,338 @@
+"""The one place that knows how work is spread: over a Ray cluster, joined or started here.
+
+Nothing below enters a key: the same recipe on a laptop and on a cluster makes the same artifact.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from pipeline.config import Config
+from pipeline.errors import MoinhoError, StageError
+from pipeline.store import Attempt, File, ShardRecord
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+log = logging.getLogger(__name__)
+
+TRIES_PER_SHARD = 3
+IN_FLIGHT_PER_WORKER = 2
+WAIT_SECONDS = 0.5
+
+# Set before Ray is imported, here and in every process it starts. The second keeps a local
+# cluster on the loopback address: by default each of its servers listens on every interface.
+LOCAL_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class ComputeConfig(Config):
+    """Where and with how much. No field of this section is part of any key."""
+
+    store: str = "store"
+    """Folder or object store (such as s3://bucket/prefix) that artifacts are kept in."""
+    ray_address: str | None = None
+    """Address of a Ray cluster to join; without one a local cluster is started and stopped again."""
+    workers: int | None = Field(default=None, ge=1)
+    """Tasks that run at once. Default: one per CPU of the cluster."""
+    lost_shards: int = Field(default=0, ge=0)
+    """Shards that a stage may set aside before it fails."""
+    training_workers: int | None = Field(default=None, ge=1)
+    """Processes that train together. Default: one per GPU of the cluster, or one without GPUs."""
+    training_restarts: int = Field(default=3, ge=0)
+    """How often a training whose worker died goes on from its last checkpoint."""
+    process_group_timeout_seconds: int = Field(default=600, ge=1)
+    """After this long without an answer from another rank, a worker counts as dead."""
+    micro_batch_rows: int | None = Field(default=None, ge=1)
+    """Rows per forward pass and worker. Default: chosen by memory and model size."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads per training worker. Default: all CPUs, shared among the workers."""
+    compile: bool | None = None
+    """Use torch.compile. Default: where a C++ compiler is there and the run is long enough to repay it."""
+    hosts: dict[str, str] = Field(default_factory=dict)
+    """Host name → address:port that the crawler connects to in its place, such as a mirror."""
+    mlflow: str | None = None
+    """MLflow tracking URI. Default: $MLFLOW_TRACKING_URI, else an SQLite database in the store."""
+
+    @field_validator("hosts")
+    @classmethod
+    def hosts_have_ports(cls, hosts: dict[str, str]) -> dict[str, str]:
+        for name, target in hosts.items():
+            address, _, port = target.rpartition(":")
+            if not address or not port.isdigit():
+                raise ValueError(
+                    f"hosts maps {name} to {target!r}; write address:port, such as 127.0.0.1:8080"
+                )
+        return hosts
+
+
+class ShardLostError(StageError):
+    """A shard failed every time it was tried."""
+
+
+@dataclass
+class ShardOutput:
+    """Where a task writes the files of one shard. The name given to a file is its logical name."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+ShardFunction = Callable[[Any, ShardOutput], Mapping[str, int]]
+"""Does the work of one shard: payload, output → counts. Must depend on nothing else."""
+
+
+@dataclass
+class Compute:
+    """A Ray cluster that is there when the first task needs it."""
+
+    config: ComputeConfig
+    temp_dir: str | None = None
+    """Where a local Ray keeps its sockets and logs (a short path). Default: Ray's own choice."""
+    _started: bool = field(default=False, init=False)
+
+    def start(self) -> None:
+        """Join the cluster of the configuration, or start one on this machine alone."""
+        if self._started:
+            return
+        if self.config.ray_address is None:
+            os.environ.update(LOCAL_RAY_ENVIRONMENT)
+        import ray
+
+        if not ray.is_initialized():
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(_quiet_ray())
+                if self.config.ray_address is not None:
+                    ray.init(address=self.config.ray_address, log_to_driver=False)
+                else:
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        _node_ip_address="127.0.0.1",
+                        _temp_dir=self.temp_dir,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        configure_logging=False,
+                    )
+        self._started = True
+
+    def stop(self) -> None:
+        """Leave the cluster; one that was started here ends with all its processes."""
+        if self._started:
+            import ray
+
+            ray.shutdown()
+            self._started = False
+
+    def cpus(self) -> int:
+        """CPUs of the cluster (1 at least)."""
+        return max(1, int(self._resources().get("CPU", 1)))
+
+    def gpus(self) -> int:
+        return int(self._resources().get("GPU", 0))
+
+    def _resources(self) -> dict[str, float]:
+        self.start()
+        import ray
+
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return found
+
+    def map_shards(
+        self,
+        attempt: Attempt,
+        step: str,
+        shards: Mapping[str, Any],
+        function: ShardFunction,
+        *,
+        cpus: float = 1,
+    ) -> list[ShardRecord]:
+        """Run `function` on every shard as a Ray task; the records come in the order of `shards`.
+
+        `shards` maps a shard's identity (a file name's worth of letters, the same at every
+        attempt) to what the function gets. Shards that an earlier attempt finished are not run
+        again. A shard that fails is tried again; one that fails every time, or kills its worker,
+        is set aside with its reason if `lost_shards` allows, otherwise ShardLostError is raised.
+        """
+        finished = {
+            identity: record
+            for identity in shards
+            if (record := attempt.finished_shard(step, identity)) is not None and record.lost is None
+        }
+        waiting = [identity for identity in shards if identity not in finished]
+        if waiting:
+            self.start()
+            journal = attempt.journal(step)
+            progress = {"done": len(finished), "total": len(shards)}
+            for record in self._run_all(attempt, step, waiting, shards, function, cpus):
+                finished[record.identity] = record
+                progress["done"] += 1
+                journal.progress(progress["done"], progress["total"], "shards", step=step)
+        return [finished[identity] for identity in shards]
+
+    def _run_all(
+        self,
+        attempt: Attempt,
+        step: str,
+        waiting: list[str],
+        shards: Mapping[str, Any],
+        function: ShardFunction,
+        cpus: float,
+    ) -> Iterator[ShardRecord]:
+        """Yields records as they are finished, with a bounded number of tasks in flight."""
+        import ray
+
+        task = ray.remote(_run_shard).options(num_cpus=cpus, max_retries=0, name=f"{attempt.stage}:{step}")
+        limit = IN_FLIGHT_PER_WORKER * (self.config.workers or self.cpus())
+        queue = list(reversed(waiting))
+        tries = dict.fromkeys(waiting, 0)
+        running: dict[ObjectRef[ShardRecord], str] = {}
+        lost = 0
+        try:
+            while queue or running:
+                while queue and len(running) < limit:
+                    identity = queue.pop()
+                    tries[identity] += 1
+                    reference = task.remote(attempt, step, identity, shards[identity], function)
+                    running[reference] = identity
+                done, _ = ray.wait(list(running), timeout=WAIT_SECONDS)
+                for reference in done:
+                    identity = running.pop(reference)
+                    try:
+                        yield ray.get(reference)
+                    except Exception as error:
+                        fault = getattr(error, "cause", error)
+                        if isinstance(fault, MoinhoError):
+                            raise fault from None
+                        log.warning("%s shard %s, try %d: %s", step, identity, tries[identity], error)
+                        if tries[identity] < TRIES_PER_SHARD:
+                            queue.append(identity)
+                            continue
+                        lost += 1
+                        yield self._set_aside(attempt, step, identity, fault, lost)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+    def _set_aside(
+        self, attempt: Attempt, step: str, identity: str, error: BaseException, lost: int
+    ) -> ShardRecord:
+        reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        if lost > self.config.lost_shards:
+            raise ShardLostError(
+                f"{attempt.stage}, step {step}: shard {identity} failed {TRIES_PER_SHARD} times ({reason}). "
+                f"What is finished stays; run again to try only the rest, or let the stage go on without "
+                f"it by --set compute.lost_shards={lost}"
+            ) from error
+        return ShardRecord(identity=identity, files={}, counts={}, lost=reason)
+
+    def train(
+        self, loop: Callable[[dict[str, Any]], None], settings: dict[str, Any], attempt: Attempt
+    ) -> None:
+        """Run `loop(settings)` in every training worker, as one process group of Ray Train.
+
+        A worker that dies ends the group; it is started again, up to `training_restarts` times,
+        and the loop itself goes on from its last checkpoint. Raises StageError when that is used up.
+        """
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        self.start()
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        gpus = self.gpus()
+        workers = self.config.training_workers or max(1, gpus)
+        if gpus and workers > gpus:
+            raise StageError(
+                f"compute.training_workers is {workers}, the cluster has {gpus} GPUs; set at most {gpus}"
+            )
+        trainer = TorchTrainer(
+            loop,
+            train_loop_config=settings,
+            scaling_config=ScalingConfig(
+                num_workers=workers,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": self.cpus() // workers or 1} | ({"GPU": 1} if gpus else {}),
+            ),
+            torch_config=TorchConfig(
+                backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
+                timeout_s=self.config.process_group_timeout_seconds,
+            ),
+            run_config=RunConfig(
+                name=attempt.id,
+                storage_path=str(attempt.path("ray-train")),
+                failure_config=FailureConfig(max_failures=self.config.training_restarts),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise _training_fault(error) from error
+
+
+def files_of(records: list[ShardRecord]) -> dict[str, File]:
+    """The files of all shards by logical name."""
+    return {name: file for record in records for name, file in record.files.items()}
+
+
+def counts_of(records: list[ShardRecord]) -> dict[str, int]:
+    """The shards' counts added up, names sorted."""
+    totals: dict[str, int] = {}
+    for record in records:
+        for name, count in record.counts.items():
+            totals[name] = totals.get(name, 0) + count
+    return dict(sorted(totals.items()))
+
+
+def any_lost(records: list[ShardRecord]) -> bool:
+    return any(record.lost is not None for record in records)
+
+
+def _run_shard(
+    attempt: Attempt, step: str, identity: str, payload: Any, function: ShardFunction
+) -> ShardRecord:
+    """In a Ray task: do the work in a folder of its own, then publish the shard's record."""
+    name = f"{step}/{identity}-{secrets.token_hex(3)}"
+    folder = attempt.path(f"{name}/.").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = function(payload, ShardOutput(folder))
+    files = {logical.removeprefix(f"{name}/"): file for logical, file in attempt.publish_folder(name).items()}
+    return attempt.finish_shard(step, ShardRecord(identity=identity, files=files, counts=dict(counts)))
+
+
+def _training_fault(error: Exception) -> MoinhoError:
+    """The error that a user can act on, dug out of Ray Train's wrappers."""
+    causes: list[BaseException] = [error, *getattr(error, "worker_failures", {}).values()]
+    for cause in causes:
+        fault = getattr(cause, "cause", cause)
+        if isinstance(fault, MoinhoError):
+            return fault
+    last = causes[-1]
+    return StageError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
+
+
+@contextlib.contextmanager
+def _quiet_ray() -> Iterator[None]:
+    """Ray tells about its dashboard and its token on start; users are told by us."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,101 @@
+"""Handles to what stages make. A handle exists before its artifact does: its key needs no outputs."""
+
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.errors import InputError
+from pipeline.store.records import File, Record
+from pipeline.store.storage import Storage, cache_folder
+
+RECORD = "artifact.json"
+
+
+class Artifact:
+    """What a stage made, or will make, at `<store>/<stage>/<key>/`.
+
+    Subclasses name their stage and say how their files are read.
+    """
+
+    stage: ClassVar[str]
+    """The stage that makes it: the folder in the store."""
+    role: ClassVar[str]
+    """What it is to the user, as in the name `quickstart/base`."""
+    revision: ClassVar[int] = 1
+    """Bumped by hand when the stage's code or defaults change what it makes."""
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        self.storage, self.key = storage, key
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base})"
+
+    @property
+    def base(self) -> str:
+        """The artifact's folder, relative to the store."""
+        return f"{self.stage}/{self.key}"
+
+    @cached_property
+    def record(self) -> Record:
+        """Raises InputError if the artifact has not been made."""
+        found = read_record(self.storage, self.base)
+        if found is None:
+            raise InputError(f"{self.base} is not in the store {self.storage.root}: run its flow to make it")
+        return found
+
+    def exists(self) -> bool:
+        return "record" in self.__dict__ or self.storage.exists(f"{self.base}/{RECORD}")
+
+    def path(self, name: str) -> Path:
+        """A local file with the content of the logical `name`; fetched once from an object store."""
+        file = self.record.files[name]
+        return self.storage.download(f"{self.base}/{file.path}", file.sha256)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Logical names that begin with `prefix`, sorted."""
+        return sorted(name for name in self.record.files if name.startswith(prefix))
+
+    def paths(self, prefix: str) -> list[Path]:
+        """Local files for all logical names that begin with `prefix`, in the order of the names."""
+        return [self.path(name) for name in self.names(prefix)]
+
+    def folder(self, name: str) -> Path:
+        """A local folder that holds the files below the logical folder `name`, under their own names."""
+        inside = {logical[len(name) + 1 :]: file for logical, file in self._below(name)}
+        if not inside:
+            raise InputError(f"{self.base} has no files below {name!r}, only {', '.join(self.names())}")
+        homes = {file.path.removesuffix(f"/{relative}") for relative, file in inside.items()}
+        if self.storage.is_local and len(homes) == 1:
+            return Path(self.storage.full(f"{self.base}/{homes.pop()}"))
+        return self._gathered(name, inside)
+
+    def _below(self, name: str) -> list[tuple[str, File]]:
+        return [
+            (logical, file) for logical, file in self.record.files.items() if logical.startswith(f"{name}/")
+        ]
+
+    def _gathered(self, name: str, files: dict[str, File]) -> Path:
+        """A folder of copies for files that do not already lie together on this machine."""
+        target = cache_folder() / "folders" / self.record.digest / name
+        for relative, file in files.items():
+            copy = target / relative
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.storage.download(f"{self.base}/{file.path}", file.sha256), copy)
+        return target
+
+
+def read_record(storage: Storage, base: str) -> Record | None:
+    """The record at `<base>/artifact.json`, or None. Raises InputError if it cannot be understood."""
+    try:
+        data = storage.read(f"{base}/{RECORD}")
+    except FileNotFoundError:
+        return None
+    try:
+        return Record.model_validate_json(data)
+    except ValueError as error:
+        raise InputError(
+            f"{storage.root}/{base}/{RECORD} is not a record that this version reads ({error}); "
+            f"move the folder {base} away and run again"
+        ) from error

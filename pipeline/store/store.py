@@ -1,0 +1,307 @@
+"""The store: makes each artifact once, and finds it again by its key.
+
+`Store.make` is the only road by which an artifact comes into being: claim, attempt, publish.
+A claim only saves work; that there is one record per key rests on exclusive create alone.
+"""
+
+import contextlib
+import datetime
+import json
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import filelock
+
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.store.artifacts import RECORD, Artifact, read_record
+from pipeline.store.journal import Journal
+from pipeline.store.records import (
+    File,
+    InputOf,
+    Record,
+    ShardRecord,
+    commit,
+    digest_of,
+    dump,
+    key_of,
+    versions,
+)
+from pipeline.store.storage import Storage, cache_folder, sha256_of
+
+A = TypeVar("A", bound=Artifact)
+Work = Mapping[str, float]
+"""Estimated work of a stage: quantity with unit → amount, such as {"tokens": 2e6, "flops": 3e13}."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at making an artifact. It writes where no other writes, and may be sent to other processes."""
+
+    storage: Storage
+    stage: str
+    key: str
+    id: str
+
+    @property
+    def base(self) -> str:
+        """The artifact's folder, relative to the store."""
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def folder(self) -> str:
+        """This attempt's own folder, relative to the store."""
+        return f"{self.base}/attempts/{self.id}"
+
+    @property
+    def log(self) -> str:
+        return f"{self.folder}/log.txt"
+
+    def path(self, name: str) -> Path:
+        """A local path to write the file `name` to; its folder exists."""
+        here = self.storage.local(f"{self.folder}/{name}") or cache_folder() / "attempts" / self.id / name
+        here.parent.mkdir(parents=True, exist_ok=True)
+        return here
+
+    def scratch(self) -> Path:
+        """A local folder that later attempts at the same artifact on this machine find again."""
+        here = self.storage.local(f"{self.base}/scratch") or cache_folder() / "scratch" / self.base
+        here.mkdir(parents=True, exist_ok=True)
+        return here
+
+    def journal(self, name: str) -> Journal:
+        return Journal(self.storage, f"{self.folder}/journal", name)
+
+    def publish(self, path: Path) -> File:
+        """Take a finished local file into the store: hashed, and uploaded where the store is elsewhere."""
+        inside = path.relative_to(self.path("."))
+        target = f"{self.folder}/{inside.as_posix()}"
+        self.storage.upload(path, target)
+        return File(
+            path=target.removeprefix(f"{self.base}/"), bytes=path.stat().st_size, sha256=sha256_of(path)
+        )
+
+    def publish_folder(self, name: str) -> dict[str, File]:
+        """Every file that was written below `path(name)`, by logical name `name/…`."""
+        root = self.path(".")
+        found = sorted(path for path in self.path(name).rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): self.publish(path) for path in found}
+
+    def shard_path(self, step: str, identity: str) -> str:
+        return f"{self.base}/shards/{step}/{identity}.json"
+
+    def finished_shard(self, step: str, identity: str) -> ShardRecord | None:
+        """The record of a shard that this or an earlier attempt finished."""
+        try:
+            return ShardRecord.model_validate_json(self.storage.read(self.shard_path(step, identity)))
+        except FileNotFoundError:
+            return None
+
+    def finish_shard(self, step: str, record: ShardRecord) -> ShardRecord:
+        """Publish a shard's record; whoever was first wins, and the winner's record is returned."""
+        self.storage.create(self.shard_path(step, record.identity), dump(record))
+        won = self.finished_shard(step, record.identity)
+        assert won is not None
+        return won
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage's build function hands back for the record."""
+
+    files: Mapping[str, File]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+    compute: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen automatically, resolved: workers, threads, micro-batch, compile."""
+    incomplete: bool = False
+
+
+class Listener(Protocol):
+    """Is told what happens to stages, on the thread that runs the flow. Must return at once."""
+
+    def planned(self, artifact: Artifact, work: Work) -> None: ...
+    def reused(self, artifact: Artifact) -> None: ...
+    def waiting(self, artifact: Artifact) -> None: ...
+    def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None: ...
+    def finished(self, artifact: Artifact) -> None: ...
+    def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None: ...
+
+
+class Store:
+    """Artifacts and names at a root: a folder, or an object store by its URL."""
+
+    def __init__(self, root: str, listeners: Sequence[Listener] = ()) -> None:
+        self.storage = Storage(root)
+        self.listeners = list(listeners)
+
+    def make(
+        self,
+        kind: type[A],
+        config: Config,
+        inputs: Mapping[str, Artifact | None],
+        build: Callable[[Attempt], Made],
+        *,
+        content: Mapping[str, str] | None = None,
+        work: Callable[[], Work] | None = None,
+    ) -> A:
+        """The artifact of `kind` for this configuration and these inputs: found, or made by `build`.
+
+        `content` is the identity of what comes from outside the store. `work` estimates the
+        effort for a plan; it may read the inputs' records if they exist.
+        Raises whatever `build` raises; what the attempt finished stays and is found by the next.
+        """
+        given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+        key = key_of(
+            kind.stage,
+            kind.revision,
+            config.identity(),
+            {name: artifact.key for name, artifact in given.items()},
+            content or {},
+        )
+        artifact = kind(self.storage, key)
+        for listener in self.listeners:
+            listener.planned(artifact, work() if work else {})
+        return self._obtain(artifact, config, given, build, content or {})
+
+    def _obtain(
+        self,
+        artifact: A,
+        config: Config,
+        inputs: Mapping[str, Artifact],
+        build: Callable[[Attempt], Made],
+        content: Mapping[str, str],
+    ) -> A:
+        if not artifact.exists():
+            with self._claim(artifact):
+                if not artifact.exists():
+                    self._build(artifact, config, inputs, build, content)
+                    return artifact
+        if artifact.record.incomplete:
+            raise InputError(
+                f"{artifact.base} lost shards when it was made and is not reused silently: "
+                f"discard it with `moinho rm {artifact.key}`, or look at its record first"
+            )
+        for listener in self.listeners:
+            listener.reused(artifact)
+        return artifact
+
+    def _build(
+        self,
+        artifact: Artifact,
+        config: Config,
+        inputs: Mapping[str, Artifact],
+        build: Callable[[Attempt], Made],
+        content: Mapping[str, str],
+    ) -> None:
+        now = datetime.datetime.now(datetime.UTC)
+        attempt_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        attempt = Attempt(self.storage, artifact.stage, artifact.key, attempt_id)
+        start = time.monotonic()
+        for listener in self.listeners:
+            listener.started(artifact, attempt, config.resolved())
+        try:
+            made = build(attempt)
+            record = Record(
+                stage=artifact.stage,
+                revision=artifact.revision,
+                key=artifact.key,
+                identity=config.identity(),
+                config=config.resolved(),
+                inputs={
+                    name: InputOf(stage=given.stage, key=given.key, digest=given.record.digest)
+                    for name, given in inputs.items()
+                },
+                content=dict(content),
+                counts=dict(made.counts),
+                figures=dict(made.figures),
+                files=dict(made.files),
+                digest=digest_of(made.files),
+                incomplete=made.incomplete,
+                compute=dict(made.compute),
+                attempt=attempt.id,
+                started=now.isoformat(timespec="seconds"),
+                seconds=round(time.monotonic() - start, 3),
+                commit=commit(),
+                versions=versions(),
+            )
+            self.storage.create(f"{artifact.base}/{RECORD}", dump(record))
+        except BaseException as error:
+            for listener in self.listeners:
+                listener.failed(artifact, attempt, error)
+            raise
+        for listener in self.listeners:
+            listener.finished(artifact)
+
+    @contextlib.contextmanager
+    def _claim(self, artifact: Artifact) -> Iterator[None]:
+        """Keep others on this machine from making the same artifact meanwhile. Released when we die."""
+        lock = filelock.FileLock(self._lock_path(artifact))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            for listener in self.listeners:
+                listener.waiting(artifact)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock_path(self, artifact: Artifact) -> Path:
+        folder = self.storage.local("locks") or Path(tempfile.gettempdir()) / "moinho-locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotWritableError(
+                f"the store {self.storage.root} cannot be written ({error.strerror}: {folder}); "
+                "choose another with --store or compute.store, or correct its permissions"
+            ) from error
+        return folder / f"{artifact.stage}-{artifact.key}.lock"
+
+    def name(self, name: str, artifact: Artifact) -> None:
+        """Let `name`, such as `quickstart/base`, point to the artifact from now on."""
+        target = {"stage": artifact.stage, "key": artifact.key}
+        self.storage.replace(f"names/{name}.json", json.dumps(target).encode())
+
+    def named(self) -> dict[str, tuple[str, str]]:
+        """Every name with the stage and key that it points to."""
+        found = {}
+        for flow in self.storage.list("names"):
+            for entry in self.storage.list(f"names/{flow}"):
+                if entry.endswith(".json"):
+                    target = json.loads(self.storage.read(f"names/{flow}/{entry}"))
+                    found[f"{flow}/{entry.removesuffix('.json')}"] = (target["stage"], target["key"])
+        return found
+
+    def records(self) -> Iterator[Record]:
+        """Every record in the store, by stage and key."""
+        for stage in self.storage.list():
+            for key in self.storage.list(stage):
+                if self.storage.exists(f"{stage}/{key}/{RECORD}"):
+                    record = read_record(self.storage, f"{stage}/{key}")
+                    if record is not None:
+                        yield record
+
+
+class PlanningStore(Store):
+    """Runs a flow without making anything: every artifact is taken as it is, there or not."""
+
+    def _obtain(
+        self,
+        artifact: A,
+        config: Config,
+        inputs: Mapping[str, Artifact],
+        build: Callable[[Attempt], Made],
+        content: Mapping[str, str],
+    ) -> A:
+        return artifact
+
+
+class NotWritableError(InputError):
+    """The store's folder or bucket refuses to be written to."""

@@ -1,0 +1,24 @@
+"""What every test shares: a store of its own, and one local Ray for the whole session."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.compute import Compute, ComputeConfig
+from pipeline.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def compute() -> Iterator[Compute]:
+    """One Ray for all tests, in a short folder: its socket paths may not exceed 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+        compute = Compute(ComputeConfig(), temp_dir=folder)
+        yield compute
+        compute.stop()

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+from pipeline.store import Journal, JournalReader, Storage
+
+
+def test_a_reader_gets_every_complete_line_once(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    journal, reader = Journal(storage, "journal", "worker"), JournalReader(storage, "journal")
+    assert list(reader.read()) == []
+    journal.metrics(3, loss=2.5)
+    journal.text("prompt", 3, "O moinho mói")
+    first = list(reader.read())
+    assert [line["kind"] for line in first] == ["metrics", "text"]
+    assert first[0]["values"] == {"loss": 2.5}
+    assert first[1]["text"] == "O moinho mói"
+    assert list(reader.read()) == []
+
+
+def test_a_torn_last_line_waits_until_it_is_whole(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    reader = JournalReader(storage, "journal")
+    storage.append("journal/a.jsonl", b'{"kind": "metrics"}\n{"kind": "te')
+    assert [line["kind"] for line in reader.read()] == ["metrics"]
+    storage.append("journal/a.jsonl", b'xt"}\n')
+    assert [line["kind"] for line in reader.read()] == ["text"]
+
+
+def test_a_reader_goes_on_where_another_stopped(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    journal = Journal(storage, "journal", "worker")
+    journal.metrics(1, loss=1.0)
+    before = JournalReader(storage, "journal")
+    list(before.read())
+    journal.metrics(2, loss=0.5)
+    after = JournalReader(storage, "journal", before.offsets)
+    assert [line["step"] for line in after.read()] == [2]
