@@ -4,6 +4,8 @@ Nothing below enters a key: the same recipe on a laptop and on a cluster makes t
 """
 
 import contextlib
+import importlib
+import json
 import logging
 import os
 import secrets
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 TRIES_PER_SHARD = 3
 IN_FLIGHT_PER_WORKER = 2
 WAIT_SECONDS = 0.5
+TRAINING_FAULT = "training-fault.json"
 
 # Set before Ray is imported, here and in every process it starts. The second keeps a local
 # cluster on the loopback address: by default each of its servers listens on every interface.
@@ -53,6 +56,8 @@ class ComputeConfig(Config):
     """Processes that train together. Default: one per GPU of the cluster, or one without GPUs."""
     training_restarts: int = Field(default=3, ge=0)
     """How often a training whose worker died goes on from its last checkpoint."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    """Time between checkpoints of a training: what a kill can cost at most."""
     process_group_timeout_seconds: int = Field(default=600, ge=1)
     """After this long without an answer from another rank, a worker counts as dead."""
     micro_batch_rows: int | None = Field(default=None, ge=1)
@@ -262,8 +267,8 @@ class Compute:
                 f"compute.training_workers is {workers}, the cluster has {gpus} GPUs; set at most {gpus}"
             )
         trainer = TorchTrainer(
-            loop,
-            train_loop_config=settings,
+            _run_training_worker,
+            train_loop_config={"loop": loop, "settings": settings, "attempt": attempt},
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=gpus > 0,
@@ -282,7 +287,10 @@ class Compute:
         try:
             trainer.fit()
         except Exception as error:
-            raise _training_fault(error) from error
+            raise _told_fault(attempt) or _training_fault(error) from error
+        fault = _told_fault(attempt)
+        if fault is not None:
+            raise fault
 
 
 def files_of(records: list[ShardRecord]) -> dict[str, File]:
@@ -313,6 +321,34 @@ def _run_shard(
     counts = function(payload, ShardOutput(folder))
     files = {logical.removeprefix(f"{name}/"): file for logical, file in attempt.publish_folder(name).items()}
     return attempt.finish_shard(step, ShardRecord(identity=identity, files=files, counts=dict(counts)))
+
+
+def _run_training_worker(given: dict[str, Any]) -> None:
+    """In a training worker: run the loop; leave a fault that a restart would only meet again on record.
+
+    Ray Train restarts workers whatever they died of; finding the record, they leave at once.
+    """
+    attempt: Attempt = given["attempt"]
+    path = f"{attempt.folder}/{TRAINING_FAULT}"
+    if attempt.storage.exists(path):
+        return
+    try:
+        given["loop"](given["settings"])
+    except MoinhoError as error:
+        told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}
+        attempt.storage.create(path, json.dumps(told).encode())
+        raise
+
+
+def _told_fault(attempt: Attempt) -> MoinhoError | None:
+    """The error that a training worker left on record, if one did."""
+    try:
+        told = json.loads(attempt.storage.read(f"{attempt.folder}/{TRAINING_FAULT}"))
+    except FileNotFoundError:
+        return None
+    kind = getattr(importlib.import_module(told["module"]), told["name"], StageError)
+    fault: MoinhoError = kind(told["message"])
+    return fault
 
 
 def _training_fault(error: Exception) -> MoinhoError:

@@ -8,6 +8,15 @@ import pytest
 
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.store import Store
+from tests.evaluation.fixtures import (  # noqa: F401
+    documents,
+    evaluation_store,
+    small_conversations,
+    small_corpus,
+    small_model,
+    small_tokens,
+    small_vocabulary,
+)
 
 
 @pytest.fixture

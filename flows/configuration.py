@@ -1,0 +1,146 @@
+"""From a TOML file and `--set` to a checked configuration, or to one line per fault."""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import Config
+from pipeline.errors import InputError
+
+C = TypeVar("C", bound=Config)
+KeyPath = tuple[str, ...]
+SHOWN_CHARACTERS = 60
+
+
+class ConfigurationError(InputError):
+    """A configuration file or a `--set` is wrong: unknown key, wrong type, impossible value, bad TOML."""
+
+
+def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
+    """The configuration at `path` with what it extends and with `settings` (`section.key=value`) on top.
+
+    Raises ConfigurationError with one line per fault: file, key, what was found, what would work.
+    """
+    values, sources = _read(path, seen=())
+    for setting in settings:
+        keys, value = _parse_setting(setting)
+        _put(values, keys, value, setting)
+        sources[keys] = f"--set {setting}"
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = [_fault(kind, dict(fault), sources, path) for fault in error.errors()]
+        raise ConfigurationError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """The merged tables of a file and of those it extends, and for each key the file it came from."""
+    if path.resolve() in seen:
+        raise ConfigurationError(f"{path}: extends leads back to itself; remove one `extends`")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file{_similar_files(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(
+            f"{path}: not TOML ({error}); strings need quotes, tables [brackets]"
+        ) from None
+    sources = dict.fromkeys(_key_paths(values), str(path))
+    base = values.pop("extends", None)
+    if base is None:
+        return values, sources
+    if not isinstance(base, str):
+        raise ConfigurationError(
+            f'{path}: extends: found {base!r}; write a file name, such as "quickstart.toml"'
+        )
+    base_values, base_sources = _read(path.parent / base, (*seen, path.resolve()))
+    return _merged(base_values, values), base_sources | sources
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _key_paths(values: Mapping[str, Any], before: KeyPath = ()) -> Iterator[KeyPath]:
+    for key, value in values.items():
+        yield (*before, key)
+        if isinstance(value, Mapping):
+            yield from _key_paths(value, (*before, key))
+
+
+def _parse_setting(setting: str) -> tuple[KeyPath, Any]:
+    """`pretrain.steps=300` → (("pretrain", "steps"), 300). What is no TOML value is taken as text."""
+    key, equals, text = setting.partition("=")
+    keys = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(keys):
+        raise ConfigurationError(f"--set {setting}: write section.key=value, such as pretrain.steps=300")
+    try:
+        return keys, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return keys, text
+
+
+def _put(values: dict[str, Any], keys: KeyPath, value: Any, setting: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"--set {setting}: {key} is a value, not a section")
+    values[keys[-1]] = value
+
+
+def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPath, str], path: Path) -> str:
+    location = tuple(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
+    where = next(
+        (sources[location[:n]] for n in range(len(location), 0, -1) if location[:n] in sources), str(path)
+    )
+    key = ".".join(location)
+    found = repr(fault["input"])
+    found = found if len(found) <= SHOWN_CHARACTERS else found[:SHOWN_CHARACTERS] + "…"
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{where}: {key}: unknown key{_nearest(kind, location)}"
+        case "missing":
+            return f"{where}: {key}: missing; it has no default, so set it"
+        case "value_error":
+            return f"{where}: {key + ': ' if key else ''}{fault['ctx']['error']}"
+        case _:
+            return f"{where}: {key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {found}"
+
+
+def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
+    """The valid key that was probably meant: in the same section first, then anywhere."""
+    valid = list(_valid_keys(kind))
+    key, section = ".".join(location), ".".join(location[:-1])
+    here = [name for name in valid if name.rpartition(".")[0] == section]
+    by_last = {name.rpartition(".")[2]: name for name in reversed(valid)}
+    near = difflib.get_close_matches(key, here, n=1, cutoff=0.6) or [
+        by_last[last] for last in difflib.get_close_matches(location[-1], by_last, n=1, cutoff=0.6)
+    ]
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; there are: {', '.join(name.rpartition('.')[2] for name in here)}" if here else ""
+
+
+def _valid_keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield before + name
+        for section in (field.annotation, *get_args(field.annotation)):
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                yield from _valid_keys(section, f"{before}{name}.")
+
+
+def _similar_files(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path("configs")
+    names = {str(file): file for file in sorted(folder.glob("*.toml"))}
+    near = difflib.get_close_matches(str(path), names, n=1) or list(names)[:5]
+    return f"; there is {', '.join(near)}" if near else ""

@@ -1,0 +1,199 @@
+"""What is seen while a flow runs: a live line per stage on a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
+
+from pipeline.store import Artifact, Attempt, JournalReader, Work
+
+POLL_SECONDS = 0.5
+PLAIN_INTERVAL_SECONDS = 10.0
+STAGE_CHARACTERS = 13
+
+
+def number(value: float) -> str:
+    """A number as a reader wants it: 1,234 and 0.0123 and 3.21e+09."""
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}" if abs(value) < 1e12 else f"{value:.3g}"
+    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
+        return f"{value:.3g}"
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Such as 0.4 s, 12 s, 3:05 min, 2:10:00 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
+
+
+def figures_line(figures: Mapping[str, Any]) -> str:
+    """`loss 3.12, tokens per second 9,120`."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else number(value)}"
+        for name, value in figures.items()
+    )
+
+
+@dataclass
+class Running:
+    """The stage that is being made, as its journals tell."""
+
+    stage: str
+    reader: JournalReader
+    start: float = field(default_factory=time.monotonic)
+    done: float = 0
+    total: float | None = None
+    unit: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+    samples: list[tuple[str, int, str]] = field(default_factory=list)
+    at_first_report: tuple[float, float] | None = None
+    """When the first progress came and how much was done then: the rate is counted from there."""
+
+    def update(self) -> None:
+        self.samples.clear()
+        for line in self.reader.read():
+            if line["kind"] == "progress":
+                self.done, self.total, self.unit = line["done"], line["total"], line["unit"]
+                self.figures = line["figures"]
+                if self.at_first_report is None or self.done < self.at_first_report[1]:
+                    self.at_first_report = (time.monotonic(), self.done)
+            elif line["kind"] == "text":
+                self.samples.append((line["name"], line["step"], line["text"]))
+
+    def rest(self) -> float | None:
+        """Estimated seconds to the end, or None while there is nothing to go by."""
+        if self.at_first_report is None or not self.total:
+            return None
+        since, before = self.at_first_report
+        if self.done <= before:
+            return None
+        return (self.total - self.done) * (time.monotonic() - since) / (self.done - before)
+
+    def line(self) -> str:
+        if not self.unit:
+            return "starting"
+        of = f"/{number(self.total)}" if self.total else ""
+        parts = [f"{number(self.done)}{of} {self.unit}"]
+        if self.figures:
+            parts.append(figures_line(self.figures))
+        rest = self.rest()
+        if rest is not None:
+            parts.append(f"{duration(rest)} left")
+        return ", ".join(parts)
+
+
+class Display:
+    """A listener of the store: prints what happens to each stage and follows the running one's journals."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.running: Running | None = None
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            _Line(),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", visible=False)
+        self.printed_at = 0.0
+        self.thread = threading.Thread(target=self._follow, daemon=True, name="display")
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self.progress.start()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join(timeout=2)
+        self.progress.stop()
+
+    def planned(self, artifact: Artifact, work: Work) -> None:
+        pass
+
+    def reused(self, artifact: Artifact) -> None:
+        self._say("[dim]=[/dim]", artifact.stage, f"[dim]in the store, {artifact.key}[/dim]")
+
+    def waiting(self, artifact: Artifact) -> None:
+        self._say("[yellow]…[/yellow]", artifact.stage, "another run on this machine is making it; waiting")
+
+    def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
+        with self.lock:
+            reader = JournalReader(attempt.storage, f"{attempt.folder}/journal")
+            self.running = Running(artifact.stage, reader)
+            self.printed_at = time.monotonic()
+            self.progress.reset(self.task, description=_label(artifact.stage), visible=True, line="starting")
+        if not self.console.is_terminal:
+            self._say(">", artifact.stage, f"making {artifact.key}")
+
+    def finished(self, artifact: Artifact) -> None:
+        self._end()
+        record = artifact.record
+        counts = {name: count for name, count in record.counts.items() if "." not in name}
+        told = figures_line({**counts, **record.figures})
+        self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
+
+    def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:
+        self._end()
+        stopped = isinstance(error, KeyboardInterrupt)
+        self._say("[red]✗[/red]", artifact.stage, "stopped" if stopped else "failed")
+
+    def _end(self) -> None:
+        with self.lock:
+            if self.running is not None:
+                self._show_samples(self.running)
+            self.running = None
+            self.progress.update(self.task, visible=False)
+
+    def _follow(self) -> None:
+        while not self.stopped.wait(POLL_SECONDS):
+            with self.lock:
+                if self.running is not None:
+                    self._show(self.running)
+
+    def _show(self, running: Running) -> None:
+        self._show_samples(running)
+        if self.console.is_terminal:
+            self.progress.update(
+                self.task, completed=running.done, total=running.total or None, line=running.line()
+            )
+        elif time.monotonic() - self.printed_at > PLAIN_INTERVAL_SECONDS:
+            self.printed_at = time.monotonic()
+            self._say(" ", running.stage, f"{duration(time.monotonic() - running.start)}: {running.line()}")
+
+    def _show_samples(self, running: Running) -> None:
+        running.update()
+        for name, step, text in running.samples:
+            line = " ".join(text.split())
+            self._say("[cyan]“[/cyan]", running.stage, f"[dim]step {step}, {name}:[/dim] ", line)
+
+    def _say(self, mark: str, stage: str, told: str, literal: str = "") -> None:
+        line = Text.from_markup(f"{mark} {_label(stage)} {told}")
+        line.append(literal)
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
+
+
+class _Line(ProgressColumn):
+    """The running stage in words, as long as the terminal is wide."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields.get("line", "")), overflow="ellipsis", no_wrap=True)
+
+
+def _label(stage: str) -> str:
+    return f"{stage:<{STAGE_CHARACTERS}}"

@@ -1,0 +1,111 @@
+"""Looking into a store: listings, records, lineage; and a configuration as TOML."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Table
+
+from flows.display import duration, figures_line
+from pipeline.config import Config
+from pipeline.store import Artifact, Record, Storage, Store, read_record
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One artifact of a listing."""
+
+    names: list[str]
+    stage: str
+    key: str
+    started: str
+    seconds: float
+    bytes: int
+
+
+def listing(store: Store) -> list[Listed]:
+    """Every artifact of the store, the oldest first."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, target in sorted(store.named().items()):
+        names.setdefault(target, []).append(name)
+    rows = [
+        Listed(
+            names=names.get((record.stage, record.key), []),
+            stage=record.stage,
+            key=record.key,
+            started=record.started,
+            seconds=record.seconds,
+            bytes=sum(file.bytes for file in record.files.values()),
+        )
+        for record in store.records()
+    ]
+    return sorted(rows, key=lambda row: row.started)
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """An artifact with those that it was made from."""
+
+    stage: str
+    key: str
+    role: str
+    """The name of the input that it was to the artifact made from it; empty for the first."""
+    record: Record | None
+    """None if it is no longer in the store."""
+    inputs: list["Ancestor"]
+    repeated: bool = False
+    """True if its own inputs are shown elsewhere in the tree."""
+
+
+def lineage(storage: Storage, stage: str, key: str) -> Ancestor:
+    """The artifact, what it was made from, and so on to the beginning. Each is opened once."""
+    return _ancestor(storage, stage, key, "", set())
+
+
+def _ancestor(storage: Storage, stage: str, key: str, role: str, seen: set[str]) -> Ancestor:
+    record = read_record(storage, f"{stage}/{key}")
+    if record is None or key in seen:
+        return Ancestor(stage, key, role, record, [], repeated=bool(record and record.inputs))
+    seen.add(key)
+    inputs = [_ancestor(storage, given.stage, given.key, name, seen) for name, given in record.inputs.items()]
+    return Ancestor(stage, key, role, record, inputs)
+
+
+def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
+    """Label and value of what a user wants to know of an artifact first."""
+    record = artifact.record
+    yield "artifact", f"{record.stage}/{record.key}"
+    yield "made", f"{record.started}, took {duration(record.seconds)}, commit {record.commit or 'unknown'}"
+    yield "settings", ", ".join(f"{k}={v}" for k, v in record.identity.items()) or "all at their defaults"
+    if record.counts:
+        yield "counts", figures_line(record.counts)
+    if record.figures:
+        yield "figures", figures_line(record.figures)
+    if record.compute:
+        yield "compute", ", ".join(f"{k}={v}" for k, v in record.compute.items())
+    size = sum(file.bytes for file in record.files.values())
+    yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB"
+    folders = sorted({file.path.rpartition("/")[0] for file in record.files.values()})
+    yield "where", artifact.storage.full(f"{artifact.base}/{folders[0]}" if folders else artifact.base)
+
+
+def as_toml(config: Config) -> str:
+    """The resolved configuration as TOML; a value that is not set is a comment."""
+    document = tomlkit.document()
+    _fill(document, {name: getattr(config, name) for name in type(config).model_fields})
+    return tomlkit.dumps(document)
+
+
+def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> None:
+    """Single values first, then sections: TOML has no way back out of a section."""
+    sections = {name: value for name, value in values.items() if isinstance(value, Config)}
+    for name, value in values.items():
+        if value is None:
+            table.add(tomlkit.comment(f"{name} is not set"))
+        elif name not in sections:
+            table.add(name, value)
+    for name, section in sections.items():
+        inner = tomlkit.table()
+        _fill(inner, section.resolved())
+        table.add(name, inner)

@@ -1,0 +1,106 @@
+"""From what a user types (a name, a key or its beginning, a folder) to an artifact."""
+
+import difflib
+from pathlib import Path
+
+from crawler.site import Site
+from pipeline.corpus.clean import Documents
+from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.hold_out import Corpus
+from pipeline.corpus.pages import Pages
+from pipeline.errors import InputError
+from pipeline.evaluation.evaluate import Scores
+from pipeline.store import Artifact, Store
+from pipeline.store.artifacts import RECORD
+from pipeline.tokens.encode import Tokens
+from pipeline.tokens.vocabulary import Vocabulary
+from pipeline.training.conversations import Conversations
+from pipeline.training.finetune import ChatModel
+from pipeline.training.pretrain import BaseModel
+
+KINDS: dict[str, type[Artifact]] = {
+    kind.stage: kind
+    for kind in (
+        Site,
+        Pages,
+        RawDocuments,
+        Documents,
+        Corpus,
+        Vocabulary,
+        Tokens,
+        BaseModel,
+        Conversations,
+        ChatModel,
+        Scores,
+    )
+}
+KEY_SHOWN_CHARACTERS = 6
+
+
+class UnknownArtifactError(InputError):
+    """No artifact of the store has this name, key or folder, or several keys begin so."""
+
+
+def find_artifact(store: Store, reference: str) -> Artifact:
+    """The artifact that `reference` means: a name, `stage/key`, a key or its unique beginning, a folder.
+
+    Raises UnknownArtifactError, naming the nearest that there is.
+    """
+    named = store.named()
+    if reference in named:
+        return _artifact(store, *named[reference])
+    folder = Path(reference)
+    if (folder / RECORD).is_file():
+        return _artifact(Store(str(folder.parent.parent)), folder.parent.name, folder.name)
+    stage, _, beginning = reference.strip("/").rpartition("/")
+    found = [
+        (kind, key)
+        for kind in ([stage] if stage in KINDS else [] if stage else KINDS)
+        for key in store.storage.list(kind)
+        if key.startswith(beginning) and store.storage.exists(f"{kind}/{key}/{RECORD}")
+    ]
+    if len(found) == 1:
+        return _artifact(store, *found[0])
+    if found:
+        several = ", ".join(f"{kind}/{key}" for kind, key in found[:5])
+        raise UnknownArtifactError(f"{reference}: several keys begin so ({several}); write more of it")
+    near = difflib.get_close_matches(reference, named, n=3, cutoff=0.4) or sorted(named)[:5]
+    there = f"; there is {', '.join(near)}" if near else "; the store is empty: `moinho run CONFIG` fills it"
+    raise UnknownArtifactError(f"{reference}: nothing of that name in the store {store.storage.root}{there}")
+
+
+def find_model_folder(store: Store, reference: str) -> Path:
+    """A local transformers folder: of a model artifact, or any folder that has a config.json."""
+    folder = Path(reference)
+    if (folder / "config.json").is_file():
+        return folder
+    artifact = find_artifact(store, reference)
+    if not isinstance(artifact, BaseModel | ChatModel):
+        raise UnknownArtifactError(
+            f"{reference} is what the stage {artifact.stage} made, not a model; "
+            f"models are {_names_of_models(store)}"
+        )
+    return artifact.folder("model")
+
+
+def find_tokenizer_folder(store: Store, reference: str) -> Path:
+    """A local folder with a tokenizer: of a model or a vocabulary."""
+    folder = Path(reference)
+    if (folder / "tokenizer_config.json").is_file():
+        return folder
+    artifact = find_artifact(store, reference)
+    if isinstance(artifact, Vocabulary):
+        return artifact.folder("tokenizer")
+    return find_model_folder(store, reference)
+
+
+def _names_of_models(store: Store) -> str:
+    stages = {BaseModel.stage, ChatModel.stage}
+    names = sorted(name for name, (stage, _) in store.named().items() if stage in stages)
+    return ", ".join(names) or "not in this store yet"
+
+
+def _artifact(store: Store, stage: str, key: str) -> Artifact:
+    if stage not in KINDS:
+        raise UnknownArtifactError(f"{stage}/{key}: this version of moinho has no stage {stage!r}")
+    return KINDS[stage](store.storage, key)

@@ -1,0 +1,85 @@
+"""The road from URLs to a chat model, a line per stage."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from crawler.crawl import CrawlConfig, crawl
+from crawler.site import SiteConfig, build_site
+from pipeline.compute import Compute, ComputeConfig
+from pipeline.config import Config
+from pipeline.corpus.clean import CleanConfig, clean
+from pipeline.corpus.extract import ExtractConfig, extract
+from pipeline.corpus.hold_out import HoldOutConfig, hold_out
+from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
+from pipeline.models.model import Model
+from pipeline.store import Store
+from pipeline.tokens.encode import TokensConfig, tokenize
+from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
+from pipeline.training.conversations import ConversationsConfig, write_conversations
+from pipeline.training.finetune import FinetuneConfig, finetune
+from pipeline.training.pretrain import PretrainConfig, pretrain
+
+
+class WebToModel(Config):
+    """A whole run. Every section but `compute` decides what is made; `compute` decides where."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the run: its artifacts are then called `<name>/base`, `<name>/chat` and so on."""
+    site: SiteConfig | None = None
+    """The site that is made here and crawled where `crawl.seeds` names no other."""
+    crawl: CrawlConfig = CrawlConfig()
+    extract: ExtractConfig = ExtractConfig()
+    clean: CleanConfig = CleanConfig()
+    hold_out: HoldOutConfig = HoldOutConfig()
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    tokens: TokensConfig = TokensConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    conversations: ConversationsConfig = ConversationsConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def has_something_to_crawl(self) -> Self:
+        if self.site is None and not self.crawl.seeds:
+            raise ValueError(
+                'there is nothing to crawl: set crawl.seeds, such as ["https://www.example.org/"]'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def batch_holds_whole_rows(self) -> Self:
+        batch, row = self.pretrain.resolved()["batch_tokens"], self.tokens.row_tokens
+        if batch % row:
+            fit = max(1, batch // row) * row
+            raise ValueError(
+                f"pretrain.batch_tokens is {batch}, not a multiple of tokens.row_tokens ({row}); try {fit}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Road:
+    """What a run leaves behind for its user."""
+
+    base: Model
+    chat: Model
+    scores: Scores
+
+
+def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
+    """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
+    site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
+    pages = crawl(store, site, config.crawl, compute)
+    raw = extract(store, pages, config.extract, compute)
+    documents = clean(store, raw, config.clean, compute)
+    corpus = hold_out(store, documents, config.hold_out, compute)
+    vocabulary = train_vocabulary(store, corpus, config.vocabulary)
+    tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
+    base = pretrain(store, tokens, vocabulary, config.pretrain, compute)
+    conversations = write_conversations(store, corpus, config.conversations, compute)
+    chat = finetune(store, base, conversations, config.finetune, compute)
+    scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)
+    return Road(base, chat, scores)

@@ -1,0 +1,204 @@
+"""An extractor in a process of its own, so that a page that hangs or kills it costs only that page.
+
+`ExtractorProcess` is the task's side; `serve` the child's. A request is a line of JSON and the
+page's bytes on the child's standard input, the answer a line of JSON on its standard output.
+The kernel itself ends a child that works too long on a page (CPU time first, then wall time),
+so the limits hold even if the parent is gone; between pages it ends when its input closes.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import IO, Any, Self
+
+WALL_PER_CPU = 10
+"""Wall seconds allowed per second of CPU time: only a page that sleeps or waits meets this limit."""
+ORPHAN_SECONDS = 1.0
+RECURSION_LIMIT = 20_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    cpu_seconds: float
+    """CPU time per page."""
+    memory_bytes: int
+    """Memory that the child may take beyond what it holds when it is ready for its first page."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was read from a page: the child's answer."""
+
+    title: str
+    text: str
+    language: str | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why nothing was read from a page."""
+
+    reason: str
+    detail: str
+
+
+class ExtractorProcess:
+    """A child that reads page after page; a new one takes its place whenever it dies."""
+
+    def __init__(self, extractor: str, limits: Limits, command: Sequence[str] | None = None) -> None:
+        self.limits = limits
+        self.command = [
+            *(command or [sys.executable, "-m", "pipeline.corpus.extractor_process"]),
+            extractor,
+            str(limits.cpu_seconds),
+            str(limits.memory_bytes),
+        ]
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.kill()
+            self.child.communicate()
+            self.child = None
+
+    def extract(self, html: bytes, charset: str | None) -> Page | Failure:
+        """The page, or the reason why there is none: extractor-timeout, -crash, -memory, -error, too-deep."""
+        if self.child is None:
+            self.child = self._start()
+        answer = self._ask(self.child, html, charset)
+        if answer is None:
+            self.child.wait()
+            status = self.child.returncode
+            self.close()
+            return _death(status, self.limits)
+        if "reason" in answer:
+            if answer["reason"] == "extractor-memory":
+                self.close()
+            return Failure(**answer)
+        return Page(**answer)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        return subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+
+    def _ask(
+        self, child: "subprocess.Popen[bytes]", html: bytes, charset: str | None
+    ) -> dict[str, Any] | None:
+        """The child's answer, or None if it died."""
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps({"bytes": len(html), "charset": charset}).encode() + b"\n")
+            child.stdin.write(html)
+            child.stdin.flush()
+        except BrokenPipeError:
+            return None
+        line = child.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+
+def _death(status: int, limits: Limits) -> Failure:
+    if status == -signal.SIGPROF:
+        return Failure("extractor-timeout", f"over {limits.cpu_seconds:g} s of CPU time")
+    if status == -signal.SIGALRM:
+        return Failure("extractor-timeout", f"over {limits.cpu_seconds * WALL_PER_CPU:g} s")
+    name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+    return Failure("extractor-crash", f"the extractor died: {name}")
+
+
+def serve() -> None:
+    """The child's whole life: `python -m pipeline.corpus.extractor_process EXTRACTOR CPU_SECONDS BYTES`."""
+    from pipeline.corpus.extractors import extract_page
+
+    extractor, limits = sys.argv[1], Limits(float(sys.argv[2]), int(sys.argv[3]))
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # Whatever a library prints must not be taken for an answer.
+    os.dup2(2, 1)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    with contextlib.suppress(Exception):
+        extract_page(b"<html><body><p>The extractor loads what it needs.</p></body></html>", None, extractor)
+    _limit_memory(limits.memory_bytes)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    while line := requests.readline():
+        request = json.loads(line)
+        html = requests.read(request["bytes"])
+        with _time_limit(limits.cpu_seconds):
+            answer = _answer(html, request["charset"], extractor)
+        _send(answers, answer)
+
+
+def _answer(html: bytes, charset: str | None, extractor: str) -> dict[str, Any]:
+    from pipeline.corpus.extractors import TooDeepError, extract_page
+
+    try:
+        return asdict(extract_page(html, charset, extractor))
+    except TooDeepError as error:
+        return {"reason": "too-deep", "detail": str(error)}
+    except MemoryError:
+        return {"reason": "extractor-memory", "detail": "over the limit of memory"}
+    except Exception as error:
+        return {"reason": "extractor-error", "detail": f"{type(error).__name__}: {error}"[:500]}
+
+
+def _send(answers: IO[bytes], answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
+
+
+@contextlib.contextmanager
+def _time_limit(cpu_seconds: float) -> Any:
+    """Let the kernel end this process if what is inside takes too long."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    signal.setitimer(signal.ITIMER_REAL, cpu_seconds * WALL_PER_CPU)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    with open("/proc/self/statm") as file:
+        held = int(file.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (held + memory_bytes, hard))
+
+
+def _end_with_parent(parent: int) -> None:
+    """End when the parent is gone: its end of our input has closed, or another has adopted us."""
+    watch = select.poll()
+    watch.register(0, 0)
+    while os.getppid() == parent and not watch.poll(0):
+        time.sleep(ORPHAN_SECONDS)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve()

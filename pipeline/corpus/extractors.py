@@ -1,0 +1,189 @@
+"""Readers of HTML behind one interface: bytes of a page → title, language attribute and text.
+
+Runs in the extractor's own process (see extractor_process.py), never in the task's.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import lxml.html
+
+from pipeline.corpus.charset import decode
+from pipeline.corpus.markdown import LINE_END, one_line, write_markdown
+
+if TYPE_CHECKING:
+    from lxml.html import HtmlElement
+
+DEPTH_LIMIT = 256
+"""Elements inside each other. libxml2 leaves out what is nested deeper, so such a page is dropped."""
+DEFINITION_LEVEL, MEMBER_LEVEL, LOWEST_LEVEL = 2, 3, 6
+BESIDE_A_SIGNATURE = {"decorator", "view-source-button", "view-value-button"}
+LAID_OUT = re.compile(r"\n {3,}\S|^[+=-]{4,}", re.MULTILINE)
+NEW_ENTRY = re.compile(r"\n(?=\S)|(?<=\S)\n(?= {3,}\S)")
+
+
+class TooDeepError(Exception):
+    """The page nests more than DEPTH_LIMIT elements."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a reader found in a page. `text` is empty where it found no main text."""
+
+    title: str
+    text: str
+    language: str | None
+    """The page's own `lang` attribute, if any."""
+
+
+def extract_page(html: bytes, charset: str | None, extractor: str) -> Extracted:
+    """The page's main text as Markdown, by the extractor of that name.
+
+    What looks like navigation is lost. Raises TooDeepError; whatever the extractor raises travels.
+    """
+    tree = parse(decode(html, charset))
+    if tree is None:
+        return Extracted("", "", None)
+    title = _title(tree)
+    language = tree.get("lang") or tree.get("{http://www.w3.org/XML/1998/namespace}lang")
+    for navigation in list(tree.iter("nav")):
+        # Where trafilatura finds little it falls back to all there is, menus included.
+        navigation.drop_tree()
+    head_definitions(tree)
+    body = EXTRACTORS[extractor](tree)
+    return Extracted(title, "" if body is None else write_markdown(body), language)
+
+
+def parse(text: str) -> "HtmlElement | None":
+    """The page's tree, or None where there is nothing in it. Raises TooDeepError."""
+    parser = lxml.html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
+    data = text.replace("\0", "").replace(LINE_END, " ").encode("utf-8", "replace")
+    if not data.strip():
+        return None
+    try:
+        tree = lxml.html.document_fromstring(data, parser=parser)
+    except lxml.etree.ParserError:
+        return None
+    if any("depth" in entry.message for entry in parser.error_log):
+        raise TooDeepError(f"more than {DEPTH_LIMIT} elements inside each other")
+    return tree
+
+
+def with_trafilatura(tree: "HtmlElement") -> Any:
+    """The choice for quality. `deduplicate` stays off: its cache makes a page depend on those before it."""
+    from trafilatura import bare_extraction
+
+    document = bare_extraction(
+        tree,
+        fast=True,
+        deduplicate=False,
+        include_comments=False,
+        include_formatting=True,
+        include_tables=True,
+        with_metadata=False,
+    )
+    return None if document is None else getattr(document, "body", None)
+
+
+def with_resiliparse(tree: "HtmlElement") -> Any:
+    """The choice for throughput: its reduced HTML, read again as a tree."""
+    from resiliparse.extract.html2text import extract_plain_text
+
+    reduced = extract_plain_text(
+        lxml.html.tostring(tree, encoding="unicode"),
+        preserve_formatting="minimal_html",
+        main_content=True,
+        alt_texts=False,
+    )
+    return lxml.html.fromstring(reduced) if reduced.strip() else None
+
+
+EXTRACTORS: dict[str, Callable[["HtmlElement"], Any]] = {
+    "trafilatura": with_trafilatura,
+    "resiliparse": with_resiliparse,
+}
+
+
+def head_definitions(tree: "HtmlElement") -> None:
+    """Make headings of the names that API documentation defines, in place.
+
+    Extractors take pdoc's `div.attr` and Sphinx's `dt.sig` for page furniture and drop them, and
+    with them what the paragraphs below are about.
+    """
+    for link in tree.find_class("headerlink") + tree.find_class("viewcodelink"):
+        link.drop_tree()
+    for listing in tree.find_class("inherited"):
+        listing.drop_tree()
+    for docstring in tree.find_class("docstring"):
+        for paragraph in docstring.iter("p"):
+            _keep_layout(paragraph)
+    _head_pdoc(tree)
+    _head_sphinx(tree)
+
+
+def _keep_layout(paragraph: "HtmlElement") -> None:
+    """Mark the line ends of a paragraph that is a list or table in disguise: parameters, RST tables."""
+    if LAID_OUT.search(paragraph.text_content()):
+        for element in paragraph.iter():
+            if element.text:
+                element.text = NEW_ENTRY.sub(LINE_END, element.text)
+            if element.tail and element is not paragraph:
+                element.tail = NEW_ENTRY.sub(LINE_END, element.tail)
+
+
+def _head_pdoc(tree: "HtmlElement") -> None:
+    for docstring in tree.find_class("docstring"):
+        parent = docstring.getparent()
+        if parent is not None and "module-info" not in _classes(parent):
+            below = MEMBER_LEVEL if "classattr" in _classes(parent) else DEFINITION_LEVEL
+            for heading in docstring.iter("h1", "h2", "h3", "h4", "h5", "h6"):
+                heading.tag = f"h{min(LOWEST_LEVEL, int(heading.tag[1]) + below)}"
+    for definition in tree.find_class("attr"):
+        parent = definition.getparent()
+        named = any("name" in _classes(child) for child in definition)
+        if definition.tag != "div" or parent is None or not named:
+            continue
+        explained = any("docstring" in _classes(sibling) for sibling in definition.itersiblings())
+        if "variable" in _classes(definition) and not explained:
+            definition.drop_tree()
+            continue
+        for extra in [child for child in definition if _classes(child) & BESIDE_A_SIGNATURE]:
+            extra.drop_tree()
+        member = "classattr" in _classes(parent)
+        _become_heading(definition, MEMBER_LEVEL if member else DEFINITION_LEVEL)
+
+
+def _head_sphinx(tree: "HtmlElement") -> None:
+    for signature in tree.find_class("sig"):
+        listing = signature.getparent()
+        if signature.tag != "dt" or listing is None or listing.tag != "dl":
+            continue
+        member = bool(_classes(listing) & {"method", "attribute"})
+        _become_heading(signature, MEMBER_LEVEL if member else DEFINITION_LEVEL)
+        for entry in listing.iterchildren("dd"):
+            entry.tag = "div"
+        if not any(child.tag == "dt" for child in listing):
+            listing.tag = "div"
+
+
+def _become_heading(element: "HtmlElement", level: int) -> None:
+    """Keep only the element's text, in one line, as a heading."""
+    text = one_line(element.text_content())
+    text = text.replace("( ", "(").replace(" )", ")").replace(",)", ")").removesuffix(":")
+    tail = element.tail
+    element.clear()
+    element.tag, element.text, element.tail = f"h{level}", text, tail
+
+
+def _classes(element: "HtmlElement") -> set[str]:
+    return set((element.get("class") or "").split())
+
+
+def _title(tree: "HtmlElement") -> str:
+    for path in (".//head/title", ".//title", ".//h1"):
+        found = tree.find(path)
+        if found is not None and (title := one_line(found.text_content())):
+            return title
+    return ""

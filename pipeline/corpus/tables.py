@@ -1,0 +1,115 @@
+"""The tables of the corpus: their columns, and how they are written so that equal rows give equal bytes."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.store import Attempt, File
+
+ROW_GROUP_ROWS = 1_000
+TEXT_ROWS = 64
+"""Documents in memory at a time where only their text is wanted."""
+
+RAW = pa.schema(
+    [
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("html_language", pa.string()),
+        ("kind", pa.string()),
+        ("bytes", pa.int64()),
+    ]
+)
+DROPPED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("threshold", pa.float64()),
+        ("detail", pa.string()),
+    ]
+)
+KEPT = pa.schema(
+    [
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("language_score", pa.float64()),
+        ("kind", pa.string()),
+    ]
+)
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("page_id", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("cluster", pa.string()),
+    ]
+)
+BANDS = pa.schema([("id", pa.string()), ("band", pa.int16()), ("hash", pa.int64())])
+"""One row per document and band of its MinHash signature."""
+
+Row = Mapping[str, Any]
+
+
+def document_id(canonical_url: str, text: str) -> str:
+    """32 hexadecimal digits: the first 128 bits of SHA-256 over URL and text."""
+    return hashlib.sha256(f"{canonical_url}\n{text}".encode()).hexdigest()[:32]
+
+
+def bucket_of(identity: str, buckets: int) -> int:
+    """Which of so many shards a document belongs to. Ids are hashes, so their first bits do."""
+    return int(identity[:8], 16) % buckets
+
+
+def shard_name(number: int) -> str:
+    return f"{number:05d}.parquet"
+
+
+def write_rows(path: Path, rows: Iterable[Row], schema: pa.Schema) -> None:
+    """Write the rows sorted by all their columns (so by id first); the same rows give the same bytes."""
+    names = schema.names
+    ordered = sorted(rows, key=lambda row: [_order(row[name]) for name in names])
+    table = pa.Table.from_pylist([{name: row[name] for name in names} for row in ordered], schema=schema)
+    write_table(path, table)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_statistics=True)
+
+
+def read_rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        rows += pq.read_table(path).to_pylist()
+    return rows
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """The `text` column alone, in file order, a few documents at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=TEXT_ROWS, columns=["text"]):
+            yield from batch.column(0).to_pylist()
+
+
+def local_path(attempt: Attempt, file: File) -> Path:
+    """A file on this machine with what an earlier step of the attempt's stage wrote."""
+    return attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    """Sorts None before everything else."""
+    return (value is not None, value)

@@ -1,0 +1,143 @@
+"""Held-out questions: does the chat model end its answers, and does it know which answer is whose?"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow.parquet as pq
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.evaluation.likelihood import token_nats
+from pipeline.evaluation.words import draw_number
+from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes
+from pipeline.tokens.markers import END_ID, TURN_END_ID
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A conversation up to the assistant's last turn, and that turn."""
+
+    language: str
+    messages: tuple[dict[str, str], ...]
+    answer: str
+
+    @property
+    def question(self) -> str:
+        return self.messages[-1]["content"]
+
+
+def read_exchanges(paths: Iterable[Path], count: int, seed: int) -> list[Exchange]:
+    """`count` conversations that end with the assistant, drawn by a hash of seed and id."""
+    drawn: dict[int, Exchange] = {}
+    for path in paths:
+        for row in pq.read_table(path, columns=["id", "language", "messages"]).to_pylist():
+            *before, last = row["messages"] or [{"role": None}]
+            if before and last["role"] == "assistant":
+                messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in before)
+                exchange = Exchange(row["language"] or "", messages, last["content"])
+                drawn.setdefault(draw_number(seed, row["id"]), exchange)
+    return [drawn[ticket] for ticket in sorted(drawn)[:count]]
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> list[int]:
+    """The conversation as ids, ready for the assistant's turn."""
+    return _ids(tokenizer, list(messages), add_generation_prompt=True)
+
+
+def _ids(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], add_generation_prompt: bool
+) -> list[int]:
+    found: Any = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
+    )
+    return [int(index) for index in found]
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    tokens: int
+    """Without the end marker."""
+    ended: bool
+    """By the end marker of a turn, within the limit."""
+
+
+def answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exchanges: Sequence[Exchange],
+    max_tokens: int,
+) -> list[Answer]:
+    """The model's likeliest answer to each question, the end of a document ending it as well."""
+    limit = context_tokens(model) - 1
+    prompts = [prompt_ids(tokenizer, exchange.messages)[-limit:] for exchange in exchanges]
+    found = answer_greedily(model, prompts, max_tokens=max_tokens, stop=(TURN_END_ID, END_ID))
+    pieces = piece_bytes(tokenizer)
+    return [
+        Answer(
+            text=b"".join(pieces[token] for token in ids).decode("utf-8", "replace"),
+            tokens=sum(token not in (TURN_END_ID, END_ID) for token in ids),
+            ended=ids[-1:] == [TURN_END_ID],
+        )
+        for ids in found
+    ]
+
+
+def own_against_shuffled(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[Exchange]
+) -> dict[str, float]:
+    """How well questions and answers go together in the model's eyes, in nats per token of the answer.
+
+    Each question is paired with its own answer and with that of the next question drawn of the
+    same language: the same answers in both sets, but for a few that are equal. Shares: of questions
+    whose own answer is the likelier of the two; of answers that are likelier after their own
+    question than after the other one. Empty where no language has two different answers.
+    """
+    others = _next_of_language(exchanges)
+    asked = [exchange for exchange, other in zip(exchanges, others, strict=True) if other is not None]
+    shuffled = [other for other in others if other is not None]
+    if not asked:
+        return {}
+    limit = context_tokens(model)
+    own = [_mean_nats(model, tokenizer, exchange, exchange.answer, limit) for exchange in asked]
+    other = [
+        _mean_nats(model, tokenizer, exchange, given.answer, limit)
+        for exchange, given in zip(asked, shuffled, strict=True)
+    ]
+    at = {id(exchange): index for index, exchange in enumerate(asked)}
+    own_of_given = [own[at[id(given)]] for given in shuffled]
+    return {
+        "questions": len(asked),
+        "own_nats_per_token": fmean(own),
+        "shuffled_nats_per_token": fmean(other),
+        "own_likelier_share": fmean(a < b for a, b in zip(own, other, strict=True)),
+        "question_helps_share": fmean(a < b for a, b in zip(own_of_given, other, strict=True)),
+    }
+
+
+def _next_of_language(exchanges: Sequence[Exchange]) -> list[Exchange | None]:
+    """For each, the next of its language with another answer, round the end; None if there is none."""
+    found: list[Exchange | None] = []
+    for place, exchange in enumerate(exchanges):
+        circle = [*exchanges[place + 1 :], *exchanges[:place]]
+        fitting = (
+            other
+            for other in circle
+            if other.language == exchange.language and other.answer != exchange.answer
+        )
+        found.append(next(fitting, None))
+    return found
+
+
+def _mean_nats(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exchange: Exchange, answer: str, limit: int
+) -> float:
+    """Mean over the tokens of the answer and its end marker, as far as the context reaches."""
+    prompt = prompt_ids(tokenizer, exchange.messages)
+    turn = {"role": "assistant", "content": answer}
+    whole = _ids(tokenizer, [*exchange.messages, turn], add_generation_prompt=False)
+    kept = prompt[-(limit // 2) :]
+    ids = [*kept, *whole[len(prompt) :]][:limit]
+    return fmean(token_nats(model, [ids])[0][len(kept) - 1 :])

@@ -1,0 +1,102 @@
+"""What a model family looks like: its shape in numbers, its size, its cost, its transformers configuration.
+
+Nothing here needs torch until `llama_config` is called, so plans can count parameters in no time.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
+
+HEAD_WIDTH = 64
+MLP_MULTIPLE = 64
+ROPE_THETA = 10_000.0
+INITIALIZER_RANGE = 0.02
+TRAINING_FLOPS_PER_PARAMETER = 6
+"""Per token: a multiplication and an addition forward, twice that backward (Kaplan et al., 2020)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A LLaMA decoder in numbers."""
+
+    depth: int
+    """Layers."""
+    width: int
+    """Size of the hidden state."""
+    heads: int
+    """Query heads per layer."""
+    key_value_heads: int
+    """Heads of keys and values; fewer than `heads` share them between queries (GQA)."""
+    mlp_width: int
+    """Size of the gated feed-forward layer."""
+    tied_embeddings: bool
+    """One matrix reads tokens in and scores them going out."""
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """The ids that a model's configuration has to know of its vocabulary."""
+
+    vocabulary_size: int
+    bos: int
+    eos: int
+    pad: int
+
+
+def mlp_width_for(width: int) -> int:
+    """8/3 of the width, rounded up to a multiple of 64: a gated layer as large as an ungated one of
+    four times the width (Shazeer, 2020, arXiv:2002.05202)."""
+    return -(-8 * width // (3 * MLP_MULTIPLE)) * MLP_MULTIPLE
+
+
+def block_parameters(shape: Shape) -> int:
+    """Weights of all layers: attention, gated feed-forward and two norms each."""
+    key_value_width = shape.key_value_heads * shape.head_width
+    attention = 2 * shape.width * shape.width + 2 * shape.width * key_value_width
+    feed_forward = 3 * shape.width * shape.mlp_width
+    return shape.depth * (attention + feed_forward + 2 * shape.width)
+
+
+def parameters(shape: Shape, vocabulary_size: int) -> int:
+    """Weights of the whole model: layers, embeddings (once if tied) and the last norm."""
+    embeddings = vocabulary_size * shape.width * (1 if shape.tied_embeddings else 2)
+    return embeddings + block_parameters(shape) + shape.width
+
+
+def training_flops_per_token(shape: Shape, vocabulary_size: int, row_tokens: int) -> float:
+    """Floating point operations to train on one token, forward and backward, attention counted.
+
+    6 per weight that multiplies (reading an embedding does not), and 6 * depth * width * row_tokens
+    for the causal half of the attention scores and their sum (PaLM, 2022, appendix B, halved).
+    """
+    multiplied = block_parameters(shape) + vocabulary_size * shape.width
+    attention = TRAINING_FLOPS_PER_PARAMETER * shape.depth * shape.width * row_tokens
+    return float(TRAINING_FLOPS_PER_PARAMETER * multiplied + attention)
+
+
+def llama_config(shape: Shape, tokens: TokenIds, row_tokens: int) -> "LlamaConfig":
+    """The configuration that transformers builds the decoder from; `row_tokens` is its context."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=tokens.vocabulary_size,
+        hidden_size=shape.width,
+        intermediate_size=shape.mlp_width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
+        max_position_embeddings=row_tokens,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        initializer_range=INITIALIZER_RANGE,
+        tie_word_embeddings=shape.tied_embeddings,
+        attention_dropout=0.0,
+        bos_token_id=tokens.bos,
+        eos_token_id=tokens.eos,
+        pad_token_id=tokens.pad,
+    )

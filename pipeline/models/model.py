@@ -1,0 +1,65 @@
+"""Models in the store: a folder that transformers opens."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+from pipeline.store import Artifact
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MODEL_FOLDER = "model"
+
+
+class NotAModelError(InputError):
+    """The folder has no model that transformers could open."""
+
+
+class Model(Artifact):
+    """A language model with its tokenizer, as files that transformers reads. Stages subclass it."""
+
+    def model_folder(self) -> Path:
+        """A local folder for `AutoModelForCausalLM.from_pretrained`. Raises InputError if not made yet."""
+        return self.folder(MODEL_FOLDER)
+
+    def load(self, dtype: "torch.dtype | None" = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+        """Model (in evaluation mode) and tokenizer; `dtype` None keeps that of the file."""
+        return load_model(self.model_folder(), dtype)
+
+
+def load_model(
+    folder: Path, dtype: "torch.dtype | None" = None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Model (in evaluation mode) and tokenizer from a local folder; nothing is asked of the network.
+
+    Only safetensors and JSON are read. Raises NotAModelError.
+    """
+    from transformers import AutoModelForCausalLM
+
+    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).exists()]
+    if missing and not (folder / "model.safetensors.index.json").exists():
+        raise NotAModelError(
+            f"{folder} is no model folder: {' and '.join(missing)} not there; "
+            "give a folder written by save_pretrained, a name such as quickstart/chat, or a key"
+        )
+    given: Any = "auto" if dtype is None else dtype
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=given, local_files_only=True, use_safetensors=True
+    )
+    model.train(False)
+    return model, load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model's or a vocabulary's folder. Raises NotAModelError."""
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer_config.json").exists():
+        raise NotAModelError(
+            f"{folder} has no tokenizer: tokenizer_config.json is not there; "
+            "give the folder of a model or of a vocabulary, its name or its key"
+        )
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return tokenizer

@@ -1,0 +1,204 @@
+"""Tokens: the corpus as ids, packed into rows, with an index from every row back to its documents.
+
+Per split and corpus shard: `<split>/NNNNN.tokens.npy`, all documents one after another, each as
+<s>, its ids, </s>; `<split>/NNNNN.documents.parquet`, where each begins and what it is; and per
+split `<split>/rows.npy`, the packed pieces (`pipeline.tokens.rows.PIECE`).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
+from pipeline.config import Config
+from pipeline.corpus.hold_out import Corpus
+from pipeline.errors import StageError
+from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
+from pipeline.tokens.markers import BEGIN_ID, END_ID, PAD_ID, neutralise
+from pipeline.tokens.rows import PIECE, Rows
+from pipeline.tokens.vocabulary import FOLDER, Vocabulary
+
+SPLITS = ("train", "held-out")
+CHECKED_EVERY = 16
+"""One document in so many is also encoded by the transformers tokenizer, and the ids compared."""
+TEXTS_AT_ONCE = 256
+
+
+class TokensConfig(Config):
+    """How the corpus becomes training rows."""
+
+    row_tokens: int = Field(default=512, ge=8, le=1 << 20)
+    """Context length T, in tokens; a longer document is cut."""
+
+
+class EmptySplitError(StageError):
+    """A split of the corpus has no documents."""
+
+
+class Tokens(Artifact):
+    """Token files, document indexes and packed rows of both splits."""
+
+    stage, role, revision = "tokens", "tokens", 1
+
+    @property
+    def row_tokens(self) -> int:
+        return int(self.record.config["row_tokens"])
+
+    def rows(self, split: str) -> Rows:
+        """The packed rows of `train` or `held-out`, memory-mapped."""
+        tokens = [name for name in self.names(f"{split}/") if name.endswith(".tokens.npy")]
+        return Rows(
+            self.path(f"{split}/rows.npy"),
+            [self.path(name) for name in tokens],
+            [self.path(name.replace(".tokens.npy", ".documents.parquet")) for name in tokens],
+            self.row_tokens,
+            PAD_ID,
+        )
+
+
+def tokenize(
+    store: Store, corpus: Corpus, vocabulary: Vocabulary, config: TokensConfig, compute: Compute
+) -> Tokens:
+    """Encode every document of the corpus and pack both splits into rows, as Ray tasks.
+
+    Raises EmptySplitError.
+    """
+
+    def work() -> dict[str, float]:
+        counts = corpus.record.counts if corpus.exists() else {}
+        return {"bytes": float(sum(counts.get(f"{split}.bytes", 0) for split in SPLITS))}
+
+    return store.make(
+        Tokens,
+        config,
+        {"corpus": corpus, "vocabulary": vocabulary},
+        partial(_build, corpus=corpus, vocabulary=vocabulary, config=config, compute=compute),
+        work=work,
+    )
+
+
+@dataclass(frozen=True)
+class EncodeShard:
+    """One file of the corpus."""
+
+    corpus: Corpus
+    vocabulary: Vocabulary
+    name: str
+    """Logical name in the corpus, such as train/00003.parquet."""
+
+
+@dataclass(frozen=True)
+class PackSplit:
+    """The document indexes of one split, which an attempt has just written."""
+
+    storage: Storage
+    base: str
+    split: str
+    indexes: list[File]
+    row_tokens: int
+
+
+def _build(
+    attempt: Attempt, corpus: Corpus, vocabulary: Vocabulary, config: TokensConfig, compute: Compute
+) -> Made:
+    shards = {
+        name.removesuffix(".parquet").replace("/", "-"): EncodeShard(corpus, vocabulary, name)
+        for split in SPLITS
+        for name in corpus.names(f"{split}/")
+    }
+    encoded = compute.map_shards(attempt, "encode", shards, encode_shard)
+    counts, files = counts_of(encoded), files_of(encoded)
+    for split in SPLITS:
+        if not counts.get(f"{split}.documents"):
+            raise EmptySplitError(
+                f"the {split} split of {corpus.base} has no documents; give the flow more pages, "
+                "or change what [hold_out] sets apart"
+            )
+    packs = {split: _pack_payload(attempt, split, files, config) for split in SPLITS}
+    packed = compute.map_shards(attempt, "pack", packs, pack_split)
+    counts |= counts_of(packed)
+    return Made(
+        files=files | files_of(packed),
+        counts=dict(sorted(counts.items())),
+        figures={
+            "bytes_per_token": counts["train.bytes"] / counts["train.tokens"],
+            "row_filling": counts["train.tokens"] / (counts["train.rows"] * config.row_tokens),
+        },
+        incomplete=any_lost(encoded) or any_lost(packed),
+    )
+
+
+def _pack_payload(attempt: Attempt, split: str, files: dict[str, File], config: TokensConfig) -> PackSplit:
+    indexes = [
+        files[name]
+        for name in sorted(files)
+        if name.startswith(f"{split}/") and name.endswith(".documents.parquet")
+    ]
+    return PackSplit(attempt.storage, attempt.base, split, indexes, config.row_tokens)
+
+
+def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
+    """A corpus file as a token file and its document index. Counts: documents, tokens, bytes by split."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.tokens.transformers_files import check_equal_ids
+
+    split, name = shard.name.removesuffix(".parquet").split("/")
+    table = pq.read_table(shard.corpus.path(shard.name), columns=["id", "url", "language", "text"])
+    texts = [neutralise(text) for text in table["text"].to_pylist()]
+    check_equal_ids(shard.vocabulary.folder(FOLDER), texts[::CHECKED_EVERY])
+    documents = _encode(texts, shard.vocabulary)
+    lengths = np.array([len(ids) for ids in documents], np.int64)
+    sizes = [len(text.encode()) for text in table["text"].to_pylist()]
+    np.save(
+        output.path(f"{split}/{name}.tokens.npy"),
+        np.concatenate([*documents, np.empty(0, _id_type(shard.vocabulary.pieces))]),
+    )
+    index = table.drop_columns(["text"])
+    index = index.append_column("offset", pa.array(np.cumsum(lengths) - lengths, pa.int64()))
+    index = index.append_column("tokens", pa.array(lengths, pa.int64()))
+    index = index.append_column("bytes", pa.array(sizes, pa.int64()))
+    pq.write_table(index, output.path(f"{split}/{name}.documents.parquet"), compression="zstd")
+    return {
+        f"{split}.documents": len(documents),
+        f"{split}.tokens": int(lengths.sum()),
+        f"{split}.bytes": sum(sizes),
+    }
+
+
+def _encode(texts: list[str], vocabulary: Vocabulary) -> list[np.ndarray[Any, Any]]:
+    """Each neutralised text as <s>, its ids, </s>."""
+    processor, kind = vocabulary.sentencepiece(), _id_type(vocabulary.pieces)
+    return [
+        np.array([BEGIN_ID, *ids, END_ID], kind)
+        for first in range(0, len(texts), TEXTS_AT_ONCE)
+        for ids in processor.encode(texts[first : first + TEXTS_AT_ONCE], num_threads=1)
+    ]
+
+
+def _id_type(pieces: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint16 if pieces <= np.iinfo(np.uint16).max + 1 else np.uint32
+
+
+def pack_split(work: PackSplit, output: ShardOutput) -> dict[str, int]:
+    """The rows of one split. Counts: rows, and pieces that they hold."""
+    import pyarrow.parquet as pq
+
+    from pipeline.tokens.pack import pack_shards
+
+    lengths = [
+        pq.read_table(_local(work, index), columns=["tokens"])["tokens"].to_numpy() for index in work.indexes
+    ]
+    pieces = pack_shards(lengths, work.row_tokens)
+    assert pieces.dtype == PIECE
+    np.save(output.path(f"{work.split}/rows.npy"), pieces)
+    return {f"{work.split}.rows": int(pieces["row"][-1]) + 1, f"{work.split}.pieces": len(pieces)}
+
+
+def _local(work: PackSplit, file: File) -> Path:
+    return work.storage.download(f"{work.base}/{file.path}", file.sha256)

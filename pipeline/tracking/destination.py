@@ -1,0 +1,212 @@
+"""Where runs are recorded: an SQLite database in the store, or the server of a URI; and its web pages."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import filelock
+
+from pipeline.errors import InputError
+from pipeline.store import Storage
+from pipeline.store.storage import cache_folder
+
+log = logging.getLogger(__name__)
+
+EXPERIMENT = "moinho"
+IN_THE_STORE = "store"
+QUIET_ENVIRONMENT = {
+    # MLflow takes only "true" for an answer to DO_NOT_TRACK.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+
+
+class PortInUseError(InputError):
+    """The port that the web pages were to be served on belongs to another program."""
+
+
+class ServedElsewhereError(InputError):
+    """Runs are recorded by a server of its own, so there is nothing to serve here."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An MLflow tracking URI, and where files go if it is a database and not a server."""
+
+    uri: str
+    artifacts: Path | None
+    """Folder for files and models; None leaves it to the server."""
+    label: str
+    """Names the destination in the store's journals, without passwords, also after the store moved."""
+
+    @classmethod
+    def of(cls, storage: Storage, configured: str | None = None) -> "Destination":
+        """The configured URI, else $MLFLOW_TRACKING_URI, else a database in the store.
+
+        An object store cannot hold a database; its runs are kept in the cache folder of this machine.
+        """
+        uri = configured or os.environ.get("MLFLOW_TRACKING_URI")
+        if uri:
+            return cls(uri, _files_of(uri), _without_password(uri))
+        home = storage.local("")
+        if home is None:
+            home = cache_folder() / "tracking" / hashlib.sha256(storage.root.encode()).hexdigest()[:16]
+        home = home.resolve()
+        return cls(f"sqlite:///{home}/mlflow.db", home / "mlflow-artifacts", IN_THE_STORE)
+
+    @property
+    def is_server(self) -> bool:
+        return urlsplit(self.uri).scheme in ("http", "https", "databricks")
+
+    def prepare(self) -> str:
+        """Create or migrate the database, before anyone else opens it; the id of our experiment.
+
+        One process of this machine at a time: several that open a new SQLite database at once
+        break each other.
+        """
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        with _exclusively(self.uri):
+            if self.artifacts is not None:
+                self.artifacts.mkdir(parents=True, exist_ok=True)
+            if not self.is_server:
+                _prepare_tables(self.uri)
+            client = MlflowClient(self.uri)
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                location = None if self.artifacts is None else self.artifacts.as_uri()
+                try:
+                    return str(client.create_experiment(name, artifact_location=location))
+                except MlflowException as error:
+                    found = client.get_experiment_by_name(name)
+                    if found is None:
+                        raise error
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+
+def ui_command(destination: Destination, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+    """The command that serves MLflow's web pages for `destination`."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", destination.uri]
+    if destination.artifacts is not None:
+        command += ["--default-artifact-root", destination.artifacts.as_uri()]
+    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+
+
+def ui_environment() -> Mapping[str, str]:
+    return {**os.environ, **QUIET_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def serve_ui(
+    storage: Storage, configured: str | None = None, host: str = "127.0.0.1", port: int = 5000
+) -> int:
+    """Serve MLflow's web pages until they are stopped; the server's exit code.
+
+    Raises PortInUseError, and ServedElsewhereError where runs go to a server.
+    """
+    destination = Destination.of(storage, configured)
+    if destination.is_server:
+        raise ServedElsewhereError(
+            f"runs are recorded by the server at {destination.label}: open that address in a browser"
+        )
+    _require_free(host, port)
+    os.environ.update(QUIET_ENVIRONMENT)
+    destination.prepare()
+    server = subprocess.Popen(ui_command(destination, host, port), env=ui_environment())
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if server.poll() is None:
+            server.terminate()
+            server.wait()
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUseError(
+                f"{host}:{port} cannot be listened on ({error.strerror}); "
+                f"choose another port, such as --port {port + 1}"
+            ) from error
+
+
+def _prepare_tables(uri: str) -> None:
+    """Make the tables of a new database, or bring those that an older MLflow made up to date.
+
+    A new SQLite file appears under its name only when it is complete: one whose making was
+    interrupted could never be opened again.
+    """
+    path = _sqlite_path(uri)
+    if path is None or path.exists():
+        _migrate(uri)
+        return
+    from mlflow.store.db import utils
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{part}")  # type: ignore[no-untyped-call]
+    try:
+        utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
+    os.replace(part, path)
+
+
+def _migrate(uri: str) -> None:
+    from mlflow.store.db import utils
+
+    engine = utils.create_sqlalchemy_engine_with_retry(uri)  # type: ignore[no-untyped-call]
+    try:
+        if utils._all_tables_exist(engine):  # type: ignore[no-untyped-call]
+            try:
+                utils._verify_schema(engine)  # type: ignore[no-untyped-call]
+            except Exception as error:
+                log.info("migrating %s: %s", _without_password(uri), error)
+                utils._upgrade_db(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _exclusively(uri: str) -> Iterator[None]:
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"moinho-locks-{os.getuid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / f"mlflow-{name}.lock"):
+        yield
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+
+
+def _files_of(uri: str) -> Path | None:
+    """Files lie beside an SQLite database; any other backend knows its own place."""
+    path = _sqlite_path(uri)
+    return None if path is None else path.parent / "mlflow-artifacts"
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

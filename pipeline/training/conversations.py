@@ -1,0 +1,267 @@
+"""The stage that writes conversations: what the base model learns to answer from.
+
+They come from the user (a file or a data set in the `messages` form), or from the corpus itself:
+what its documents' headings name is asked about, and the prose below answers. Held-out
+conversations come from held-out documents alone.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.compute import Compute, ShardOutput, any_lost, files_of
+from pipeline.config import Config
+from pipeline.corpus.hold_out import Corpus
+from pipeline.errors import InputError, StageError
+from pipeline.store import Artifact, Attempt, Made, Store, sha256_of
+
+if TYPE_CHECKING:
+    import datasets
+
+Split = Literal["train", "held-out"]
+
+CORPUS = "corpus"
+FILE_ENDINGS = (".jsonl", ".parquet")
+
+
+class Questions(Config):
+    """Ways to ask, each with {name} where the subject stands."""
+
+    name: tuple[str, ...] = Field(min_length=1)
+    """About an identifier of code."""
+    topic: tuple[str, ...] = Field(min_length=1)
+    """About a section by its title."""
+    within: str
+    """How the subject is written where several pages have it; with {name} and {context}."""
+
+    @field_validator("name", "topic")
+    @classmethod
+    def templates_name_their_subject(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if "{name}" not in template:
+                raise ValueError(f"{template!r} asks about nothing; write {{name}} where the subject stands")
+        return templates
+
+
+ENGLISH = Questions(
+    name=(
+        "What is `{name}`?",
+        "What does `{name}` do?",
+        "What is `{name}` for?",
+        "Explain `{name}`.",
+        "Tell me about `{name}`.",
+        "Can you explain `{name}`?",
+        "How would you describe `{name}`?",
+        "What can you tell me about `{name}`?",
+    ),
+    topic=(
+        "Tell me about {name}.",
+        "What should I know about {name}?",
+        "What can you tell me about {name}?",
+        "Explain this to me: {name}.",
+    ),
+    within="{name}` in `{context}",
+)
+PORTUGUESE = Questions(
+    name=(
+        "O que é `{name}`?",
+        "O que faz `{name}`?",
+        "Para que serve `{name}`?",
+        "Explique `{name}`.",
+        "Fale sobre `{name}`.",
+        "Pode explicar `{name}`?",
+        "Como você descreveria `{name}`?",
+    ),
+    topic=(
+        "O que é {name}?",
+        "Fale sobre {name}.",
+        "O que devo saber sobre {name}?",
+        "Pode me explicar {name}?",
+    ),
+    within="{name}` em `{context}",
+)
+
+
+class ConversationsConfig(Config):
+    """Where conversations come from, and how those are made that come from the corpus."""
+
+    source: str = CORPUS
+    """"corpus"; or a .jsonl or .parquet file; or the name or folder of a data set for `datasets`.
+    Every row of a file or data set has `messages`, a list of {role, content}."""
+    split: str = "train"
+    """Of a `datasets` source: which of its splits."""
+    revision: str | None = None
+    """Of a data set on a hub: the commit; part of the key, since the data set may change."""
+    held_out_share: float = Field(default=0.05, gt=0, lt=1)
+    """Share of a file's or data set's conversations that is held out, by their first question."""
+    train_conversations: int = Field(default=20_000, ge=1)
+    """At most so many to train on; chosen by hash."""
+    held_out_conversations: int = Field(default=1_000, ge=1)
+    """At most so many held out; chosen by hash."""
+    answer_characters: int = Field(default=300, ge=40)
+    """Longest answer that is made from the corpus: whole sentences up to here."""
+    questions: dict[str, Questions] = Field(default={"en": ENGLISH, "pt": PORTUGUESE}, min_length=1)
+    """ISO 639-1 code → ways to ask in that language; documents in another are not asked about."""
+
+    def identity(self) -> dict[str, Any]:
+        """A file enters the key by its content, wherever it lies."""
+        values = super().identity()
+        if _path(self) is not None:
+            values["source"] = "file"
+        return values
+
+
+class SourceError(InputError):
+    """The source of conversations is not there, or cannot be read at all."""
+
+
+class RevisionMissingError(InputError):
+    """A data set on a hub was named without the commit that says which one is meant."""
+
+
+class NoConversationsError(StageError):
+    """Nothing in the corpus could be asked about, or nothing was left to hold out."""
+
+
+class Conversations(Artifact):
+    """Conversations in `train/` and `held-out/`: id, url, language, messages, question, answer."""
+
+    stage, role, revision = "conversations", "conversations", 1
+
+    def dataset(self, split: Split) -> "datasets.Dataset":
+        """Sorted by id; `messages` is a list of {role, content}."""
+        from pipeline.corpus.clean import as_dataset
+
+        return as_dataset(self.paths(f"{split}/"))
+
+    def rows(self, split: Split) -> Iterator[dict[str, Any]]:
+        """Every conversation in order, without the cache of `datasets`."""
+        import pyarrow.parquet as pq
+
+        for path in self.paths(f"{split}/"):
+            yield from pq.read_table(path).to_pylist()
+
+
+def write_conversations(
+    store: Store, corpus: Corpus, config: ConversationsConfig, compute: Compute
+) -> Conversations:
+    """Conversations to train on and held out, from what `config.source` names.
+
+    Raises SourceError, RevisionMissingError, the errors of pipeline.training.messages (all exit
+    code 2, with file and row) and NoConversationsError.
+    """
+    content = check_source(config)
+    return store.make(
+        Conversations,
+        config,
+        {"corpus": corpus} if config.source == CORPUS else {},
+        partial(_build, corpus=corpus, config=config, compute=compute),
+        content=content,
+        work=lambda: _work(corpus, config),
+    )
+
+
+def check_source(config: ConversationsConfig) -> dict[str, str]:
+    """The identity of what comes from outside, by name. A flow may call it before it starts anything.
+
+    Raises SourceError if a file is not there, RevisionMissingError.
+    """
+    if config.source == CORPUS:
+        return {}
+    path = _path(config)
+    if path is None:
+        if config.revision is None:
+            raise RevisionMissingError(
+                f"conversations.source is the data set {config.source!r} without a revision; set "
+                "conversations.revision to the commit that is meant (or name a .jsonl or .parquet file)"
+            )
+        return {}
+    if not path.exists():
+        raise SourceError(
+            f"conversations.source is {config.source!r}, and there is no such file ({path.resolve()}); "
+            'correct the path, or set conversations.source to "corpus"'
+        )
+    return {"source": sha256_of(path) if path.is_file() else _sha256_of_folder(path)}
+
+
+def check_messages(config: ConversationsConfig) -> int:
+    """Read a file through and count its conversations, before anything is started; 0 for other sources.
+
+    Raises the errors of pipeline.training.messages at the first row that is wrong.
+    """
+    path = _path(config)
+    if path is None or not path.is_file():
+        return 0
+    from pipeline.training.messages import read_messages
+
+    return sum(1 for _ in read_messages(config))
+
+
+def _path(config: ConversationsConfig) -> Path | None:
+    """The source if it is a file or folder of this machine."""
+    if config.source == CORPUS:
+        return None
+    path = Path(config.source).expanduser()
+    return path if path.suffix in FILE_ENDINGS or path.exists() else None
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _work(corpus: Corpus, config: ConversationsConfig) -> dict[str, float]:
+    if config.source != CORPUS or not corpus.exists():
+        return {}
+    counts = corpus.record.counts
+    return {"documents": counts.get("train", 0) + counts.get("held-out", 0)}
+
+
+def _build(attempt: Attempt, corpus: Corpus, config: ConversationsConfig, compute: Compute) -> Made:
+    from pipeline.training import conversation_shards as shards
+
+    if config.source != CORPUS:
+        # read here and not in a task: the file is on this machine, workers may be on others
+        counts = shards.read_source(config, ShardOutput(attempt.path("read/.").resolve()))
+        files = attempt.publish_folder("read")
+        return Made(
+            files={name.removeprefix("read/"): file for name, file in files.items()},
+            counts=_checked(counts, config),
+        )
+    names = [*corpus.names("train/"), *corpus.names("held-out/")]
+    found = compute.map_shards(
+        attempt,
+        "find",
+        {_identity(name): shards.Finding(corpus, name, config) for name in names},
+        shards.find,
+    )
+    chosen = compute.map_shards(
+        attempt, "choose", {"all": shards.Choosing(attempt, tuple(found), config)}, shards.choose
+    )
+    return Made(files=files_of(chosen), counts=_checked(chosen[0].counts, config), incomplete=any_lost(found))
+
+
+def _identity(name: str) -> str:
+    return name.removesuffix(".parquet").replace("/", "-")
+
+
+def _checked(counts: Mapping[str, int], config: ConversationsConfig) -> Mapping[str, int]:
+    for split in ("train", "held-out"):
+        if not counts[split]:
+            raise NoConversationsError(
+                f"conversations from {config.source!r}: none for {split} "
+                f"({', '.join(f'{name} {count}' for name, count in counts.items())}); "
+                + (
+                    "the documents have no headings with prose below them in a language that "
+                    f"conversations.questions knows ({', '.join(config.questions)}): crawl more, or name a "
+                    "file with `messages` in conversations.source"
+                    if config.source == CORPUS
+                    else "two different conversations are needed at least"
+                )
+            )
+    return counts

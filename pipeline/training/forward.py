@@ -1,0 +1,94 @@
+"""From a batch to its loss: the model with borders between documents, and the loss over its labels.
+
+B rows, T tokens, V vocabulary.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.tokens.rows import NO_LABEL, Batch
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A micro-batch on the device."""
+
+    tokens_BT: torch.Tensor
+    documents_BT: torch.Tensor
+    positions_BT: torch.Tensor
+    labels_BT: torch.Tensor
+
+
+LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""tokens, documents, positions, labels → the sum of the labels' negative log-likelihoods, in nats."""
+
+
+def document_mask(documents_BT: torch.Tensor) -> torch.Tensor:
+    """True where a token may look: at itself and what is before it in the same document. [B, 1, T, T].
+
+    Padding, all of one number, looks at padding, so that no row of the mask is empty (softmax over
+    nothing is NaN).
+    """
+    T = documents_BT.shape[1]
+    same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
+    before_TT = torch.ones(T, T, dtype=torch.bool, device=documents_BT.device).tril()
+    return (same_BTT & before_TT)[:, None]
+
+
+def logits(
+    model: nn.Module, tokens_BT: torch.Tensor, documents_BT: torch.Tensor, positions_BT: torch.Tensor
+) -> torch.Tensor:
+    """Scores of the next token, [B, T, V]; no document sees another."""
+    found: torch.Tensor = model(
+        input_ids=tokens_BT,
+        attention_mask=document_mask(documents_BT),
+        position_ids=positions_BT,
+        use_cache=False,
+    ).logits
+    return found
+
+
+def loss_function(model: nn.Module, precision: str, device: torch.device) -> LossFunction:
+    """The loss of a micro-batch as a function that torch.compile takes whole."""
+
+    def loss(
+        tokens_BT: torch.Tensor,
+        documents_BT: torch.Tensor,
+        positions_BT: torch.Tensor,
+        labels_BT: torch.Tensor,
+    ) -> torch.Tensor:
+        with autocast(precision, device):
+            logits_BTV = logits(model, tokens_BT, documents_BT, positions_BT)
+        return F.cross_entropy(
+            logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=NO_LABEL, reduction="sum"
+        )
+
+    return loss
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bf16 matrix products over fp32 weights, or nothing."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensors:
+    """The batch as tensors, filled up with empty rows to `rows`, so that every shape is the same."""
+
+    def filled(values: object, empty: int) -> torch.Tensor:
+        tensor = torch.as_tensor(values)
+        tensor = F.pad(tensor, (0, 0, 0, rows - len(tensor)), value=empty)
+        return tensor.to(device, non_blocking=True)
+
+    return Tensors(
+        tokens_BT=filled(batch.tokens_BT, pad),
+        documents_BT=filled(batch.documents_BT, -1),
+        positions_BT=filled(batch.positions_BT, 0),
+        labels_BT=filled(batch.labels_BT, NO_LABEL),
+    )

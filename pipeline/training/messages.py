@@ -1,0 +1,155 @@
+"""Reading conversations that users bring: JSON lines, Parquet, or what `datasets` loads; and judging them."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.training.conversations import ConversationsConfig, SourceError
+
+ROLES = ("system", "user", "assistant")
+EXAMPLE = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+
+
+class RowError(InputError):
+    """A row is not JSON, or not an object."""
+
+
+class MessagesMissingError(InputError):
+    """A row has no list of messages."""
+
+
+class RoleError(InputError):
+    """A message has a role that nobody plays here."""
+
+
+class EmptyTurnError(InputError):
+    """A message says nothing, or what it says is not text."""
+
+
+class TurnOrderError(InputError):
+    """The turns don't go user, assistant, user, assistant … to an assistant's answer at the end."""
+
+
+def read_messages(config: ConversationsConfig) -> Iterator[dict[str, Any]]:
+    """Every conversation as id, url, language, messages, question (the first), answer (the last).
+
+    Raises SourceError if the source cannot be opened, and the other errors of this module at the
+    first row that is wrong.
+    """
+    path = Path(config.source).expanduser()
+    rows = {".jsonl": _json_lines, ".parquet": _parquet}.get(path.suffix)
+    for number, row in rows(path) if rows and path.is_file() else _dataset(config):
+        where = f"{config.source}, row {number}"
+        messages = checked(row, where)
+        canonical = json.dumps(messages, sort_keys=True, ensure_ascii=False)
+        yield {
+            "id": hashlib.sha256(canonical.encode()).hexdigest()[:32],
+            "url": str(row.get("url") or ""),
+            "language": str(row.get("language") or ""),
+            "messages": messages,
+            "question": next(turn["content"] for turn in messages if turn["role"] == "user"),
+            "answer": messages[-1]["content"],
+        }
+
+
+def checked(row: Mapping[str, Any], where: str) -> list[dict[str, str]]:
+    """The row's messages with role and content alone. Raises this module's errors, beginning with `where`."""
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages:
+        found = (
+            "an empty list" if messages == [] else f"only {', '.join(map(repr, sorted(row))) or 'nothing'}"
+        )
+        if messages is not None and messages != []:
+            found = f"{type(messages).__name__} under that name"
+        raise MessagesMissingError(f"{where}: no list of messages, found {found}; write rows like {EXAMPLE}")
+    turns = [_turn(turn, f"{where}, message {number}") for number, turn in enumerate(messages, 1)]
+    expected = "user"
+    for number, turn in enumerate(turns, 1):
+        if turn["role"] == "system" and number == 1:
+            continue
+        if turn["role"] != expected:
+            raise TurnOrderError(
+                f"{where}, message {number}: the role is {turn['role']!r} where {expected!r} should speak; "
+                "join messages of one speaker into one, and put a system message first"
+            )
+        expected = "user" if expected == "assistant" else "assistant"
+    if turns[-1]["role"] != "assistant":
+        raise TurnOrderError(
+            f"{where}: the last message is of {turns[-1]['role']!r}, so there is no answer to learn; "
+            "end each conversation with an assistant's message"
+        )
+    return turns
+
+
+def _turn(turn: Any, where: str) -> dict[str, str]:
+    if not isinstance(turn, Mapping) or "role" not in turn:
+        raise RoleError(f"{where}: no role, found {_short(turn)}; write rows like {EXAMPLE}")
+    if turn["role"] not in ROLES:
+        raise RoleError(f"{where}: unknown role {turn['role']!r}; write one of {', '.join(ROLES)}")
+    content = turn.get("content")
+    if not isinstance(content, str) or not content.strip():
+        raise EmptyTurnError(
+            f"{where} ({turn['role']}): the content is {_short(content)}; "
+            "write what is said as text, or leave the row out"
+        )
+    return {"role": turn["role"], "content": content}
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise RowError(
+                    f"{path}, row {number}: not JSON ({error}), "
+                    f"found {_short(line.decode(errors='replace'))}; write one object a line, like {EXAMPLE}"
+                ) from error
+            if not isinstance(row, dict):
+                raise RowError(
+                    f"{path}, row {number}: {type(row).__name__} instead of an object; "
+                    f"write rows like {EXAMPLE}"
+                )
+            yield number, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"{path}: not a Parquet file that can be read ({error}); write it again, or give JSON lines"
+        ) from error
+
+
+def _dataset(config: ConversationsConfig) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        rows = datasets.load_dataset(config.source, split=config.split, revision=config.revision)
+    except Exception as error:  # load_dataset raises whatever its many readers raise
+        raise SourceError(
+            f"conversations.source {config.source!r} (split {config.split!r}, revision {config.revision!r}) "
+            f"cannot be loaded by `datasets`: {type(error).__name__}: {error}; "
+            "check name, split and revision, or name a .jsonl or .parquet file"
+        ) from error
+    yield from enumerate(rows, 1)
+
+
+def _short(value: Any, characters: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= characters else f"{text[:characters]}…"

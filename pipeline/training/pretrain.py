@@ -1,0 +1,266 @@
+"""The stage that pretrains a base model: tokens and vocabulary in, a model that continues text out."""
+
+import json
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.compute import Compute, ComputeConfig
+from pipeline.config import Config
+from pipeline.errors import InputError, StageError
+from pipeline.models.families import (
+    HEAD_WIDTH,
+    Shape,
+    block_parameters,
+    mlp_width_for,
+    training_flops_per_token,
+)
+from pipeline.models.model import Model
+from pipeline.store import Attempt, File, Made, Store, Work
+from pipeline.tokens.encode import Tokens
+from pipeline.tokens.vocabulary import Vocabulary
+from pipeline.training.schedule import Schedule
+
+RESULT = "result.json"
+SMALLEST_BATCH_TOKENS = 4096
+PEAK_LEARNING_RATE = {"muon": 0.01, "adamw": 0.003}
+"""At a width of 256; both fall with the width (up to twice this for narrower models). Muon was nearly
+flat from 0.012 to 0.025 at width 128; at 768 this gives the 0.0033 of modded-nanogpt in AdamW's units."""
+ENGLISH_PROMPTS = (
+    "The quick brown fox",
+    "This function returns",
+    "Raises an error if",
+)
+
+
+class BaseModel(Model):
+    """A pretrained model: it continues text, and answers nothing yet."""
+
+    stage, role, revision = "pretrain", "base", 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `depth` derives, or what was set by hand in its place."""
+
+    width: int
+    heads: int
+    key_value_heads: int
+    mlp_width: int
+    batch_tokens: int
+    learning_rate: float
+    steps: int
+    warmup_steps: int
+    evaluate_every: int
+
+
+class PretrainConfig(Config):
+    """One pretraining run. Every field changes the weights or what is told of them."""
+
+    depth: int = Field(default=4, ge=1)
+    """The one dial: layers. What is left at None below is derived from it."""
+    width: int | None = Field(default=None, ge=2)
+    """Size of the hidden state. Default: 64 * depth."""
+    heads: int | None = Field(default=None, ge=1)
+    """Query heads per layer. Default: one per 64 of width."""
+    key_value_heads: int | None = Field(default=None, ge=1)
+    """Heads of keys and values. Default: as many as heads."""
+    mlp_width: int | None = Field(default=None, ge=1)
+    """Size of the gated feed-forward layer. Default: 8/3 of width, rounded up to 64."""
+    tied_embeddings: bool = True
+    """Read and score tokens with one matrix."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps. Default: as many as tokens_per_parameter asks for."""
+    tokens_per_parameter: float = Field(default=20.0, gt=0)
+    """Training tokens per weight outside the embeddings (20: Hoffmann et al., 2022, arXiv:2203.15556)."""
+    batch_tokens: int | None = Field(default=None, ge=2)
+    """Tokens per optimizer step, over all workers. Default: 4,096 up to depth 4, then as its cube."""
+
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """Muon for the layers' matrices with AdamW for the rest, or AdamW for all."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate. Default: 0.01 (AdamW: 0.003) * 256 / width."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled decay of matrices; norms have none."""
+    schedule: Schedule = "wsd"
+    """Learning rate after the warm-up: "wsd" (plateau, then linear decay) or "cosine"."""
+    decay_fraction: float = Field(default=0.5, gt=0, le=1)
+    """Share of the run at its end in which "wsd" lets the learning rate fall."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps in which the learning rate rises. Default: a twentieth of all."""
+    gradient_clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of matrix products; weights, sums and the optimizer are fp32 always."""
+    seed: int = Field(default=0, ge=0)
+    """Of the first weights and of the order of rows."""
+
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Steps between evaluations on held-out rows. Default: a tenth of all."""
+    evaluation_rows: int = Field(default=128, ge=1)
+    """Held-out rows of an evaluation, at most."""
+    prompts: tuple[str, ...] = ENGLISH_PROMPTS
+    """Completed at every evaluation, to watch the model learn. May be empty."""
+
+    def derived(self) -> dict[str, Any]:
+        """Depth → width → heads; width → learning rate; size → batch and steps → warm-up, evaluation."""
+        width = HEAD_WIDTH * self.depth
+        heads = max(1, (self.width or width) // HEAD_WIDTH)
+        mlp_width = mlp_width_for(self.width or width)
+        batch_tokens = SMALLEST_BATCH_TOKENS * 2 ** max(0, round(3 * math.log2(self.depth / 4)))
+        shape = Shape(
+            depth=self.depth,
+            width=self.width or width,
+            heads=self.heads or heads,
+            key_value_heads=self.key_value_heads or self.heads or heads,
+            mlp_width=self.mlp_width or mlp_width,
+            tied_embeddings=self.tied_embeddings,
+        )
+        tokens = self.tokens_per_parameter * block_parameters(shape)
+        peak = PEAK_LEARNING_RATE[self.optimizer]
+        steps = max(1, round(tokens / (self.batch_tokens or batch_tokens)))
+        return {
+            "width": width,
+            "heads": heads,
+            "key_value_heads": self.heads or heads,
+            "mlp_width": mlp_width,
+            "batch_tokens": batch_tokens,
+            "learning_rate": round(peak * min(2.0, 256 / shape.width), 6),
+            "steps": steps,
+            "warmup_steps": (self.steps or steps) // 20,
+            "evaluate_every": max(1, (self.steps or steps) // 10),
+        }
+
+    def recipe(self) -> Recipe:
+        values = self.resolved()
+        return Recipe(**{name: values[name] for name in Recipe.__dataclass_fields__})
+
+    def shape(self) -> Shape:
+        recipe = self.recipe()
+        return Shape(
+            depth=self.depth,
+            width=recipe.width,
+            heads=recipe.heads,
+            key_value_heads=recipe.key_value_heads,
+            mlp_width=recipe.mlp_width,
+            tied_embeddings=self.tied_embeddings,
+        )
+
+    @model_validator(mode="after")
+    def heads_divide_the_width(self) -> Self:
+        shape = self.shape()
+        if shape.width % (2 * shape.heads):
+            fit = 2 * shape.heads * max(1, round(shape.width / (2 * shape.heads)))
+            raise ValueError(
+                f"width is {shape.width}, not a multiple of 2 * heads ({2 * shape.heads}); try {fit}"
+            )
+        if shape.heads % shape.key_value_heads:
+            fit = max(n for n in range(1, shape.key_value_heads + 1) if shape.heads % n == 0)
+            raise ValueError(
+                f"key_value_heads is {shape.key_value_heads}, "
+                f"heads ({shape.heads}) is no multiple of it; try {fit}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def warm_up_ends(self) -> Self:
+        recipe = self.recipe()
+        if recipe.warmup_steps >= recipe.steps and recipe.warmup_steps:
+            raise ValueError(
+                f"warmup_steps is {recipe.warmup_steps}, the whole run has {recipe.steps} steps; "
+                f"try {recipe.steps // 20}"
+            )
+        return self
+
+
+class CorpusTooSmallError(StageError):
+    """The tokens do not fill one batch, or nothing was held out."""
+
+
+class BatchError(InputError):
+    """A batch does not hold whole rows, or fewer rows than there are workers."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a training worker has to know."""
+
+    attempt: Attempt
+    tokens: Tokens
+    vocabulary: Vocabulary
+    config: PretrainConfig
+    compute: ComputeConfig
+
+
+def pretrain(
+    store: Store, tokens: Tokens, vocabulary: Vocabulary, config: PretrainConfig, compute: Compute
+) -> BaseModel:
+    """Train a model from nothing on the tokens. Killed and run again, it goes on from its last checkpoint.
+
+    Raises CorpusTooSmallError, BatchError, NonFiniteLossError.
+    """
+    inputs = {"tokens": tokens, "vocabulary": vocabulary}
+    build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute)
+    return store.make(
+        BaseModel, config, inputs, build, work=partial(estimated_work, config, tokens, vocabulary)
+    )
+
+
+def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabulary) -> Work:
+    """Steps, tokens and floating point operations. The head and attention are counted once vocabulary
+    and tokens are in the store and say how many pieces and how long a row."""
+    recipe = config.recipe()
+    per_token = training_flops_per_token(
+        config.shape(),
+        vocabulary.pieces if vocabulary.exists() else 0,
+        tokens.row_tokens if tokens.exists() else 0,
+    )
+    trained = recipe.steps * recipe.batch_tokens
+    return {"steps": recipe.steps, "tokens": trained, "flops": trained * per_token}
+
+
+def _build(
+    attempt: Attempt, tokens: Tokens, vocabulary: Vocabulary, config: PretrainConfig, compute: Compute
+) -> Made:
+    from pipeline.training.worker import train_worker
+
+    train, held_out = tokens.rows("train"), tokens.rows("held-out")
+    check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
+    job = Job(attempt, tokens, vocabulary, config, compute.config)
+    compute.train(train_worker, {"job": job}, attempt)
+    result = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))
+    return Made(
+        files={name: File.model_validate(file) for name, file in result["files"].items()},
+        counts=result["counts"],
+        figures=result["figures"],
+        compute=result["compute"],
+    )
+
+
+def check_rows(batch_tokens: int, row_tokens: int, train_rows: int, held_out_rows: int) -> None:
+    """Raises BatchError or CorpusTooSmallError, with a batch that would work."""
+    if batch_tokens % row_tokens:
+        fit = max(1, batch_tokens // row_tokens) * row_tokens
+        raise BatchError(
+            f"pretrain.batch_tokens is {batch_tokens}, not a multiple of the rows' {row_tokens} tokens; "
+            f"try {fit}"
+        )
+    if train_rows * row_tokens < batch_tokens:
+        raise CorpusTooSmallError(
+            f"the training tokens fill {train_rows} rows ({train_rows * row_tokens:,} tokens), "
+            f"one batch takes {batch_tokens:,}: "
+            + (
+                f"set pretrain.batch_tokens to at most {train_rows * row_tokens}"
+                if train_rows
+                else "crawl more"
+            )
+        )
+    if held_out_rows == 0:
+        raise CorpusTooSmallError(
+            "no document was held out, so the model could not be judged: "
+            "set the share of [hold_out] higher or crawl more"
+        )

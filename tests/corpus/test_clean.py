@@ -1,0 +1,179 @@
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.compute import Compute
+from pipeline.corpus.clean import CleanConfig, Documents, NoDocumentSurvivesError, clean
+from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
+from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, read_rows, shard_name, write_rows
+from pipeline.store import Attempt, Made, Store
+from tests.corpus.conftest import Crawled, InThisProcess, MakePages, WebPage
+from tests.corpus.samples import ENGLISH, GERMAN, PORTUGUESE, html
+
+
+def shuffled(sentences: tuple[str, ...], seed: int) -> str:
+    """A good text of its own, in lines of which none is a neighbour's."""
+    words = " ".join(sentences).split()
+    random.Random(seed).shuffle(words)
+    return "\n\n".join(" ".join(words[start : start + 12]) + "." for start in range(0, len(words), 12))
+
+
+TEXTS = [
+    *(shuffled(ENGLISH, seed) for seed in range(3)),
+    *(shuffled(PORTUGUESE, seed) for seed in range(3)),
+    shuffled(ENGLISH, 0) + "\n\nOne sentence more.",
+    shuffled(ENGLISH, 1).upper(),
+    "\n".join(GERMAN),
+    "short",
+    "{ } ; " * 100,
+    "# heading\n\n```\ncode\n```",
+]
+
+
+def raw_of(
+    store: Store, documents: list[tuple[str, str]], failed: int, shards: int, name: str
+) -> RawDocuments:
+    """What extraction would hand over: documents (url, text), and so many pages it dropped."""
+
+    def build(attempt: Attempt) -> Made:
+        rows = [
+            {
+                "id": document_id(url, text),
+                "url": url,
+                "title": "",
+                "text": text,
+                "html_language": None,
+                "kind": "web",
+                "bytes": 1,
+            }
+            for url, text in documents
+        ]
+        drops = [
+            {
+                "id": document_id(f"http://failed/{n}", ""),
+                "url": f"http://failed/{n}",
+                "title": "",
+                "text": "",
+                "reason": "empty",
+                "value": None,
+                "threshold": None,
+                "detail": "",
+            }
+            for n in range(failed)
+        ]
+        for number in range(shards):
+            for folder, found, schema in (("raw", rows, RAW), ("dropped", drops, DROPPED)):
+                inside = [row for row in found if bucket_of(str(row["id"]), shards) == number]
+                write_rows(attempt.path(f"{folder}/{shard_name(number)}"), inside, schema)
+        return Made(
+            files=attempt.publish_folder("raw") | attempt.publish_folder("dropped"),
+            counts={"pages": len(rows) + failed},
+        )
+
+    return store.make(RawDocuments, Crawled(name=name), {}, build)
+
+
+documents_in = st.lists(
+    st.tuples(st.sampled_from([f"http://x/{n}" for n in range(6)]), st.sampled_from(TEXTS)), max_size=14
+)
+
+
+@settings(
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(documents=documents_in, failed=st.integers(0, 3), shards=st.integers(1, 3))
+def test_no_page_leaves_without_a_reason(
+    tmp_path_factory: pytest.TempPathFactory,
+    here: InThisProcess,
+    documents: list[tuple[str, str]],
+    failed: int,
+    shards: int,
+) -> None:
+    store = Store(str(tmp_path_factory.mktemp("store")))
+    documents = [("http://sure/", TEXTS[2]), *documents]
+    made = clean(store, raw_of(store, documents, failed, shards, "raw"), CleanConfig(), here)
+    counts, kept, dropped = (
+        made.record.counts,
+        read_rows(made.paths("kept/")),
+        read_rows(made.paths("dropped/")),
+    )
+    reasons = {name: n for name, n in counts.items() if name.startswith("dropped.")}
+    assert counts["pages"] == len(documents) + failed == counts["kept"] + sum(reasons.values())
+    assert counts["kept"] == sum(n for name, n in counts.items() if name.startswith("kept.")) == len(kept)
+    given_urls = [url for url, _ in documents] + [f"http://failed/{n}" for n in range(failed)]
+    assert Counter(row["url"] for row in kept + dropped) == Counter(given_urls)
+    assert Counter(f"dropped.{row['reason']}" for row in dropped) == reasons
+    assert all(row["reason"] for row in dropped)
+    assert len({row["id"] for row in kept}) == len(kept)
+
+
+def test_documents_are_the_same_however_pages_were_crawled_and_wherever_they_were_cleaned(
+    store: Store, make_pages: MakePages, compute: Compute, here: Compute
+) -> None:
+    pages = [
+        *(WebPage(f"http://x/en/{n}", page_of(ENGLISH, n, "en")) for n in range(6)),
+        *(WebPage(f"http://x/pt/{n}", page_of(PORTUGUESE, n, "pt")) for n in range(6)),
+        WebPage("http://x/copy", page_of(ENGLISH, 0, "en")),
+        WebPage("http://x/de", html(GERMAN * 2, language="de").encode()),
+        WebPage("http://x/short", html(ENGLISH[:1]).encode()),
+    ]
+    one = cleaned(store, make_pages, pages, 1, compute)
+    other = cleaned(store, make_pages, pages[::-1], 3, here)
+    assert one.record.digest == other.record.digest
+    assert one.record.counts == other.record.counts
+    assert one.record.counts["kept.en"] == 6
+    assert one.record.counts["kept.pt"] == 6
+    assert {row["reason"] for row in read_rows(one.paths("dropped/"))} >= {"language", "duplicate-exact"}
+    assert one.kept().num_rows == 12
+    assert one.dropped().num_rows == 3
+    for path in (*one.paths("kept/"), *one.paths("dropped/")):
+        ids = [row["id"] for row in read_rows([path])]
+        assert ids == sorted(ids)
+
+
+def page_of(sentences: tuple[str, ...], seed: int, language: str) -> bytes:
+    return html(tuple(shuffled(sentences, seed).split("\n\n")), language=language).encode()
+
+
+def cleaned(
+    store: Store, make_pages: MakePages, pages: list[WebPage], warcs: int, compute: Compute
+) -> Documents:
+    raw = extract(store, make_pages(pages, warcs, name=f"{warcs} files"), ExtractConfig(shards=2), compute)
+    return clean(store, raw, CleanConfig(), compute)
+
+
+def test_dropped_documents_tell_rule_value_and_threshold(store: Store, here: Compute, tmp_path: Path) -> None:
+    raw = raw_of(store, [("http://x/", TEXTS[0]), ("http://y/", "Too short.")], 0, 1, "raw")
+    (dropped,) = read_rows(clean(store, raw, CleanConfig(), here).paths("dropped/"))
+    assert dropped["text"] == "Too short."
+    assert dropped["reason"] in {"few-words", "language", "language-unsure"}
+    assert dropped["value"] is not None
+
+
+def test_languages_that_are_not_wanted_are_dropped_by_name(store: Store, here: Compute) -> None:
+    raw = raw_of(store, [("http://x/", TEXTS[0]), ("http://y/", TEXTS[3])], 0, 1, "raw")
+    made = clean(store, raw, CleanConfig(languages=("pt",)), here)
+    (dropped,) = read_rows(made.paths("dropped/"))
+    assert (dropped["reason"], dropped["detail"]) == ("language", "en")
+    assert made.record.counts["kept.pt"] == 1
+
+
+def test_a_corpus_of_nothing_says_which_rule_dropped_most(store: Store, here: Compute) -> None:
+    raw = raw_of(store, [("http://x/de", TEXTS[8]), ("http://y/de", TEXTS[8] + "!")], 1, 2, "raw")
+    with pytest.raises(
+        NoDocumentSurvivesError, match=r"of 3 pages 2 were dropped as 'language'.*Mühle"
+    ) as fault:
+        clean(store, raw, CleanConfig(), here)
+    assert fault.value.exit_code == 1
+
+
+def test_a_language_without_rules_is_refused_before_anything_starts() -> None:
+    with pytest.raises(ValidationError, match=r"no quality rules for 'xx', only for en, pt"):
+        CleanConfig(languages=("en", "xx"))

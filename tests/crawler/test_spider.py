@@ -1,0 +1,224 @@
+"""The crawl of one partition: what is fetched, what is refused, and what a kill costs."""
+
+import dataclasses
+import gzip
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from crawler.crawl import SpiderDiedError
+from crawler.options import Options
+from crawler.spider import COMMIT_PAGES
+from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
+
+Crawl = Callable[..., dict[str, dict[str, Any]]]
+
+
+def outcomes(log: dict[str, dict[str, Any]]) -> Counter[str]:
+    return Counter(line["outcome"] for line in log.values())
+
+
+def archived(options: Options) -> list[tuple[str, bytes]]:
+    """URL and body of every response, read by FastWARC."""
+    found = []
+    for path in sorted((Path(options.folder) / "warc").glob("*.warc.gz")):
+        for record in ArchiveIterator(str(path), record_types=WarcRecordType.response, parse_http=False):
+            assert record.verify_block_digest(consume=False)
+            record.parse_http()
+            found.append((record.headers["WARC-Target-URI"], record.reader.read()))
+    return found
+
+
+def test_every_page_of_a_site_is_fetched_and_stored_once(crawl_here: Crawl, options: Options) -> None:
+    site = small_site()
+    with serve(site) as web:
+        log = crawl_here(web.url())
+    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", "/robots.txt"], 1))
+    assert outcomes(log) == {"page": len(site), "http-error": 1}
+    assert dict(archived(options)) == {web.url(path): answer.body for path, answer in site.items()}
+    assert len(archived(options)) == len(site)
+    assert log[web.url("/p1.html")]["depth"] == 1
+    assert log[web.url("/missing.html")]["referrer"] == web.url()
+
+
+def test_each_record_lies_where_the_log_says(crawl_here: Crawl, options: Options) -> None:
+    with serve(small_site()) as web:
+        log = crawl_here(web.url())
+    for line in log.values():
+        if line["outcome"] == "page":
+            data = (Path(options.folder) / line["warc"]).read_bytes()
+            member = gzip.decompress(data[line["offset"] : line["offset"] + line["length"]])
+            assert f"WARC-Target-URI: {line['url']}\r\n".encode() in member
+
+
+def test_a_mapped_host_keeps_its_name_in_urls_and_headers(crawl_here: Crawl, options: Options) -> None:
+    with serve(small_site(4)) as web:
+        log = crawl_here("http://docs.moinho.test/", hosts={"docs.moinho.test": f"127.0.0.1:{web.port}"})
+    assert outcomes(log)["page"] == 5
+    assert set(web.hosts) == {"docs.moinho.test"}
+    assert all(url.startswith("http://docs.moinho.test/") for url, _ in archived(options))
+
+
+def test_other_hosts_schemes_and_types_are_not_stored(crawl_here: Crawl, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.html"
+    secret.write_text("<html>secret</html>")
+    site = {
+        "/": page(
+            secret.as_uri(), "ftp://127.0.0.1/x", "data:text/html,<p>x", "http://elsewhere.test/", "/i.png"
+        ),
+        "/i.png": Answer(b"\x89PNG" * 100_000, headers={"Content-Type": "image/png"}),
+    }
+    with serve(site) as web:
+        log = crawl_here(web.url())
+    assert log[secret.as_uri()]["outcome"] == "refused-scheme"
+    assert log["ftp://127.0.0.1/x"]["outcome"] == "refused-scheme"
+    assert log[web.url("/i.png")]["outcome"] == "not-html"
+    assert outcomes(log) == {"page": 1, "refused-scheme": 2, "not-html": 1}
+
+
+def test_private_addresses_are_refused_however_they_are_written(crawl_here: Crawl) -> None:
+    spellings = ["127.0.0.1", "2130706433", "127.1", "[::1]", "[::ffff:7f00:1]", "localhost"]
+    with serve({"/": page()}) as web:
+        log = crawl_here(*(f"http://{host}:{web.port}/" for host in spellings), private_hosts=[])
+    assert web.asked == []
+    assert outcomes(log) == {"refused-address": len(spellings)}
+
+
+def test_a_redirect_to_a_private_address_or_a_file_is_refused(crawl_here: Crawl) -> None:
+    with serve({"/": page(text="inside")}) as inside:
+        site = {
+            "/": redirect(f"http://localhost:{inside.port}/"),
+            "/file": redirect("file:///etc/passwd"),
+        }
+        with serve(site) as web:
+            log = crawl_here(
+                "http://outside.test/",
+                "http://outside.test/file",
+                hosts={"outside.test": f"127.0.0.1:{web.port}"},
+                private_hosts=[],
+            )
+    assert inside.asked == []
+    assert log[f"http://localhost:{inside.port}/"]["outcome"] == "refused-address"
+    assert log["file:///etc/passwd"]["outcome"] == "refused-scheme"
+
+
+def test_redirects_lead_to_their_page_and_loops_end(crawl_here: Crawl) -> None:
+    site = {
+        "/": page("/old", "/loop", "/hop0"),
+        "/old": redirect("/new", 301),
+        "/new": page(text="moved"),
+        "/loop": redirect("/loop"),
+    } | {f"/hop{number}": redirect(f"/hop{number + 1}") for number in range(40)}
+    with serve(site) as web:
+        log = crawl_here(web.url())
+    assert log[web.url("/new")]["outcome"] == "page"
+    assert log[web.url("/old")]["detail"] == web.url("/new")
+    assert web.times_asked()["/loop"] == 1
+    assert outcomes(log)["redirect-loop"] == 1
+    assert "/hop39" not in web.times_asked()
+
+
+def drip() -> Iterator[bytes]:
+    for _ in range(60):
+        yield b"<p>x</p>"
+        time.sleep(0.1)
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        yield b"x" * 65_536
+
+
+def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_here: Crawl) -> None:
+    bomb = gzip.compress(b"<html>" + bytes(8 << 20))
+    site = {
+        "/": page("/huge", "/endless", "/slow", "/bomb", "/good"),
+        "/huge": Answer(b"x" * (2 << 20)),
+        "/endless": Answer(chunks=endless),
+        "/slow": Answer(chunks=drip),
+        "/bomb": Answer(bomb, headers=HTML | {"Content-Encoding": "gzip"}),
+        "/good": Answer(gzip.compress(b"<html>good</html>"), headers=HTML | {"Content-Encoding": "gzip"}),
+    }
+    with serve(site) as web:
+        log = crawl_here(web.url(), timeout_seconds=1.0)
+    found = {url.removeprefix(web.origin): line["outcome"] for url, line in log.items()}
+    assert found == {
+        "/": "page",
+        "/good": "page",
+        "/huge": "too-large",
+        "/endless": "too-large",
+        "/bomb": "too-large",
+        "/slow": "timeout",
+    }
+
+
+def test_limits_of_pages_and_depth_hold_exactly(crawl_here: Crawl, tmp_path: Path) -> None:
+    with serve(small_site(30)) as web:
+        log = crawl_here(web.url(), max_pages=7)
+        assert outcomes(log)["page"] == 7
+        asked = len(web.asked)
+        assert crawl_here(web.url(), max_pages=7) == log
+        assert len(web.asked) == asked
+        shallow = crawl_here(web.url(), max_depth=1, folder=str(tmp_path / "shallow"))
+    assert {line["depth"] for line in shallow.values()} == {0, 1}
+    assert outcomes(shallow)["page"] == 3
+
+
+def test_a_failing_server_is_asked_again_once(crawl_here: Crawl) -> None:
+    with serve({"/": page("/bad"), "/bad": Answer(b"", 503)}) as web:
+        log = crawl_here(web.url())
+    assert web.times_asked()["/bad"] == 2
+    assert (log[web.url("/bad")]["outcome"], log[web.url("/bad")]["status"]) == ("http-error", 503)
+
+
+def kill_when(condition: Callable[[], bool]) -> None:
+    """Kill this test's own crawler (-9) as soon as the condition holds."""
+    while not condition():
+        time.sleep(0.005)
+    for child in psutil.Process().children(recursive=True):
+        if "crawler.spider" in child.cmdline():
+            child.kill()
+
+
+def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
+    crawl_here: Crawl, options: Options
+) -> None:
+    site = small_site(150)
+    with serve(site, pause_seconds=0.01) as web:
+        for stop in (30, 80, 120):
+            killer = threading.Thread(target=kill_when, args=(lambda stop=stop: len(web.asked) >= stop,))
+            killer.start()
+            with pytest.raises(SpiderDiedError, match="SIGKILL"):
+                crawl_here(web.url())
+            killer.join()
+            newest = max((Path(options.folder) / "warc").glob("*.warc.gz"))
+            newest.open("ab").write(b"\x1f\x8b torn")
+        log = crawl_here(web.url())
+    assert outcomes(log) == {"page": len(site), "http-error": 1}
+    urls = [url for url, _ in archived(options)]
+    assert sorted(urls) == sorted(web.url(path) for path in site)
+    again = web.times_asked().total() - len(site) - 2
+    assert again <= 3 * (options.requests_per_host + COMMIT_PAGES)
+
+
+def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:
+    with serve(small_site(50), pause_seconds=0.2) as web:
+        child = subprocess.Popen([sys.executable, "-m", "crawler.spider"], stdin=subprocess.PIPE)
+        settings = dataclasses.asdict(dataclasses.replace(options, seeds=[web.url()]))
+        assert child.stdin is not None
+        child.stdin.write(json.dumps(settings).encode() + b"\n")
+        child.stdin.flush()
+        while len(web.asked) < 5:
+            time.sleep(0.01)
+        child.stdin.close()
+        assert child.wait(timeout=5) != 0

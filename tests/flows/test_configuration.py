@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+from pydantic import Field, model_validator
+
+from flows.configuration import ConfigurationError, load
+from flows.inspection import as_toml
+from pipeline.config import Config
+
+
+class Mill(Config):
+    stones: int = Field(default=2, ge=1)
+    grains: tuple[str, ...] = ("wheat",)
+
+    @model_validator(mode="after")
+    def stones_come_in_pairs(self) -> "Mill":
+        if self.stones % 2:
+            raise ValueError(f"stones is {self.stones}, not even; try {self.stones + 1}")
+        return self
+
+
+class River(Config):
+    flow: float | None = None
+
+
+class Farm(Config):
+    name: str
+    mill: Mill = Mill()
+    river: River = River()
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def fault(path: Path, *settings: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(Farm, path, settings)
+    return str(caught.value)
+
+
+def test_a_file_extends_another_and_settings_come_last(tmp_path: Path) -> None:
+    write(tmp_path, "base.toml", 'name = "base"\n[mill]\nstones = 4\ngrains = ["rye"]\n')
+    path = write(tmp_path, "top.toml", 'extends = "base.toml"\nname = "top"\n[mill]\ngrains = ["maize"]\n')
+    farm = load(Farm, path, ["river.flow=0.5", "mill.stones=6"])
+    assert farm == Farm(name="top", mill=Mill(stones=6, grains=("maize",)), river=River(flow=0.5))
+
+
+def test_a_setting_that_is_no_toml_value_is_text(tmp_path: Path) -> None:
+    assert load(Farm, write(tmp_path, "farm.toml", 'name = "a"\n'), ["name=b c"]).name == "b c"
+
+
+def test_a_misspelt_key_names_the_file_and_the_nearest_valid_key(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", 'name = "a"\n[mill]\nstone = 2\n')
+    assert fault(path) == f"{path}: mill.stone: unknown key; did you mean mill.stones?"
+
+
+def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", 'name = "a"\n')
+    assert fault(path, "stones=2") == "--set stones=2: stones: unknown key; did you mean mill.stones?"
+
+
+def test_each_fault_has_its_own_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", '[mill]\nstones = "many"\n[river]\nflow = "fast"\n')
+    lines = fault(path).splitlines()
+    assert len(lines) == 3
+    assert f"{path}: name: missing" in lines[0]
+    assert "mill.stones" in lines[1]
+    assert "'many'" in lines[1]
+    assert "river.flow" in lines[2]
+
+
+def test_a_value_that_would_work_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", 'name = "a"\n')
+    assert "stones is 3, not even; try 4" in fault(path, "mill.stones=3")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name = a", "not TOML"),
+        ('name = "a"\nextends = "self.toml"', "leads back to itself"),
+        ('name = "a"\nextends = "nowhere.toml"', "no such file"),
+        ('name = "a"\nextends = 3', "write a file name"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, told: str) -> None:
+    assert told in fault(write(tmp_path, "self.toml", text))
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "farm.toml", "")
+    assert "farm.toml" in fault(tmp_path / "fram.toml")
+
+
+@pytest.mark.parametrize("setting", ["stones", "=3", "mill.=3", "name.first=3"])
+def test_a_malformed_setting_says_how_to_write_one(tmp_path: Path, setting: str) -> None:
+    assert f"--set {setting}" in fault(write(tmp_path, "farm.toml", 'name = "a"\n'), setting)
+
+
+def test_a_printed_configuration_loads_again(tmp_path: Path) -> None:
+    farm = Farm(name='quo"te\\ é', mill=Mill(grains=("a", "b")))
+    assert load(Farm, write(tmp_path, "printed.toml", as_toml(farm))) == farm

@@ -1,0 +1,50 @@
+"""Parameter counts against published models and against transformers itself."""
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from pipeline.models.families import (
+    Shape,
+    TokenIds,
+    llama_config,
+    mlp_width_for,
+    parameters,
+    training_flops_per_token,
+)
+
+LLAMA_7B = Shape(32, 4096, 32, 32, 11008, tied_embeddings=False)
+LLAMA_3_8B = Shape(32, 4096, 32, 8, 14336, tied_embeddings=False)
+TINY_LLAMA = Shape(22, 2048, 32, 4, 5632, tied_embeddings=False)
+SMOL_135M = Shape(30, 576, 9, 3, 1536, tied_embeddings=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "vocabulary_size", "published"),
+    [
+        (LLAMA_7B, 32_000, 6_738_415_616),
+        (LLAMA_3_8B, 128_256, 8_030_261_248),
+        (TINY_LLAMA, 32_000, 1_100_048_384),
+        (SMOL_135M, 49_152, 134_515_008),
+    ],
+)
+def test_parameters_are_those_of_published_models(shape, vocabulary_size, published):
+    assert parameters(shape, vocabulary_size) == published
+
+
+@pytest.mark.parametrize("shape", [TINY_LLAMA, SMOL_135M, Shape(3, 96, 4, 2, 256, tied_embeddings=True)])
+def test_parameters_are_those_that_transformers_makes(shape):
+    with torch.device("meta"):
+        model = LlamaForCausalLM(llama_config(shape, TokenIds(500, 1, 2, 3), 64))
+    assert parameters(shape, 500) == sum(weight.numel() for weight in model.parameters())
+
+
+def test_training_flops_are_six_per_weight_and_token_with_attention_on_top():
+    without = training_flops_per_token(LLAMA_7B, 32_000, 0)
+    assert without == pytest.approx(6 * 6.74e9, rel=0.03)
+    assert training_flops_per_token(LLAMA_7B, 32_000, 2048) - without == 6 * 32 * 4096 * 2048
+
+
+def test_the_gated_layer_is_as_large_as_an_ungated_one_of_four_times_the_width():
+    for width in range(64, 4096, 64):
+        assert 8 * width * width <= 3 * width * mlp_width_for(width) < 8 * width * width + 3 * 64 * width

@@ -1,0 +1,159 @@
+"""The real road, small: a website rendered and served on loopback, crawled, and so on to a chat model."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.road import CONFIG, Run, moinho
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store that one run from nothing has filled."""
+    store = tmp_path_factory.mktemp("road") / "store"
+    run = Run.start(store)
+    assert run.wait(600) == 0, run.text()
+    run.wait_for_family()
+    return store
+
+
+def record(store: Path, name: str) -> dict[str, Any]:
+    shown = moinho("show", f"road/{name}", "--json", store=store)
+    assert shown.returncode == 0, shown.stderr
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
+
+
+def test_pages_in_are_documents_kept_and_drops_by_reason(road: Path) -> None:
+    pages, documents = record(road, "pages")["counts"], record(road, "documents")["counts"]
+    dropped = sum(count for name, count in documents.items() if name.startswith("dropped."))
+    assert pages["pages"] == documents["pages"] == documents["kept"] + dropped > 0
+
+
+def test_a_second_run_reuses_every_stage(road: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")}
+    start = time.monotonic()
+    run = Run.start(road)
+    assert run.wait(60) == 0, run.text()
+    assert time.monotonic() - start < 20
+    assert run.text().count("in the store") == len(before)
+    assert {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")} == before
+
+
+def test_a_changed_setting_remakes_its_stage_and_what_hangs_on_it(road: Path) -> None:
+    planned = moinho("plan", str(CONFIG), "--set", "pretrain.steps=61", "--json", store=road)
+    to_be_made = [stage["stage"] for stage in json.loads(planned.stdout) if not stage["in_store"]]
+    assert to_be_made == ["pretrain", "finetune", "evaluate"]
+
+
+def test_models_open_in_transformers_and_from_the_registry_with_the_same_logits(road: Path) -> None:
+    import mlflow
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from flows.references import find_model_folder
+    from pipeline.models.model import load_model
+    from pipeline.store import Store
+
+    mlflow.set_tracking_uri(f"sqlite:///{road}/mlflow.db")
+    for role in ("base", "chat"):
+        folder = find_model_folder(Store(str(road)), f"road/{role}")
+        ours, our_tokenizer = load_model(folder)
+        theirs = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+        their_tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        registered = mlflow.transformers.load_model(f"models:/road-{role}/1", return_type="components")
+        text = "Returns the number of bytes.\n\nRaises an error if the socket is closed."
+        ids = torch.tensor([our_tokenizer(text)["input_ids"]])
+        assert their_tokenizer(text)["input_ids"] == ids[0].tolist()
+        assert registered["tokenizer"](text)["input_ids"] == ids[0].tolist()
+        with torch.no_grad():
+            expected = ours(ids).logits
+            assert torch.equal(theirs(ids).logits, expected)
+            assert torch.equal(registered["model"](ids).logits, expected)
+
+
+def test_mlflow_has_a_run_for_the_flow_and_one_for_each_stage(road: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{road}/mlflow.db")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    stages = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(parents) >= 1
+    assert len(stages) == len(list(road.glob("*/*/artifact.json")))
+    by_stage = {run.data.tags["moinho.stage"]: run for run in stages}
+    documents = record(road, "documents")["counts"]
+    metrics = by_stage["clean"].data.metrics
+    assert {name: metrics[name] for name in documents} == documents
+    losses = client.get_metric_history(by_stage["pretrain"].info.run_id, "loss")
+    assert losses[-1].value < losses[0].value
+    assert len({point.step for point in losses}) == len(losses)
+
+
+def test_a_model_completes_tokenizes_and_chats(road: Path) -> None:
+    completed = moinho("complete", "road/base", "The function returns a", "--top", "5", store=road)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.count("%") >= 5
+    pieces = moinho("tokenize", "road/vocabulary", "A moagem do trigo", store=road)
+    assert pieces.returncode == 0, pieces.stderr
+    answered = moinho("chat", "road/chat", store=road, stdin="What is asyncio?\n")
+    assert answered.returncode == 0, answered.stderr
+
+
+def test_what_is_in_the_store_is_listed_by_name_and_shown_with_its_lineage(road: Path) -> None:
+    listed = json.loads(moinho("ls", "--json", store=road).stdout)
+    assert {"road/pages", "road/base", "road/chat"} <= {name for row in listed for name in row["names"]}
+    tree = moinho("show", "road/chat", store=road).stdout
+    assert all(stage in tree for stage in ("pretrain", "tokens", "vocabulary", "clean", "crawl", "site"))
+    key = record(road, "base")["key"]
+    assert json.loads(moinho("show", key[:8], "--json", store=road).stdout)["key"] == key
+
+
+def test_ctrl_c_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go_on(
+    road: Path, tmp_path: Path
+) -> None:
+    run = Run.start(road, "pretrain.seed=7", "pretrain.steps=100000")
+    run.wait_until("pretrain      10 s")
+    start = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.wait(30) == 130
+    assert time.monotonic() - start < 10
+    run.wait_for_family(2)
+    assert "to go on: moinho run" in run.text().replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "told"),
+    [
+        (["crawl.max_pagez=3"], 2, "did you mean crawl.max_pages?"),
+        (["pretrain.depth=-1"], 2, "pretrain.depth"),
+        (["pretrain.batch_tokens=100"], 2, "not a multiple"),
+        (["crawl.seeds=['ftp://example.org/']"], 2, "crawl.seeds"),
+        (["vocabulary.pieces=30000", "name=other"], 2, "vocabulary"),
+        (["pretrain.batch_tokens=10240000", "name=other"], 1, "pretrain.batch_tokens"),
+        (["clean.languages=['pt']", "name=other"], 1, "no document"),
+        (["crawl.seeds=['http://127.0.0.1:9/']", "name=other"], 1, "refused"),
+    ],
+)
+def test_bad_input_is_told_in_one_message(road: Path, settings: list[str], code: int, told: str) -> None:
+    run = Run.start(road, *settings)
+    assert run.wait(120) == code, run.text()
+    assert told in run.text()
+    assert "Traceback" not in run.text()
+
+
+def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = moinho("run", str(CONFIG), "--store", str(tmp_path / "file"))
+    assert told.returncode == 2
+    assert "cannot be written" in told.stdout + told.stderr
+    assert "Traceback" not in told.stdout + told.stderr
