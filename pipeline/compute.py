@@ -9,8 +9,10 @@ import json
 import logging
 import os
 import secrets
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from pipeline.store import Attempt, File, ShardRecord
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+    from ray.train.torch import TorchTrainer
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ LOCAL_RAY_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "disabled",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "5",
 }
 
 
@@ -285,12 +289,28 @@ class Compute:
             ),
         )
         try:
-            trainer.fit()
+            _fit(trainer)
         except Exception as error:
             raise _told_fault(attempt) or _training_fault(error) from error
         fault = _told_fault(attempt)
         if fault is not None:
             raise fault
+
+
+def _fit(trainer: "TorchTrainer") -> None:
+    """Fit in another thread: on the main one Ray Train replaces the handler for Ctrl-C by one that exits."""
+    outcome: Future[None] = Future()
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    threading.Thread(target=fit, daemon=True, name="ray-train").start()
+    outcome.result()
 
 
 def files_of(records: list[ShardRecord]) -> dict[str, File]:

@@ -21,7 +21,7 @@ RESULT = "result.json"
 class FinetuneConfig(Config):
     """One fine-tuning run. Every field changes the weights or what is told of them."""
 
-    epochs: float = Field(default=3.0, gt=0)
+    epochs: float = Field(default=2.0, gt=0)
     """How often each conversation is learned from."""
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps. Default: as many as `epochs` asks for."""
@@ -46,13 +46,13 @@ class FinetuneConfig(Config):
     seed: int = 0
     """Order of the conversations."""
 
-    evaluations: int = Field(default=4, ge=1)
+    evaluations: int = Field(default=3, ge=1)
     """How often held-out conversations are scored on the way."""
-    evaluation_rows: int = Field(default=256, ge=1)
+    evaluation_rows: int = Field(default=128, ge=1)
     """Held-out conversations of an evaluation, at most."""
     shown_questions: int = Field(default=4, ge=0)
     """Held-out questions that are answered at every evaluation, to watch the model learn."""
-    answer_tokens: int = Field(default=96, ge=1)
+    answer_tokens: int = Field(default=64, ge=1)
     """Longest answer to one of them."""
 
     def steps_for(self, conversations: int) -> int:

@@ -38,7 +38,7 @@ NOT_PROSE = re.compile(
 )
 NOT_AN_ANSWER = re.compile(
     r"^(?:XXX|TODO|FIXME|Deprecated|New in|Added in|Changed in|Novo na|Note\b|See |Undocumented|Example|"
-    r"Alias for field|Parameters|Returns:|Inherited|Copyright|Args?:|Arguments?:|Usage:?)",
+    r"Alias for field|WARNING|Parameters|Returns:|Inherited|Copyright|Args?:|Arguments?:|Usage:?)",
 )
 GENERIC = frozenset(
     """
@@ -53,6 +53,8 @@ GENERIC = frozenset(
     observações observação opções
     """.split()  # noqa: SIM905
 )
+NOT_A_TOPIC = frozenset(("returns", "return", "raises", "yields", "note", "see", "hints", "retorna", "veja"))
+"""First words of headings that begin a remark instead of naming something."""
 TITLE_TAIL = re.compile(r"(?: API documentation| documentation| [|–—-] .*)$")
 
 
@@ -138,7 +140,7 @@ def _subject(block: Block, parents: list[Block]) -> tuple[Kind, str] | None:
         word.casefold().strip(":") in GENERIC for word in words
     ):
         return None
-    if NOT_PROSE.search(plain):
+    if NOT_PROSE.search(plain) or words[0].casefold() in NOT_A_TOPIC:
         return None
     return ("question", plain) if plain.endswith("?") and len(words) > 2 else ("topic", plain.rstrip(":."))
 

@@ -24,6 +24,8 @@ from pipeline.training.resolve import Resolved
 
 JOURNAL_SECONDS = 0.5
 STEPS_OF_LOSS = 20
+WINDOW_STEPS = 8
+"""Steps whose conversations are shared out by length."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,17 @@ class Run:
     """Of the last steps, in nats per token of the answers."""
 
     def rows_of_step(self, step: int) -> list[int]:
-        """The conversations of a step: a pure function of seed and step, whatever the workers."""
-        chosen = batch_rows(self.config.seed, step, self.config.batch_rows, len(self.chats.train))
-        return [int(row) for row in chosen]
+        """The conversations of a step: a pure function of seed and step, whatever the workers.
+
+        Those of a window of steps are sorted by length, so that little of a batch is padding, and
+        the window's batches then come in an order of their own.
+        """
+        size, seed = self.config.batch_rows, self.config.seed
+        window, within = divmod(step, WINDOW_STEPS)
+        rows = batch_rows(seed, window, size * WINDOW_STEPS, len(self.chats.train))
+        ordered = sorted((len(self.chats.train[row].ids), int(row)) for row in rows)
+        place = int(batch_rows(seed, window, WINDOW_STEPS, WINDOW_STEPS)[within])
+        return [row for _, row in ordered[place * size : (place + 1) * size]]
 
     def autocast(self) -> Any:
         return autocast(self.config.precision, self.group.device)
