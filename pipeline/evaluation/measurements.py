@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -104,27 +104,37 @@ def compression(part: Part) -> dict[str, dict[str, float]]:
 
 
 def next_words(part: Part) -> dict[str, Any]:
-    """Shares of sentences whose true next word is among the model's, and among the commonest words."""
+    """For the last word of sentences and for words in their middle: how often the true one is among
+    the model's likeliest, and among the commonest words."""
     config = part.inputs.config
     documents = pq.read_table(part.path(HELD_OUT), columns=["id", "language", "text"]).to_pylist()
-    questions = words.draw_questions(
-        ((row["id"], row["language"], row["text"]) for row in documents), config.sentences, config.seed
-    )
-    if not questions:
-        return {}
+    texts = [(row["id"], row["language"], row["text"]) for row in documents]
     counts = [json.loads(part.path(name).read_bytes()) for name in part.files if name.endswith(".words.json")]
     common = words.commonest(counts, config.top_words)
     foretell = NextWords(*load(part.inputs.base))
-    found = [foretell.after(question.before, config.top_words) for question in questions]
+    drawn = {
+        place: words.draw_questions(texts, config.sentences, config.seed, place)
+        for place in get_args(words.Place)
+    }
+    places = {
+        place: _foretold(questions, foretell, common, config.top_words)
+        for place, questions in drawn.items()
+        if questions
+    }
+    return {"top": config.top_words, "commonest": common, "places": places} if places else {}
+
+
+def _foretold(
+    questions: list[words.Question], foretell: NextWords, common: dict[str, list[str]], top: int
+) -> dict[str, Any]:
+    found = [foretell.after(question.before, top) for question in questions]
     model = words.share_found(questions, [[word for word, _ in answer] for answer in found])
     unigram = words.share_found(questions, [common.get(question.language, []) for question in questions])
     return {
         "sentences": len(questions),
-        "top": config.top_words,
         "model_share": model,
         "unigram_share": unigram,
         "ratio": model / unigram if unigram else None,
-        "commonest": common,
         "examples": [
             asdict(question) | {"likeliest": answer[:5]}
             for question, answer in zip(questions[:EXAMPLES], found, strict=False)

@@ -48,16 +48,21 @@ def _bits_per_byte(groups: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def _next_words(words: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(7, 2), layout="constrained")
+    figure = Figure(figsize=(7, 1.2 + 0.8 * len(words["places"])), layout="constrained")
     panel = figure.subplots()
-    bars = panel.barh(
-        ["base model", "commonest words"],
-        [100 * words["model_share"], 100 * words["unigram_share"]],
-        color=[MODEL_COLOUR, OTHER_COLOUR],
-    )
-    panel.bar_label(bars, fmt="%.0f %%", padding=3)
+    labels, values, colours = [], [], []
+    for place, found in words["places"].items():
+        for who, share, colour in (
+            ("base model", "model_share", MODEL_COLOUR),
+            ("commonest words", "unigram_share", OTHER_COLOUR),
+        ):
+            labels.append(f"{who}, {place} word")
+            values.append(100 * found[share])
+            colours.append(colour)
+    panel.bar_label(panel.barh(labels, values, color=colours), fmt="%.0f %%", padding=3)
     panel.invert_yaxis()
     panel.margins(x=0.12)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.set_xlabel(f"true next word among the top {words['top']}, of {words['sentences']} sentences (%)")
+    sentences = max(found["sentences"] for found in words["places"].values())
+    panel.set_xlabel(f"true word among the top {words['top']}, of {sentences} sentences (%)")
     return figure

@@ -74,7 +74,8 @@ def counts(scores: Mapping[str, Any]) -> dict[str, int]:
     held_out = scores["held_out"]
     names = ("documents", "bytes", "passages", "shared_passages", "scored_bytes", "scored_tokens", "pieces")
     found = {f"held-out.{name}": int(held_out[name]) for name in names}
-    found["sentences"] = int(scores["next_words"].get("sentences", 0))
+    places = scores["next_words"].get("places", {})
+    found["sentences"] = max((int(place["sentences"]) for place in places.values()), default=0)
     found["questions"] = int(scores["answers"].get("questions", 0))
     return found
 
@@ -89,7 +90,9 @@ def figures(scores: Mapping[str, Any]) -> dict[str, float]:
         suffix = "" if group == ALL else f".{group}"
         found |= {f"{name}_bits_per_byte{suffix}": value for name, value in values.items()}
     words, answers, own = scores["next_words"], scores["answers"], scores["own_answers"]
-    found |= {f"next_word.{name}": words.get(name) for name in ("model_share", "unigram_share", "ratio")}
+    for place, shares in words.get("places", {}).items():
+        names = ("model_share", "unigram_share", "ratio")
+        found |= {f"{place}_word.{name}": shares[name] for name in names}
     found |= {f"answers.{name}": answers.get(name) for name in ("ended_share", "mean_tokens")}
     found |= {f"own_answers.{name}": value for name, value in own.items() if name != "questions"}
     for language, values in scores["tokenizer"].items():
@@ -104,7 +107,8 @@ def samples(scores: Mapping[str, Any]) -> str:
         lines += [*_quoted(f"**{_one_line(sample['prompt'])}**{sample['completion']}"), ""]
     if scores["next_words"]:
         lines += ["## The next word", "", "| text | true word | likeliest |", "|---|---|---|"]
-        lines += [_next_word_line(example) for example in scores["next_words"]["examples"]]
+        for place in scores["next_words"]["places"].values():
+            lines += [_next_word_line(example) for example in place["examples"]]
         lines += [""]
     if scores["answers"]:
         lines += ["## The chat model answers", ""]

@@ -5,6 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Place = Literal["last", "middle"]
+"""Which word of a sentence is asked for: its last (as in LAMBADA, Paperno et al., 2016,
+arXiv:1606.06031), or any in its middle, where many are articles and prepositions."""
 
 FENCED = re.compile(r"^(```|~~~).*?(^\1|\Z)", re.MULTILINE | re.DOTALL)
 PARAGRAPH = re.compile(r"\n\s*\n")
@@ -20,7 +25,7 @@ KINDS_KEPT = 20_000
 
 @dataclass(frozen=True)
 class Question:
-    """A sentence up to a word in its middle, and that word."""
+    """A sentence up to one of its words, and that word."""
 
     document: str
     language: str
@@ -75,7 +80,9 @@ def _is_prose(sentence: str) -> bool:
     )
 
 
-def draw_questions(documents: Iterable[tuple[str, str, str]], count: int, seed: int) -> list[Question]:
+def draw_questions(
+    documents: Iterable[tuple[str, str, str]], count: int, seed: int, place: Place
+) -> list[Question]:
     """`count` different sentences (all, if there are fewer), with a word of each.
 
     `documents` are (id, language, text). Sentences are drawn by a hash of seed and sentence, and
@@ -84,16 +91,17 @@ def draw_questions(documents: Iterable[tuple[str, str, str]], count: int, seed: 
     drawn: dict[int, Question] = {}
     for document, language, text in documents:
         for sentence in sentences(text):
-            places = [
+            found = [
                 match
                 for match in SPACED_WORD.finditer(sentence)
-                if len(sentence[: match.start()].split()) >= WORDS_BEFORE and match.end() < len(sentence) - 1
+                if len(sentence[: match.start()].split()) >= WORDS_BEFORE
+                and (match.end() == len(sentence) - 1) == (place == "last")
             ]
-            if places:
+            if found:
                 ticket = draw_number(seed, sentence)
-                place = places[ticket % len(places)]
-                before = sentence[: place.start() - 1]
-                drawn.setdefault(ticket, Question(document, language, before, place.group()))
+                match = found[ticket % len(found)]
+                before = sentence[: match.start() - 1]
+                drawn.setdefault(ticket, Question(document, language, before, match.group()))
     return [drawn[ticket] for ticket in sorted(drawn)[:count]]
 
 

@@ -89,9 +89,10 @@ def assemble(
     longest = min(config.max_tokens, context_tokens(model))
     chats = _chats(job, tokenizer, longest)
     check_batch(config, len(chats.train), group.size)
-    resolved = _resolve(job.compute, config, checkpoint, group, longest, len(tokenizer))
+    resolved = _resolve(job.compute, config, checkpoint, group, chats.longest, len(tokenizer))
     torch.set_num_threads(resolved.threads)
     torch.use_deterministic_algorithms(True, warn_only=group.device.type != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(config.seed + group.rank)
     torch.nn.Module.to(model, group.device)
     run = Run(
@@ -169,7 +170,7 @@ def _optimizer(model: PreTrainedModel, config: FinetuneConfig) -> torch.optim.Ad
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True)
 
 
 def _schedule(run: Run) -> torch.optim.lr_scheduler.LambdaLR:

@@ -38,6 +38,11 @@ class Chats:
     """Held-out questions to show answers to."""
     too_long: int
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that is learned from."""
+        return max(len(row.ids) for row in self.train)
+
 
 @dataclass
 class Run:

@@ -94,7 +94,7 @@ def test_all_are_given_the_same_pieces_and_the_numbers_are_right(
 
 def test_the_rest_is_there_to_read(scores: Scores) -> None:
     found = scores.scores()
-    assert found["next_words"]["sentences"] == 6
+    assert found["next_words"]["places"]["middle"]["sentences"] == 6
     assert found["answers"]["questions"] == found["own_answers"]["questions"] == 4
     assert set(found["tokenizer"]) == {"en", "pt"}
     samples = scores.path("samples.md").read_text()
@@ -104,7 +104,9 @@ def test_the_rest_is_there_to_read(scores: Scores) -> None:
         assert scores.path(name).read_bytes().startswith(b"\x89PNG")
     figures = scores.record.figures
     assert figures["base_bits_per_byte"] == found["bits_per_byte"]["all"]["base"]
-    assert {"next_word.model_share", "answers.ended_share", "own_answers.own_nats_per_token"} <= set(figures)
+    assert {"middle_word.model_share", "answers.ended_share", "own_answers.own_nats_per_token"} <= set(
+        figures
+    )
 
 
 def test_samples_are_told_to_the_journal(scores: Scores, evaluation_store: Store) -> None:

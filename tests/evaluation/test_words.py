@@ -26,7 +26,7 @@ def test_sentences_are_whole_prose_and_never_code_or_headings() -> None:
 
 
 def test_a_question_asks_for_a_word_of_letters_in_the_middle() -> None:
-    questions = draw_questions([("d", "en", TEXT)], count=10, seed=0)
+    questions = draw_questions([("d", "en", TEXT)], count=10, seed=0, place="middle")
     assert len(questions) == 2
     for question in questions:
         sentence = next(found for found in sentences(TEXT) if found.startswith(question.before))
@@ -37,11 +37,18 @@ def test_a_question_asks_for_a_word_of_letters_in_the_middle() -> None:
         assert len(question.before.split()) >= 4
 
 
+def test_a_question_for_the_last_word_gives_all_the_rest_of_the_sentence() -> None:
+    questions = draw_questions([("d", "en", TEXT)], count=10, seed=0, place="last")
+    assert questions
+    for question in questions:
+        assert any(f"{question.before} {question.word}" == sentence[:-1] for sentence in sentences(TEXT))
+
+
 def test_the_draw_hangs_on_the_seed_and_not_on_the_order_of_documents() -> None:
     documents = [(f"d{at}", "en", PROSE.replace("list", f"list{'x' * at}")) for at in range(20)]
-    drawn = draw_questions(documents, count=5, seed=1)
-    assert drawn == draw_questions(documents[::-1], count=5, seed=1)
-    assert drawn != draw_questions(documents, count=5, seed=2)
+    drawn = draw_questions(documents, count=5, seed=1, place="middle")
+    assert drawn == draw_questions(documents[::-1], count=5, seed=1, place="middle")
+    assert drawn != draw_questions(documents, count=5, seed=2, place="middle")
     assert len({question.before for question in drawn}) <= len(drawn) == 5
 
 
@@ -55,7 +62,7 @@ def test_the_commonest_words_are_counted_over_all_files_by_language() -> None:
 
 
 def test_the_share_counts_exact_words() -> None:
-    questions = draw_questions([("d", "en", PROSE)], count=2, seed=0)
+    questions = draw_questions([("d", "en", PROSE)], count=2, seed=0, place="middle")
     right = [[question.word] for question in questions]
     assert share_found(questions, right) == 1
     assert share_found(questions, [right[0], ["Nothing"]]) == pytest.approx(0.5)
