@@ -262,12 +262,10 @@ def main() -> None:
     """Run the command line; a fault of the user's input is told in one message."""
     _quiet_environment()
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)  # the code of a typer.Exit is handed back, not raised
     except MoinhoError as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except typer.Exit as finished:
-        sys.exit(finished.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:

@@ -116,7 +116,8 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
             console.print(
-                f"\nStopped. What is finished stays in the store; to go on: [bold]{escape(again)}[/bold]"
+                f"\nStopped. What is finished stays in the store; to go on: [bold]{escape(again)}[/bold]",
+                soft_wrap=True,
             )
             return EXIT_STOPPED
         except Exception as error:

@@ -1,8 +1,11 @@
 """The real road, small: a website rendered and served on loopback, crawled, and so on to a chat model."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.road import CONFIG, Run, moinho
+from tests.road import CONFIG, MOINHO, Run, moinho
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +26,26 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert run.wait(600) == 0, run.text()
     run.wait_for_family()
     return store
+
+
+@contextlib.contextmanager
+def served_ui(store: Path) -> Iterator[str]:
+    """`moinho ui` on a free port, until the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [str(MOINHO), "ui", "--store", str(store), "--port", str(port)], start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+            assert time.monotonic() < end, "moinho ui does not answer"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
 
 
 def record(store: Path, name: str) -> dict[str, Any]:
@@ -129,6 +152,29 @@ def test_ctrl_c_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go
     assert time.monotonic() - start < 10
     run.wait_for_family(2)
     assert "to go on: moinho run" in run.text().replace("\n", " ")
+
+
+@pytest.mark.everything
+def test_the_mlflow_page_shows_runs_curves_drops_and_models(road: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    from tests.browser import browser, wait_for_text
+
+    client = MlflowClient(f"sqlite:///{road}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "moinho"]
+    runs = client.search_runs([experiment.experiment_id])
+    stages = {run.data.tags.get("moinho.stage"): run.info.run_id for run in runs}
+    with served_ui(road) as address, browser() as page:
+        home = f"{address}/#/experiments/{experiment.experiment_id}"
+        page.get(f"{home}/runs")
+        wait_for_text(page, "road")
+        page.get(f"{home}/runs/{stages['pretrain']}/model-metrics")
+        wait_for_text(page, "loss", "held_out_bits_per_byte", "learning_rate")
+        page.get(f"{home}/runs/{stages['clean']}/artifacts/dropped.png")
+        wait_for_text(page, "dropped.png")
+        page.get(f"{address}/#/models")
+        wait_for_text(page, "road-base", "road-chat")
+        assert page.save_screenshot(str(tmp_path / "models.png"))
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,12 @@ def figures(scores: Mapping[str, Any]) -> dict[str, float]:
         "largest_document_share": scores["held_out"]["largest_document_share"],
         "shared_bytes_share": scores["held_out"]["shared_bytes_share"],
     }
-    for group, values in scores["bits_per_byte"].items():
+    by_language = {
+        group: values
+        for group, values in scores["bits_per_byte"].items()
+        if group == ALL or len(scores["bits_per_byte"]) > 2  # of one language alone, "all" says it
+    }
+    for group, values in by_language.items():
         suffix = "" if group == ALL else f".{group}"
         found |= {f"{name}_bits_per_byte{suffix}": value for name, value in values.items()}
     words, answers, own = scores["next_words"], scores["answers"], scores["own_answers"]

@@ -77,7 +77,7 @@ class FlowRun:
         tags = {
             "moinho.store": event["store"],
             "moinho.config": event["config_path"] or "",
-            "mlflow.source.name": event["command"] or event["config_path"] or "moinho",
+            "mlflow.source.name": event["config_path"] or event["command"] or "moinho",
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": event["commit"] or "",
         }
