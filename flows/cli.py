@@ -248,7 +248,7 @@ def _tree(ancestor: "Ancestor", names: dict[tuple[str, str], str]) -> Tree:
 def _quiet_environment() -> None:
     """No library sends usage data or asks a hub behind the user's back."""
     for name, value in {
-        "DO_NOT_TRACK": "1",
+        "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "RAY_USAGE_STATS_ENABLED": "0",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -8,6 +8,7 @@ create. Without a manifest that holds in every byte there is no checkpoint, and 
 import contextlib
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from pipeline.store import Attempt, File, Storage, sha256_of
+from pipeline.store import Attempt, File, Journal, Storage, sha256_of
 from pipeline.store.records import Frozen
 from pipeline.training.group import Group
+
+log = logging.getLogger(__name__)
 
 KEPT = 2
 MANIFEST = "manifest.json"
@@ -198,3 +201,16 @@ def _set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def last_checkpoint(checkpoints: Checkpoints, group: Group, journal: Journal) -> Checkpoint | None:
+    """The newest valid one, as rank 0 finds it; what is skipped is told."""
+    found = None
+    if group.is_first:
+        found, faults = checkpoints.newest()
+        for fault in faults:
+            log.warning("%s", fault)
+            journal.write("warning", message=fault)
+        if found:
+            journal.write("resumed", step=found.manifest.step, folder=found.folder)
+    return group.from_first(found)

@@ -27,7 +27,7 @@ from pipeline.compute import ComputeConfig
 from pipeline.models.generation import context_tokens
 from pipeline.store import Journal
 from pipeline.training.chat_rows import chat_rows
-from pipeline.training.checkpoint import Checkpoint, Checkpoints
+from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
 from pipeline.training.finetune import (
     RESULT,
     FinetuneConfig,
@@ -68,7 +68,7 @@ def tune(job: Job, group: Group) -> None:
     """Fine-tune to the end as one of the group; rank 0 publishes the model and `result.json`."""
     journal = job.attempt.journal(f"finetune-{group.rank}")
     checkpoints = Checkpoints(job.attempt, group.from_first(secrets.token_hex(3)))
-    checkpoint = _last_checkpoint(checkpoints, group, journal)
+    checkpoint = last_checkpoint(checkpoints, group, journal)
     run = assemble(job, group, journal, checkpoints, checkpoint)
     if run.done == 0:
         run.evaluate()
@@ -259,16 +259,3 @@ def export(run: Run, job: Job, loss: float) -> None:
         "compute": run.resolved.as_dict(),
     }
     job.attempt.storage.create(f"{job.attempt.folder}/{RESULT}", json.dumps(result).encode())
-
-
-def _last_checkpoint(checkpoints: Checkpoints, group: Group, journal: Journal) -> Checkpoint | None:
-    """The newest valid one, as rank 0 finds it; what is skipped is told."""
-    found = None
-    if group.is_first:
-        found, faults = checkpoints.newest()
-        for fault in faults:
-            log.warning("%s", fault)
-            journal.write("warning", message=fault)
-        if found:
-            journal.write("resumed", step=found.manifest.step, folder=found.folder)
-    return group.from_first(found)

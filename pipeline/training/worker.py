@@ -19,7 +19,7 @@ from pipeline.models.families import TokenIds, llama_config, parameters, trainin
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.rows import Rows
 from pipeline.training import optimizer
-from pipeline.training.checkpoint import Checkpoint, Checkpoints
+from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
 from pipeline.training.forward import LossFunction, loss_function, to_device
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
@@ -76,7 +76,7 @@ def train(config: PretrainConfig, compute: ComputeConfig, attempt: Attempt, data
     """Train to the end as one of the group; rank 0 publishes the model and `result.json`."""
     journal = attempt.journal(f"pretrain-{group.rank}")
     checkpoints = Checkpoints(attempt, group.from_first(secrets.token_hex(3)))
-    checkpoint = _last_checkpoint(checkpoints, group, journal)
+    checkpoint = last_checkpoint(checkpoints, group, journal)
     loop = assemble(config, compute, checkpoints, checkpoint, data, group, journal)
     loss = loop.run()
     if group.is_first:
@@ -157,19 +157,6 @@ def token_ids(tokenizer: Tokenizer) -> TokenIds:
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
     )
-
-
-def _last_checkpoint(checkpoints: Checkpoints, group: Group, journal: Journal) -> Checkpoint | None:
-    """The newest valid one, as rank 0 finds it; what is skipped is told."""
-    found = None
-    if group.is_first:
-        found, faults = checkpoints.newest()
-        for fault in faults:
-            log.warning("%s", fault)
-            journal.write("warning", message=fault)
-        if found:
-            journal.write("resumed", step=found.manifest.step, folder=found.folder)
-    return group.from_first(found)
 
 
 def _compute_repeatably(device: torch.device) -> None:
