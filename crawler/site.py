@@ -145,7 +145,8 @@ def build_site(store: Store, config: SiteConfig, compute: Compute) -> Site:
     if config.kind == "pdoc":
         content = versions_of(config.modules)
         build = partial(_build_from_modules, config=config, compute=compute)
-        return store.make(Site, config, {}, build, content=content, work=lambda: {"modules": len(content)})
+        work = {"modules": len(config.modules)}
+        return store.make(Site, config, {}, build, content=content, work=lambda: work)
     pages = pages_of(config.folders)
     content = {"folders": _digest(pages)}
     build = partial(_build_from_folders, config=config, pages=pages)
