@@ -74,7 +74,7 @@ class Run:
         self.process.wait()
         self.wait_for_family()
 
-    def wait_for_family(self, timeout_seconds: float = 20) -> None:
+    def wait_for_family(self, timeout_seconds: float = 90) -> None:
         end = time.monotonic() + timeout_seconds
         while family := self.family():
             assert time.monotonic() < end, f"still alive: {[process.cmdline() for process in family]}"
