@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from pipeline.errors import MoinhoError
+from pipeline.errors import InputError, MoinhoError
 
 if TYPE_CHECKING:
     from flows.inspection import Ancestor
@@ -28,7 +28,7 @@ app = typer.Typer(
     help="From URLs to a language model that chats. "
     "Start with `moinho run configs/quickstart.toml`, then `moinho chat quickstart/chat`.",
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
 
 DEFAULT_STORE = "store"
@@ -107,7 +107,6 @@ def config_command(
 @app.command("ls", epilog="Example: moinho ls")
 def ls_command(store: StoreRoot = None, as_json: AsJson = False) -> None:
     """List the artifacts in the store by name and key."""
-    from flows.display import duration
     from flows.inspection import listing
 
     rows = listing(_store(store))
@@ -117,16 +116,12 @@ def ls_command(store: StoreRoot = None, as_json: AsJson = False) -> None:
     if not rows:
         console.print("The store is empty. `moinho run configs/quickstart.toml` fills it.")
         return
-    table = Table("name", "stage", "key", "made", "took", "size")
+    table = Table("name", "artifact", "size", "made", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"  # never cut: names and keys are there to be copied
     for row in rows:
-        table.add_row(
-            "\n".join(row.names) or "[dim]no name[/dim]",
-            row.stage,
-            row.key,
-            row.started[:16].replace("T", " "),
-            duration(row.seconds),
-            f"{row.bytes / 1e6:,.1f} MB",
-        )
+        key, size = f"{row.stage}/{row.key}", f"{row.bytes / 1e6:,.1f} MB"
+        table.add_row("\n".join(row.names) or "[dim]-[/dim]", key, size, row.started[:10])
     console.print(table)
 
 
@@ -156,7 +151,7 @@ def tokenize_command(
     from pipeline.chat.terminal import tokenize
     from pipeline.models.model import load_tokenizer
 
-    tokenize(load_tokenizer(find_tokenizer_folder(_store(store), model)), console, text)
+    tokenize(load_tokenizer(find_tokenizer_folder(_store(store, needed=False), model)), console, text)
 
 
 @app.command(
@@ -174,7 +169,9 @@ def complete_command(
     from pipeline.chat.terminal import complete
     from pipeline.models.model import load_model
 
-    loaded, tokenizer = load_model(find_model_folder(_store(store), model))
+    if not text.strip():
+        raise InputError('there is nothing to complete: give a beginning, such as "The function returns a"')
+    loaded, tokenizer = load_model(find_model_folder(_store(store, needed=False), model))
     complete(loaded, tokenizer, console, text, top)
 
 
@@ -185,7 +182,7 @@ def chat_command(model: ModelReference, store: StoreRoot = None) -> None:
     from pipeline.chat.terminal import chat
     from pipeline.models.model import load_model
 
-    loaded, tokenizer = load_model(find_model_folder(_store(store), model))
+    loaded, tokenizer = load_model(find_model_folder(_store(store, needed=False), model))
     chat(loaded, tokenizer, console, sys.stdin)
 
 
@@ -216,10 +213,17 @@ def _load(
     return load(WebToModel, path, given), given
 
 
-def _store(root: str | None) -> "Store":
+def _store(root: str | None, needed: bool = True) -> "Store":
+    """The store to look into; a model may also be given as a folder, without one."""
     from pipeline.store import Store
 
-    return Store(root or DEFAULT_STORE)
+    store = Store(root or DEFAULT_STORE)
+    if needed and not store.storage.exists(""):
+        raise InputError(
+            f"there is no store at {store.storage.root}: name another with --store, "
+            "or make one with `moinho run`"
+        )
+    return store
 
 
 def _print_json(value: object) -> None:
@@ -254,6 +258,7 @@ def _quiet_environment() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
     }.items():
         os.environ.setdefault(name, value)
 

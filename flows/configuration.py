@@ -14,6 +14,18 @@ from pipeline.errors import InputError
 C = TypeVar("C", bound=Config)
 KeyPath = tuple[str, ...]
 SHOWN_CHARACTERS = 60
+EXPECTED = {
+    "tuple_type": 'write a list, such as ["one", "two"]',
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "string_type": "write text in quotes",
+}
+"""pydantic's names of common faults → what to do about them."""
 
 
 class ConfigurationError(InputError):
@@ -25,7 +37,7 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
 
     Raises ConfigurationError with one line per fault: file, key, what was found, what would work.
     """
-    values, sources = _read(path, seen=())
+    values, sources = _read(path)
     for setting in settings:
         keys, value = _parse_setting(setting)
         _put(values, keys, value, setting)
@@ -37,14 +49,15 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
         raise ConfigurationError("\n".join(dict.fromkeys(faults))) from None
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """The merged tables of a file and of those it extends, and for each key the file it came from."""
     if path.resolve() in seen:
         raise ConfigurationError(f"{path}: extends leads back to itself; remove one `extends`")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such file{_similar_files(path)}") from None
+        by = f" (extended by {seen[-1]})" if seen else ""
+        raise ConfigurationError(f"{path}: no such file{by}{_similar_files(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
@@ -100,9 +113,7 @@ def _put(values: dict[str, Any], keys: KeyPath, value: Any, setting: str) -> Non
 
 def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPath, str], path: Path) -> str:
     location = tuple(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
-    where = next(
-        (sources[location[:n]] for n in range(len(location), 0, -1) if location[:n] in sources), str(path)
-    )
+    where = _source(location, sources) or str(path)
     key = ".".join(location)
     found = repr(fault["input"])
     found = found if len(found) <= SHOWN_CHARACTERS else found[:SHOWN_CHARACTERS] + "…"
@@ -113,8 +124,19 @@ def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPat
             return f"{where}: {key}: missing; it has no default, so set it"
         case "value_error":
             return f"{where}: {key + ': ' if key else ''}{fault['ctx']['error']}"
-        case _:
-            return f"{where}: {key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {found}"
+        case kind_of_fault:
+            told = EXPECTED.get(kind_of_fault) or fault["msg"][0].lower() + fault["msg"][1:]
+            return f"{where}: {key}: {told}, found {found}"
+
+
+def _source(location: KeyPath, sources: Mapping[KeyPath, str]) -> str | None:
+    """Where the key was set; for a section, where the last of its keys was."""
+    for length in range(len(location), 0, -1):
+        here = location[:length]
+        found = [source for keys, source in sources.items() if keys[:length] == here]
+        if found:
+            return sources.get(here, found[-1])
+    return None
 
 
 def _nearest(kind: type[BaseModel], location: KeyPath) -> str:

@@ -49,9 +49,10 @@ def find_artifact(store: Store, reference: str) -> Artifact:
     named = store.named()
     if reference in named:
         return _artifact(store, *named[reference])
-    folder = Path(reference)
-    if (folder / RECORD).is_file():
-        return _artifact(Store(str(folder.parent.parent)), folder.parent.name, folder.name)
+    folder = Path(reference).absolute()
+    for home in (folder, *folder.parents) if folder.exists() else ():
+        if (home / RECORD).is_file():
+            return _artifact(Store(str(home.parent.parent)), home.parent.name, home.name)
     stage, _, beginning = reference.strip("/").rpartition("/")
     found = [
         (kind, key)
@@ -64,9 +65,11 @@ def find_artifact(store: Store, reference: str) -> Artifact:
     if found:
         several = ", ".join(f"{kind}/{key}" for kind, key in found[:5])
         raise UnknownArtifactError(f"{reference}: several keys begin so ({several}); write more of it")
-    near = difflib.get_close_matches(reference, named, n=3, cutoff=0.4) or sorted(named)[:5]
+    near = difflib.get_close_matches(reference, named, n=3, cutoff=0.4) or sorted(named)
     there = f"; there is {', '.join(near)}" if near else "; the store is empty: `moinho run CONFIG` fills it"
-    raise UnknownArtifactError(f"{reference}: nothing of that name in the store {store.storage.root}{there}")
+    raise UnknownArtifactError(
+        f"{reference}: nothing of that name in the store at {store.storage.root}{there}"
+    )
 
 
 def find_model_folder(store: Store, reference: str) -> Path:
@@ -78,7 +81,7 @@ def find_model_folder(store: Store, reference: str) -> Path:
     if not isinstance(artifact, BaseModel | ChatModel):
         raise UnknownArtifactError(
             f"{reference} is what the stage {artifact.stage} made, not a model; "
-            f"models are {_names_of_models(store)}"
+            f"there is {_names_of_models(store)}"
         )
     return artifact.folder("model")
 

@@ -44,8 +44,9 @@ def served_ui(store: Path) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()
         process.wait(20)
+    assert socket.socket().connect_ex(("127.0.0.1", port)) != 0, "the server outlived `moinho ui`"
 
 
 def record(store: Path, name: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class ExtractConfig(Config):
 class RawDocuments(Artifact):
     """Every page as a raw document in `raw/`, or with the reason why it is none in `dropped/`."""
 
-    stage, role, revision = "extract", "raw", 1
+    stage, role, revision = "extract", "raw", 2
 
 
 def extract(store: Store, pages: "Pages", config: ExtractConfig, compute: Compute) -> RawDocuments:

@@ -38,6 +38,17 @@ class Extracted:
     """The page's own `lang` attribute, if any."""
 
 
+LEAST_HEADS = 2
+"""A page with so many headings is expected to keep some."""
+PARAGRAPH_CHARACTERS = 20
+INLINE = frozenset(
+    (
+        *("a", "abbr", "acronym", "b", "bdi", "bdo", "br", "cite", "code", "em", "i", "img", "kbd", "mark"),
+        *("q", "s", "samp", "small", "span", "strong", "sub", "sup", "tt", "u", "var"),
+    )
+)
+
+
 def extract_page(html: bytes, charset: str | None, extractor: str) -> Extracted:
     """The page's main text as Markdown, by the extractor of that name.
 
@@ -52,7 +63,12 @@ def extract_page(html: bytes, charset: str | None, extractor: str) -> Extracted:
         # Where trafilatura finds little it falls back to all there is, menus included.
         navigation.drop_tree()
     head_definitions(tree)
+    name_paragraphs(tree)
     body = EXTRACTORS[extractor](tree)
+    if heads(body) < LEAST_HEADS <= heads(tree):
+        # trafilatura looks for an article; where a page has none it gathers paragraphs alone.
+        make_an_article(tree)
+        body = EXTRACTORS[extractor](tree)
     return Extracted(title, "" if body is None else write_markdown(body), language)
 
 
@@ -106,6 +122,31 @@ EXTRACTORS: dict[str, Callable[["HtmlElement"], Any]] = {
 }
 
 
+def heads(tree: Any) -> int:
+    """How many headings there are, in a page or in what an extractor made of it."""
+    return 0 if tree is None else sum(1 for _ in tree.iter("h1", "h2", "h3", "h4", "head"))
+
+
+def make_an_article(tree: "HtmlElement") -> None:
+    """Put all that the page's body holds into an <article>, in place."""
+    body = tree.find("body")
+    if body is not None:
+        article = lxml.html.Element("article")
+        article.text, body.text = body.text, None
+        article.extend(list(body))
+        body.append(article)
+
+
+def name_paragraphs(tree: "HtmlElement") -> None:
+    """Make paragraphs of the <div>s that hold running text and nothing that stands on a line of its own."""
+    for element in tree.iter("div"):
+        text = (element.text or "") + "".join(child.tail or "" for child in element)
+        if len(text.strip()) >= PARAGRAPH_CHARACTERS and all(
+            child.tag in INLINE for child in element.iterdescendants()
+        ):
+            element.tag = "p"
+
+
 def head_definitions(tree: "HtmlElement") -> None:
     """Make headings of the names that API documentation defines, in place.
 
@@ -121,6 +162,7 @@ def head_definitions(tree: "HtmlElement") -> None:
             _keep_layout(paragraph)
     _head_pdoc(tree)
     _head_sphinx(tree)
+    _head_docbook(tree)
 
 
 def _keep_layout(paragraph: "HtmlElement") -> None:
@@ -166,6 +208,13 @@ def _head_sphinx(tree: "HtmlElement") -> None:
             entry.tag = "div"
         if not any(child.tag == "dt" for child in listing):
             listing.tag = "div"
+
+
+def _head_docbook(tree: "HtmlElement") -> None:
+    """Take DocBook's headings out of their `div.titlepage`, which extractors drop whole."""
+    for page in tree.find_class("titlepage"):
+        for wrapper in list(page.iter("div")):
+            wrapper.drop_tag()
 
 
 def _become_heading(element: "HtmlElement", level: int) -> None:

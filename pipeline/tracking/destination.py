@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -126,15 +127,19 @@ def serve_ui(
     _require_free(host, port)
     os.environ.update(QUIET_ENVIRONMENT)
     destination.prepare()
-    server = subprocess.Popen(ui_command(destination, host, port), env=ui_environment())
+    # A group of its own: the server starts others, and all of them are to end with us.
+    server = subprocess.Popen(
+        ui_command(destination, host, port), env=ui_environment(), start_new_session=True
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
-        if server.poll() is None:
-            server.terminate()
-            server.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
 
 
 def _require_free(host: str, port: int) -> None:

@@ -120,3 +120,30 @@ def test_tables_drawn_in_docstrings_lose_their_borders_and_keep_their_lines() ->
     )
     page = PDOC.replace("<ul><li>one thing", f"{table}<ul><li>one thing")
     assert "\n| JSON | Python |\n| null | None |\n" in extract_page(page.encode(), None, "trafilatura").text
+
+
+def test_a_page_without_an_article_keeps_its_headings() -> None:
+    paragraph = "<p>" + "O guia explica os comandos do sistema, um por um, com exemplos. " * 4 + "</p>"
+    heads = ("<h1>Guia</h1>", "<h2>1.1 Comandos</h2>", "<h2>1.2 Arquivos</h2>")
+    page = "<html><body>" + "".join(head + paragraph for head in heads)
+    text = extract_page(page.encode(), "utf-8", "trafilatura").text
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Guia",
+        "## 1.1 Comandos",
+        "## 1.2 Arquivos",
+    ]
+
+
+def test_docbook_headings_and_paragraphs_in_divs_are_kept() -> None:
+    paragraph = (
+        "Os pacotes contêm <code>todos</code> os arquivos de que um comando precisa, e mais alguns. " * 3
+    )
+    section = (
+        '<div class="section"><div class="titlepage"><div><div><h2 class="title">{}</h2></div></div></div>'
+        '<div class="para">{}</div></div>'
+    )
+    page = "<html><body>" + section.format("Pacotes", paragraph) + section.format("Arquivos", paragraph)
+    text = extract_page(page.encode(), "utf-8", "trafilatura").text
+    assert "## Pacotes" in text
+    assert "## Arquivos" in text
+    assert text.count("Os pacotes contêm `todos` os arquivos") >= 2

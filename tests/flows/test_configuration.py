@@ -62,6 +62,16 @@ def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(tmp_path: Path) -> 
     assert fault(path, "stones=2") == "--set stones=2: stones: unknown key; did you mean mill.stones?"
 
 
+def test_a_misspelt_section_is_blamed_on_the_setting_that_has_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", 'name = "a"\n')
+    assert fault(path, "mil.stones=4").startswith("--set mil.stones=4: mil: unknown key; did you mean mill?")
+
+
+def test_a_single_value_where_a_list_belongs_is_told_how_a_list_is_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", 'name = "a"\n')
+    assert "write a list" in fault(path, "mill.grains=rye")
+
+
 def test_each_fault_has_its_own_line(tmp_path: Path) -> None:
     path = write(tmp_path, "farm.toml", '[mill]\nstones = "many"\n[river]\nflow = "fast"\n')
     lines = fault(path).splitlines()
@@ -82,7 +92,7 @@ def test_a_value_that_would_work_is_told(tmp_path: Path) -> None:
     [
         ("name = a", "not TOML"),
         ('name = "a"\nextends = "self.toml"', "leads back to itself"),
-        ('name = "a"\nextends = "nowhere.toml"', "no such file"),
+        ('name = "a"\nextends = "nowhere.toml"', "self.toml)"),
         ('name = "a"\nextends = 3', "write a file name"),
     ],
 )
