@@ -146,7 +146,7 @@ def test_ctrl_c_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go
     road: Path, tmp_path: Path
 ) -> None:
     run = Run.start(road, "pretrain.seed=7", "pretrain.steps=100000")
-    run.wait_until("pretrain      10 s")
+    run.wait_until("/100,000 steps")
     start = time.monotonic()
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.wait(30) == 130
