@@ -51,12 +51,6 @@ def _of_sentencepiece(piece: str) -> bytes:
     return piece.replace("\u2581", " ").encode()
 
 
-def marker_ids(tokenizer: PreTrainedTokenizerBase, *markers: str) -> list[int]:
-    """The ids of those of `markers` that the tokenizer knows, in their order."""
-    vocabulary = tokenizer.get_vocab()
-    return [vocabulary[marker] for marker in markers if marker in vocabulary]
-
-
 def context_tokens(model: PreTrainedModel) -> int:
     """How many tokens the model can see at once, in tokens: its longest row in training."""
     return int(getattr(model.config, "max_position_embeddings", 1 << 30))
