@@ -11,9 +11,11 @@ import json
 import os
 import resource
 import select
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -21,10 +23,13 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
+from pipeline.errors import StageError
+
 WALL_PER_CPU = 10
 """Wall seconds allowed per second of CPU time: only a page that sleeps or waits meets this limit."""
 ORPHAN_SECONDS = 1.0
 RECURSION_LIMIT = 20_000
+READY = b"ready\n"
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,16 @@ class Failure:
     detail: str
 
 
+class ExtractorNotStartedError(StageError):
+    """The extractor's process ended before it was ready for a page."""
+
+
 class ExtractorProcess:
-    """A child that reads page after page; a new one takes its place whenever it dies."""
+    """A child that reads page after page; a new one takes its place whenever it dies.
+
+    A child says that it is ready before it is given a page: one that cannot even start is a fault
+    of the installation (ExtractorNotStartedError) and not of the page.
+    """
 
     def __init__(self, extractor: str, limits: Limits, command: Sequence[str] | None = None) -> None:
         self.limits = limits
@@ -96,13 +109,26 @@ class ExtractorProcess:
         return Page(**answer)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        """A child that is ready. Raises ExtractorNotStartedError with the last line that it wrote."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        return subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
+        with tempfile.TemporaryFile() as complaints:
+            child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=environment,
+            )
+            assert child.stdout is not None
+            if child.stdout.readline() == READY:
+                return child
+            child.communicate()
+            complaints.seek(0)
+            told = complaints.read().decode(errors="replace").strip().splitlines()
+        raise ExtractorNotStartedError(
+            f"the extractor ended with {_status(child.returncode)} before its first page"
+            f"{': ' + told[-1] if told else ''}; is the installation whole? "
+            f"Try: {shlex.join(self.command)} </dev/null"
         )
 
     def _ask(
@@ -126,8 +152,11 @@ def _death(status: int, limits: Limits) -> Failure:
         return Failure("extractor-timeout", f"over {limits.cpu_seconds:g} s of CPU time")
     if status == -signal.SIGALRM:
         return Failure("extractor-timeout", f"over {limits.cpu_seconds * WALL_PER_CPU:g} s")
-    name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
-    return Failure("extractor-crash", f"the extractor died: {name}")
+    return Failure("extractor-crash", f"the extractor died: {_status(status)}")
+
+
+def _status(returncode: int) -> str:
+    return signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
 
 
 def serve() -> None:
@@ -142,10 +171,14 @@ def serve() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    with contextlib.suppress(Exception):
-        extract_page(b"<html><body><p>The extractor loads what it needs.</p></body></html>", None, extractor)
+    extract_page(b"<html><body><p>The extractor loads what it needs.</p></body></html>", None, extractor)
     _limit_memory(limits.memory_bytes)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nowhere, output)
+    answers.write(READY)
+    answers.flush()
     while line := requests.readline():
         request = json.loads(line)
         html = requests.read(request["bytes"])

@@ -61,7 +61,7 @@ class Corpus(Artifact):
 def hold_out(store: Store, documents: Documents, config: HoldOutConfig, compute: Compute) -> Corpus:
     """Documents by section, of which a share is held out: whole clusters of near duplicates, by hash.
 
-    Every language is held out by its own share. Raises CorpusTooSmallError if that would leave
+    Every language is held out by its own share. Raises TooFewDocumentsError if that would leave
     nothing to train on.
     """
     return store.make(

@@ -28,7 +28,7 @@ DOCUMENTS_PER_PART = 10
 """No held-out document is over one part in so many of the held-out bytes, where that can be."""
 
 
-class CorpusTooSmallError(StageError):
+class TooFewDocumentsError(StageError):
     """There are not two clusters of documents to tell training and held-out apart."""
 
 
@@ -98,7 +98,7 @@ def cut(part: Cutting, output: ShardOutput) -> dict[str, int]:
 
 
 def choose(work: Choosing, output: ShardOutput) -> dict[str, int]:
-    """Write every document's cluster and split. Raises CorpusTooSmallError."""
+    """Write every document's cluster and split. Raises TooFewDocumentsError."""
     with tempfile.TemporaryDirectory() as scratch:
         keepers = near(_outputs(work.attempt, work.cut, "bands/"), [], Path(scratch))
     documents: list[dict[str, Any]] = []
@@ -155,10 +155,10 @@ def choose_clusters(clusters: Sequence[Cluster], config: HoldOutConfig) -> set[s
     From each language clusters are taken until its share is reached, then from all until the
     minima are: never more than a third of the bytes, and no document of over a tenth of what is
     held out. A corpus too small for that gives what is possible, one cluster at least.
-    Raises CorpusTooSmallError where that would be all there is.
+    Raises TooFewDocumentsError where that would be all there is.
     """
     if len(clusters) < 2:
-        raise CorpusTooSmallError(
+        raise TooFewDocumentsError(
             f"the corpus has {sum(cluster.documents for cluster in clusters)} documents that all resemble "
             "each other, so none can be held out: crawl more pages"
         )

@@ -177,7 +177,7 @@ class PretrainConfig(Config):
         return self
 
 
-class CorpusTooSmallError(StageError):
+class TooFewTokensError(StageError):
     """The tokens do not fill one batch, or nothing was held out."""
 
 
@@ -201,7 +201,7 @@ def pretrain(
 ) -> BaseModel:
     """Train a model from nothing on the tokens. Killed and run again, it goes on from its last checkpoint.
 
-    Raises CorpusTooSmallError, BatchError, NonFiniteLossError.
+    Raises TooFewTokensError, BatchError, NonFiniteLossError.
     """
     inputs = {"tokens": tokens, "vocabulary": vocabulary}
     build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute)
@@ -242,7 +242,7 @@ def _build(
 
 
 def check_rows(batch_tokens: int, row_tokens: int, train_rows: int, held_out_rows: int) -> None:
-    """Raises BatchError or CorpusTooSmallError, with a batch that would work."""
+    """Raises BatchError or TooFewTokensError, with a batch that would work."""
     if batch_tokens % row_tokens:
         fit = max(1, batch_tokens // row_tokens) * row_tokens
         raise BatchError(
@@ -250,7 +250,7 @@ def check_rows(batch_tokens: int, row_tokens: int, train_rows: int, held_out_row
             f"try {fit}"
         )
     if train_rows * row_tokens < batch_tokens:
-        raise CorpusTooSmallError(
+        raise TooFewTokensError(
             f"the training tokens fill {train_rows} rows ({train_rows * row_tokens:,} tokens), "
             f"one batch takes {batch_tokens:,}: "
             + (
@@ -260,7 +260,7 @@ def check_rows(batch_tokens: int, row_tokens: int, train_rows: int, held_out_row
             )
         )
     if held_out_rows == 0:
-        raise CorpusTooSmallError(
+        raise TooFewTokensError(
             "no document was held out, so the model could not be judged: "
             "set the share of [hold_out] higher or crawl more"
         )

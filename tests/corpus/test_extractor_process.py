@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.extractor_process import ExtractorProcess, Failure, Limits, Page
+from pipeline.corpus.extractor_process import (
+    ExtractorNotStartedError,
+    ExtractorProcess,
+    Failure,
+    Limits,
+    Page,
+)
 from tests.corpus.samples import ENGLISH, html
 
 HOSTILE = [sys.executable, str(Path(__file__).with_name("hostile_extractor.py"))]
@@ -39,6 +45,15 @@ def test_a_page_that_ruins_the_extractor_costs_only_itself(
     assert failure.reason == reason
     assert failure.detail
     assert isinstance(process.extract(GOOD, "utf-8"), Page)
+
+
+def test_an_extractor_that_cannot_start_is_not_the_pages_fault() -> None:
+    broken = [sys.executable, "-c", "import sys; sys.exit('no module named trafilatura')"]
+    with (
+        ExtractorProcess("trafilatura", Limits(cpu_seconds=1, memory_bytes=1 << 30), broken) as process,
+        pytest.raises(ExtractorNotStartedError, match=r"exit code 1 .*no module named trafilatura"),
+    ):
+        process.extract(GOOD, "utf-8")
 
 
 def test_what_an_extractor_prints_is_not_taken_for_its_answer(process: ExtractorProcess) -> None:

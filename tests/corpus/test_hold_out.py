@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipeline.compute import Compute
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
-from pipeline.corpus.hold_out_shards import Cluster, CorpusTooSmallError, choose_clusters
+from pipeline.corpus.hold_out_shards import Cluster, TooFewDocumentsError, choose_clusters
 from pipeline.corpus.tables import KEPT, bucket_of, document_id, read_rows, shard_name, write_rows
 from pipeline.store import Attempt, Made, Store
 from tests.corpus.conftest import Crawled
@@ -126,5 +126,5 @@ def test_some_and_at_most_a_third_is_held_out_whatever_the_corpus(
 
 
 def test_a_corpus_of_one_cluster_cannot_be_held_out() -> None:
-    with pytest.raises(CorpusTooSmallError, match="7 documents"):
+    with pytest.raises(TooFewDocumentsError, match="7 documents"):
         choose_clusters([Cluster("a", "en", 7, 70_000, 10_000)], HoldOutConfig())

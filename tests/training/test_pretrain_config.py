@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from pipeline.training.pretrain import (
     BatchError,
-    CorpusTooSmallError,
     PretrainConfig,
     Recipe,
+    TooFewTokensError,
     check_rows,
 )
 from pipeline.training.schedule import learning_rate_factor
@@ -64,12 +64,12 @@ def test_a_batch_that_holds_no_whole_rows_is_refused_with_one_that_does():
 
 
 def test_a_corpus_smaller_than_a_batch_says_which_batch_would_do():
-    with pytest.raises(CorpusTooSmallError, match=r"fill 7 rows \(1,792 tokens\).*at most 1792"):
+    with pytest.raises(TooFewTokensError, match=r"fill 7 rows \(1,792 tokens\).*at most 1792"):
         check_rows(4096, 256, 7, 10)
 
 
 def test_a_corpus_without_held_out_documents_is_refused():
-    with pytest.raises(CorpusTooSmallError, match="no document was held out"):
+    with pytest.raises(TooFewTokensError, match="no document was held out"):
         check_rows(4096, 256, 1000, 0)
 
 

@@ -18,9 +18,9 @@ from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocab
 from pipeline.training.loop import NonFiniteLossError
 from pipeline.training.pretrain import (
     RESULT,
-    CorpusTooSmallError,
     Job,
     PretrainConfig,
+    TooFewTokensError,
     estimated_work,
     pretrain,
 )
@@ -63,7 +63,7 @@ def test_a_base_model_is_made_by_ray_train_and_opens_anywhere_with_equal_logits(
 def test_a_corpus_smaller_than_a_batch_is_refused_before_any_worker_starts(made, compute):
     store, tokens, vocabulary = made
     config = CONFIG.model_copy(update={"batch_tokens": 1 << 24})
-    with pytest.raises(CorpusTooSmallError, match=r"set pretrain\.batch_tokens to at most"):
+    with pytest.raises(TooFewTokensError, match=r"set pretrain\.batch_tokens to at most"):
         pretrain(store, tokens, vocabulary, config, compute)
 
 
