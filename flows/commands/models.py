@@ -1,0 +1,49 @@
+"""`moinho tokenize`, `complete` and `chat`: what one does with a model."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import ModelReference, StoreRoot, console, open_store
+from pipeline.errors import InputError
+
+
+def tokenize(
+    model: ModelReference, text: Annotated[str, typer.Argument(help="The text.")], store: StoreRoot = None
+) -> None:
+    """Show the pieces of a text with their ids, and letters per token."""
+    from flows.references import find_tokenizer_folder
+    from pipeline.chat.terminal import tokenize as tokenize_in_terminal
+    from pipeline.models.model import load_tokenizer
+
+    tokenize_in_terminal(
+        load_tokenizer(find_tokenizer_folder(open_store(store, needed=False), model)), console, text
+    )
+
+
+def complete(
+    model: ModelReference,
+    text: Annotated[str, typer.Argument(help="The beginning.")],
+    top: Annotated[int, typer.Option(min=1, max=100, help="How many next words to show.")] = 10,
+    store: StoreRoot = None,
+) -> None:
+    """Show the likeliest next words with their probabilities, then a continuation."""
+    from flows.references import find_model_folder
+    from pipeline.chat.terminal import complete as complete_in_terminal
+    from pipeline.models.model import load_model
+
+    if not text.strip():
+        raise InputError('there is nothing to complete: give a beginning, such as "The function returns a"')
+    loaded, tokenizer = load_model(find_model_folder(open_store(store, needed=False), model))
+    complete_in_terminal(loaded, tokenizer, console, text, top)
+
+
+def chat(model: ModelReference, store: StoreRoot = None) -> None:
+    """Talk to a model. /reset forgets the conversation, /exit ends it."""
+    from flows.references import find_model_folder
+    from pipeline.chat.terminal import chat as chat_in_terminal
+    from pipeline.models.model import load_model
+
+    loaded, tokenizer = load_model(find_model_folder(open_store(store, needed=False), model))
+    chat_in_terminal(loaded, tokenizer, console, sys.stdin)

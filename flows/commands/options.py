@@ -1,0 +1,73 @@
+"""What the commands share: their options, where they print, how they open a configuration and a store."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from flows.web_to_model import WebToModel
+    from pipeline.store import Store
+
+console = Console(width=None if sys.stdout.isatty() else 160)
+
+DEFAULT_STORE = "store"
+
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as configs/quickstart.toml.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override one setting, such as pretrain.steps=300. Repeatable."
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the run, in place of the configuration's `name`.")]
+StoreRoot = Annotated[
+    str | None,
+    typer.Option("--store", envvar="MOINHO_STORE", help="The store: a folder, or an object store's URL."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="ARTIFACT", help="A name, a key or its beginning, or a folder.")
+]
+ModelReference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name such as quickstart/chat, a key, or a folder.")
+]
+
+
+def load_configuration(
+    path: Path, settings: list[str] | None, name: str | None, store: str | None
+) -> tuple["WebToModel", list[str]]:
+    """The configuration, and all that was given beside the file, as `--set` would say it."""
+    from flows.configuration import load
+    from flows.web_to_model import WebToModel
+
+    given = list(settings or [])
+    if name is not None:
+        given.append(f"name={json.dumps(name)}")
+    if store is not None:
+        given.append(f"compute.store={json.dumps(store)}")
+    return load(WebToModel, path, given), given
+
+
+def open_store(root: str | None, needed: bool = True) -> "Store":
+    """The store to look into; a model may also be given as a folder, without one."""
+    from pipeline.store import Store
+
+    store = Store(root or DEFAULT_STORE)
+    if needed and not store.storage.exists(""):
+        raise InputError(
+            f"there is no store at {store.storage.root}: name another with --store, "
+            "or make one with `moinho run`"
+        )
+    return store
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
