@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import Scores
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
+from pipeline.store.verify import artifact_folders
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.conversations import Conversations
@@ -70,6 +71,26 @@ def find_artifact(store: Store, reference: str) -> Artifact:
     raise UnknownArtifactError(
         f"{reference}: nothing of that name in the store at {store.storage.root}{there}"
     )
+
+
+def find_base(store: Store, reference: str) -> str:
+    """`stage/key` of what `reference` means, also of an artifact that was begun and not finished.
+
+    Raises UnknownArtifactError.
+    """
+    try:
+        return find_artifact(store, reference).base
+    except UnknownArtifactError:
+        stage, _, beginning = reference.strip("/").rpartition("/")
+        found = [
+            base
+            for base in artifact_folders(store.storage)
+            if base.startswith(f"{stage}/{beginning}")
+            or (not stage and base.split("/")[1].startswith(beginning))
+        ]
+        if len(found) != 1:
+            raise
+        return found[0]
 
 
 def find_model_folder(store: Store, reference: str) -> Path:

@@ -104,6 +104,8 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
     again = shlex.join(
         ["moinho", "run", str(config_path), *(word for given in settings for word in ("--set", given))]
     )
+    if warning := store.storage.check():
+        console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
     flow = Flow(config.name, config.resolved(), str(config_path), again)
     with _stop_signals(), Tracker(store.storage, flow, config.compute.mlflow) as tracker:
         try:

@@ -9,19 +9,22 @@ import json
 import logging
 import os
 import secrets
+import shutil
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError
-from pipeline.store import Attempt, File, ShardRecord
+from pipeline.store import Attempt, File, ShardRecord, flush_journals
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -42,6 +45,8 @@ LOCAL_RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "5",
+    # A local cluster's head never comes back: its workers need not wait a minute for that.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
 
 
@@ -122,11 +127,10 @@ class Compute:
             return
         if self.config.ray_address is None:
             os.environ.update(LOCAL_RAY_ENVIRONMENT)
-        import ray
+        with _deferred_stop(), _quiet_ray():
+            import ray
 
-        if not ray.is_initialized():
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(_quiet_ray())
+            if not ray.is_initialized():
                 if self.config.ray_address is not None:
                     ray.init(address=self.config.ray_address, log_to_driver=False)
                 else:
@@ -139,7 +143,7 @@ class Compute:
                         logging_level=logging.ERROR,
                         configure_logging=False,
                     )
-        self._started = True
+            self._started = True
 
     def stop(self) -> None:
         """Leave the cluster; one that was started here ends with all its processes."""
@@ -340,6 +344,8 @@ def _run_shard(
     folder.mkdir(parents=True, exist_ok=True)
     counts = function(payload, ShardOutput(folder))
     files = {logical.removeprefix(f"{name}/"): file for logical, file in attempt.publish_folder(name).items()}
+    if not attempt.storage.is_local:
+        shutil.rmtree(folder)
     return attempt.finish_shard(step, ShardRecord(identity=identity, files=files, counts=dict(counts)))
 
 
@@ -358,6 +364,8 @@ def _run_training_worker(given: dict[str, Any]) -> None:
         told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}
         attempt.storage.create(path, json.dumps(told).encode())
         raise
+    finally:
+        flush_journals()
 
 
 def _told_fault(attempt: Attempt) -> MoinhoError | None:
@@ -380,6 +388,30 @@ def _training_fault(error: Exception) -> MoinhoError:
             return fault
     last = causes[-1]
     return StageError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
+
+
+@contextlib.contextmanager
+def _deferred_stop() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block's end: an exception in the midst of Ray's start aborts us.
+
+    The handlers are put back as they were; Ray replaces that of SIGTERM by one that exits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for number, frame in came[:1]:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
 
 
 @contextlib.contextmanager

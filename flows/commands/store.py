@@ -1,16 +1,32 @@
-"""`moinho ls` and `show`: what is in the store."""
+"""`moinho ls`, `show`, `verify`, `rm`, `gc`: what is in the store, whether it is whole, what can go."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, track
 from rich.table import Table
 from rich.tree import Tree
 
 from flows.commands.options import AsJson, Reference, StoreRoot, console, open_store, print_json
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from flows.inspection import Ancestor
+    from pipeline.store.verify import Findings
+
+progress_console = Console(stderr=True)
+"""Bars go where they do not mix with what is piped on."""
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class NotConfirmedError(InputError):
+    """Something would be removed, and there was no terminal to ask on."""
 
 
 def ls(store: StoreRoot = None, as_json: AsJson = False) -> None:
@@ -47,6 +63,132 @@ def show(artifact: Reference, store: StoreRoot = None, as_json: AsJson = False) 
         console.print(f"[bold]{label:<10}[/bold] {escape(value)}", soft_wrap=True)
     names = {target: name for name, target in home.named().items()}
     console.print(_tree(lineage(found.storage, found.stage, found.key), names))
+
+
+def verify(
+    artifact: Annotated[
+        str | None, typer.Argument(metavar="ARTIFACT", help="A name, a key or its beginning. Default: all.")
+    ] = None,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every file against its SHA-256, and say what to make again. Exit code 1 if something is wrong."""
+    from flows.references import find_base
+    from pipeline.store.verify import verify as verify_store
+
+    home = open_store(store)
+    bases = None if artifact is None else [find_base(home, artifact)]
+    with Progress(*Progress.get_default_columns(), console=progress_console, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        found = verify_store(
+            home, bases, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    if as_json:
+        print_json(dataclasses.asdict(found))
+    else:
+        _tell_findings(found)
+    raise typer.Exit(1 if found.faults else 0)
+
+
+def rm(
+    artifact: Reference,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="Also everything that was made from it.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    store: StoreRoot = None,
+) -> None:
+    """Discard an artifact, such as a damaged one; its run makes it again."""
+    from flows.references import find_base
+    from pipeline.store.discard import discard
+    from pipeline.store.verify import made_from
+
+    home = open_store(store)
+    base = find_base(home, artifact)
+    records = {f"{record.stage}/{record.key}": record for record in home.records()}
+    hanging = made_from(records, {base})
+    going = [*reversed(hanging), base] if downstream else [base]
+    for each in going:
+        console.print(f"{each}  {sum(home.storage.sizes(each).values()) / 1e6:,.1f} MB")
+    if hanging and not downstream:
+        console.print(
+            f"{len(hanging)} made from it stay: {', '.join(hanging[:5])}{' …' if len(hanging) > 5 else ''}. "
+            "They are used again if it is made again with the same content; --downstream discards them too"
+        )
+    if _agreed(dry_run, yes, f"Discard {len(going)} of the store at {home.storage.root}?"):
+        for each in going:
+            discard(home, each)
+        console.print(f"discarded {len(going)}; `moinho run` makes what is missing")
+
+
+def gc(
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also what was begun, and a later run could go on with.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    store: StoreRoot = None,
+) -> None:
+    """Remove what nothing named needs: unnamed artifacts, overtaken attempts, journals of sent runs."""
+    from pipeline.store.discard import collect, leftovers
+
+    home = open_store(store)
+    with console.status("looking for what nothing needs"):
+        found = leftovers(home)
+    going = [*found.artifacts, *found.attempts, *found.runs, *found.names]
+    if unfinished:
+        going += found.unfinished
+    table = Table("what", "why", "size", box=None, pad_edge=False)
+    for piece in going:
+        table.add_row(piece.path, piece.why, f"{piece.bytes / 1e6:,.1f} MB")
+    if going:
+        console.print(table)
+    if found.unfinished and not unfinished:
+        size = sum(piece.bytes for piece in found.unfinished)
+        console.print(
+            f"{len(found.unfinished)} begun and not finished stay ({size / 1e6:,.1f} MB); "
+            "--unfinished removes them too"
+        )
+    if not going:
+        console.print("There is nothing to remove: everything hangs on a name.")
+        return
+    size = sum(piece.bytes for piece in going)
+    if _agreed(dry_run, yes, f"Remove {len(going)}, {size / 1e6:,.1f} MB?"):
+        for piece in track(
+            collect(home, going), "removing", len(going), console=progress_console, transient=True
+        ):
+            del piece
+        console.print(f"removed {len(going)}, {size / 1e6:,.1f} MB")
+
+
+def _agreed(dry_run: bool, yes: bool, question: str) -> bool:
+    """Whether to go on. Raises InputError where nobody can be asked."""
+    if dry_run:
+        console.print("Nothing was removed: this was a dry run.")
+        return False
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise NotConfirmedError("nothing was removed: add --yes to do it, or --dry-run to only look")
+    return typer.confirm(question)
+
+
+def _tell_findings(found: "Findings") -> None:
+    """A line per fault, what to do about each artifact, and a summary."""
+    for fault in found.faults:
+        console.print(f"[red]{fault.base}[/red]  {escape(fault.what)}", soft_wrap=True)
+    looked_at = (
+        f"{found.artifacts} artifacts, {found.unfinished} unfinished, "
+        f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB read"
+    )
+    if not found.faults:
+        console.print(f"[green]sound[/green]: {looked_at}")
+        return
+    console.print(f"{len(found.faults)} faults in {looked_at}. To make again what is damaged:")
+    for base in dict.fromkeys(fault.base for fault in found.faults):
+        console.print(f"  [bold]moinho rm {base} --yes[/bold]", soft_wrap=True)
+    console.print("then run its configuration again: what is sound is reused.")
 
 
 def _tree(ancestor: "Ancestor", names: dict[tuple[str, str], str]) -> Tree:

@@ -4,25 +4,39 @@ A process appends and never waits for anyone; whoever shows progress or sends me
 reads behind it. A line is `{"time": …, "kind": …, …}`.
 """
 
+import atexit
 import json
+import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakSet
 
 from pipeline.store.storage import Storage
 
+log = logging.getLogger(__name__)
+
+PIECE_SECONDS = 2.0
+"""Lines of so long become one object where a journal cannot be appended to."""
+
 
 class Journal:
-    """Appends the lines of one process to `<folder>/<name>.jsonl`. Not shared between processes."""
+    """Appends the lines of one process to `<folder>/<name>-….jsonl`. Not shared between processes."""
 
     def __init__(self, storage: Storage, folder: str, name: str) -> None:
         self.storage, self.folder = storage, folder
         self.path = f"{folder}/{name}-{os.getpid()}-{time.time_ns():x}.jsonl"
+        self._pieces = None if storage.is_local else _Pieces(storage, self.path)
 
     def write(self, kind: str, **fields: Any) -> None:
         line = json.dumps({"time": time.time(), "kind": kind, **fields}, ensure_ascii=False)
-        self.storage.append(self.path, line.encode() + b"\n")
+        data = line.encode() + b"\n"
+        if self._pieces is None:
+            self.storage.append(self.path, data)
+        else:
+            self._pieces.add(data)
 
     def metrics(self, step: int, **values: float) -> None:
         """Numbers over time; (name, step) is sent once, the latest value wins."""
@@ -37,6 +51,59 @@ class Journal:
         self.write("text", name=name, step=step, text=text)
 
 
+class _Pieces:
+    """A journal on an object store, where nothing can be appended: an object for the lines of each while.
+
+    A thread writes them, so that a slow store holds up nobody. What cannot be written is kept and
+    goes with the next piece; a process that is killed loses the lines of `PIECE_SECONDS`.
+    """
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        self.storage, self.stem = storage, path.removesuffix(".jsonl")
+        self._lines: list[bytes] = []
+        self._count = 0
+        self._adding, self._sending = threading.Lock(), threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, line: bytes) -> None:
+        with self._adding:
+            self._lines.append(line)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="journal")
+                self._thread.start()
+                _unsent.add(self)
+
+    def send(self) -> None:
+        with self._sending:
+            with self._adding:
+                lines, self._lines = self._lines, []
+            if not lines:
+                return
+            try:
+                self.storage.replace(f"{self.stem}.{self._count:06}.jsonl", b"".join(lines))
+                self._count += 1
+            except Exception as error:
+                log.warning("a journal cannot be written now: %s", error)
+                with self._adding:
+                    self._lines = lines + self._lines
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(PIECE_SECONDS)
+            self.send()
+
+
+_unsent: WeakSet[_Pieces] = WeakSet()
+"""Of all journals of this process; nothing is ever in it where the store is a folder."""
+
+
+@atexit.register
+def flush_journals() -> None:
+    """Return when every line that this process wrote is in the store, or could not be brought there now."""
+    for pieces in list(_unsent):
+        pieces.send()
+
+
 class JournalReader:
     """Reads the complete lines that were added to a folder of journals since the last call."""
 
@@ -47,7 +114,7 @@ class JournalReader:
 
     def read(self) -> Iterator[dict[str, Any]]:
         for name in self.storage.list(self.folder):
-            if not name.endswith(".jsonl"):
+            if not name.endswith(".jsonl") or self._is_over(name):
                 continue
             path, start = f"{self.folder}/{name}", self.offsets.get(name, 0)
             if self.storage.size(path) <= start:
@@ -57,3 +124,7 @@ class JournalReader:
             self.offsets[name] = start + len(complete)
             for line in complete.splitlines():
                 yield json.loads(line)
+
+    def _is_over(self, name: str) -> bool:
+        """On an object store a piece is never added to: what was read once need not be asked for again."""
+        return not self.storage.is_local and name in self.offsets

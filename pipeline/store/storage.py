@@ -5,16 +5,26 @@ writer wins), and nothing is ever published by renaming, since on an object stor
 is a copy and a delete.
 """
 
+import contextlib
 import hashlib
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.errors import InputError
+
 HASH_BLOCK_BYTES = 1 << 20
+CONFLICT_SECONDS = 30.0
+
+
+class UnusableStoreError(InputError):
+    """The store's address is not understood, or the object store behind it cannot be reached or written."""
 
 
 class Storage:
@@ -40,11 +50,57 @@ class Storage:
         """
         if self.is_local:
             return _create_by_link(Path(self.full(path)), data)
+        if self.exists(path):
+            return False  # a server that would overwrite has one chance less
         try:
-            self.fs.pipe_file(self.full(path), data, mode="create")
+            self._put_if_absent(self.full(path), data)
         except FileExistsError:
             return False
         return True
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception(lambda error: _refusal(error) == "ConditionalRequestConflict"),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.05, max=2),
+        stop=tenacity.stop_after_delay(CONFLICT_SECONDS),
+        reraise=True,
+    )
+    def _put_if_absent(self, path: str, data: bytes) -> None:
+        """Raises FileExistsError. Two writers at the very same moment may both be asked to try again."""
+        try:
+            self.fs.pipe_file(path, data, mode="create")
+        except OSError as error:
+            if _refusal(error) == "PreconditionFailed":
+                raise FileExistsError(path) from error
+            raise
+
+    def check(self) -> str | None:
+        """Try what runs on an object store stand on: writing, reading, refusing to overwrite.
+
+        Comes back with a warning if the server overwrites where it was asked not to; nothing is
+        tried on a folder. Raises UnusableStoreError.
+        """
+        if self.is_local:
+            return None
+        path = self.full(f"probe-{secrets.token_hex(6)}")
+        try:
+            self.fs.pipe_file(path, b"first")
+            try:
+                self._put_if_absent(path, b"second")
+            except FileExistsError:
+                return None
+            finally:
+                self.fs.rm_file(path)
+        except Exception as error:
+            raise UnusableStoreError(
+                f"the store {self.root} cannot be written: {type(error).__name__}: {error}; "
+                "look whether the bucket exists, the address is right (for another S3 server than Amazon's: "
+                "AWS_ENDPOINT_URL) and the credentials are (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+            ) from error
+        return (
+            f"the server of {self.root} overwrites where it is asked not to (conditional writes, the header "
+            "If-None-Match, are not honoured): let one run at a time use this store. On one machine a lock "
+            "sees to that; runs on several machines could each make the same stage, and the last one counts"
+        )
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a small mutable file, such as a name that points to a key."""
@@ -75,12 +131,19 @@ class Storage:
         """Names directly below `path`, sorted; empty if there is no such folder."""
         try:
             found = self.fs.ls(self.full(path), detail=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+        inside = [name.rstrip("/") for name in found]
+        # Asked for a file, file systems list the file itself.
+        return sorted(name.rsplit("/", 1)[-1] for name in inside if not self.full(path).endswith(name))
 
     def size(self, path: str) -> int:
         return int(self.fs.size(self.full(path)))
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Every file at or below `path` with its size in bytes."""
+        found = self.fs.find(self.full(path), detail=True)
+        return {name: int(info["size"]) for name, info in found.items() if info["type"] == "file"}
 
     def remove(self, path: str) -> None:
         """Remove a file or everything below a folder; nothing happens if it is not there."""
@@ -91,17 +154,26 @@ class Storage:
         """Where `path` lies on this machine's disk, or None for an object store."""
         return Path(self.full(path)) if self.is_local else None
 
-    def upload(self, source: Path, path: str) -> None:
-        """Copy a finished local file to `path`; nothing to do where it was written in place."""
-        if self.local(path) != source:
-            self.fs.put_file(str(source), self.full(path))
+    def upload(self, source: Path, path: str, sha256: str | None = None) -> None:
+        """Copy a finished local file to `path`; nothing to do where it was written in place.
+
+        With its hash given it is also kept in the cache, where `download` will look for it.
+        """
+        if self.local(path) == source:
+            return
+        self.fs.put_file(str(source), self.full(path))
+        if sha256 is not None:
+            cached = _cached(path, sha256)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):
+                os.link(source, cached)
 
     def download(self, path: str, sha256: str) -> Path:
         """A local file with the content of `path`: the file itself, or a copy cached by its hash."""
         here = self.local(path)
         if here is not None:
             return here
-        cached = cache_folder() / "files" / sha256[:2] / sha256 / path.rsplit("/", 1)[-1]
+        cached = _cached(path, sha256)
         if not cached.exists():
             cached.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
@@ -116,6 +188,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOINHO_CACHE", Path.home() / ".cache" / "moinho"))
 
 
+def _cached(path: str, sha256: str) -> Path:
+    return cache_folder() / "files" / sha256[:2] / sha256 / path.rsplit("/", 1)[-1]
+
+
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -125,8 +201,28 @@ def sha256_of(path: Path) -> str:
 
 
 def _open(root: str) -> tuple[Any, str]:
-    fs, base = fsspec.core.url_to_fs(root)
+    """Raises UnusableStoreError. Listings are not cached: other processes write meanwhile."""
+    protocol = fsspec.core.split_protocol(root)[0] or "file"
+    options = {} if protocol in ("file", "local") else {"use_listings_cache": False}
+    try:
+        fs, base = fsspec.core.url_to_fs(root, **options)
+    except ImportError as error:
+        raise UnusableStoreError(
+            f"the store {root} needs another package ({error}); for S3: pip install 's3fs>=2025.9'"
+        ) from error
+    except ValueError as error:
+        raise UnusableStoreError(
+            f"the store {root!r} is neither a folder nor the address of an object store ({error}); "
+            "write a path, or an address such as s3://bucket/prefix"
+        ) from error
     return fs, str(base).rstrip("/")
+
+
+def _refusal(error: BaseException) -> str | None:
+    """S3's word for why it refused, such as PreconditionFailed; s3fs hands it on as the error's cause."""
+    response = getattr(error.__cause__, "response", None) or {}
+    code = response.get("Error", {}).get("Code")
+    return None if code is None else str(code)
 
 
 def _write_temporary(target: Path, data: bytes) -> Path:

@@ -6,8 +6,11 @@ A claim only saves work; that there is one record per key rests on exclusive cre
 
 import contextlib
 import datetime
+import hashlib
 import json
+import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +23,7 @@ import filelock
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.store.artifacts import RECORD, Artifact, read_record
-from pipeline.store.journal import Journal
+from pipeline.store.journal import Journal, flush_journals
 from pipeline.store.records import (
     File,
     InputOf,
@@ -68,6 +71,11 @@ class Attempt:
         here.parent.mkdir(parents=True, exist_ok=True)
         return here
 
+    def forget_copies(self) -> None:
+        """Remove what was written on this machine for a store elsewhere; nothing of a store that is here."""
+        if not self.storage.is_local:
+            shutil.rmtree(cache_folder() / "attempts" / self.id, ignore_errors=True)
+
     def scratch(self) -> Path:
         """A local folder that later attempts at the same artifact on this machine find again."""
         here = self.storage.local(f"{self.base}/scratch") or cache_folder() / "scratch" / self.base
@@ -77,14 +85,16 @@ class Attempt:
     def journal(self, name: str) -> Journal:
         return Journal(self.storage, f"{self.folder}/journal", name)
 
-    def publish(self, path: Path) -> File:
-        """Take a finished local file into the store: hashed, and uploaded where the store is elsewhere."""
+    def publish(self, path: Path, keep: bool = True) -> File:
+        """Take a finished local file into the store: hashed, and uploaded where the store is elsewhere.
+
+        A file that is uploaded is kept in the cache of this machine too, unless `keep` is False.
+        """
         inside = path.relative_to(self.path("."))
         target = f"{self.folder}/{inside.as_posix()}"
-        self.storage.upload(path, target)
-        return File(
-            path=target.removeprefix(f"{self.base}/"), bytes=path.stat().st_size, sha256=sha256_of(path)
-        )
+        sha256 = sha256_of(path)
+        self.storage.upload(path, target, sha256 if keep else None)
+        return File(path=target.removeprefix(f"{self.base}/"), bytes=path.stat().st_size, sha256=sha256)
 
     def publish_folder(self, name: str) -> dict[str, File]:
         """Every file that was written below `path(name)`, by logical name `name/…`."""
@@ -182,14 +192,26 @@ class Store:
                 if not artifact.exists():
                     self._build(artifact, config, inputs, build, content)
                     return artifact
-        if artifact.record.incomplete:
-            raise InputError(
-                f"{artifact.base} lost shards when it was made and is not reused silently: "
-                f"discard it with `moinho rm {artifact.key}`, or look at its record first"
-            )
+        self._check_reusable(artifact, inputs)
         for listener in self.listeners:
             listener.reused(artifact)
         return artifact
+
+    def _check_reusable(self, artifact: Artifact, inputs: Mapping[str, Artifact]) -> None:
+        """Raises IncompleteArtifactError or StaleArtifactError: neither is ever reused silently."""
+        if artifact.record.incomplete:
+            raise IncompleteArtifactError(
+                f"{artifact.base} lost shards when it was made and is not reused silently: "
+                f"discard it with `moinho rm {artifact.base}`, or look at its record first"
+            )
+        for name, given in inputs.items():
+            made_from = artifact.record.inputs[name].digest
+            if given.record.digest != made_from:
+                raise StaleArtifactError(
+                    f"{artifact.base} was made from {given.base} with the digest {made_from[:12]}, which was "
+                    f"made again since and has the digest {given.record.digest[:12]}: discard what hangs on "
+                    f"the old one with `moinho rm {artifact.base} --downstream`, then run again"
+                )
 
     def _build(
         self,
@@ -207,6 +229,7 @@ class Store:
             listener.started(artifact, attempt, config.resolved())
         try:
             made = build(attempt)
+            flush_journals()
             record = Record(
                 stage=artifact.stage,
                 revision=artifact.revision,
@@ -235,13 +258,14 @@ class Store:
             for listener in self.listeners:
                 listener.failed(artifact, attempt, error)
             raise
+        attempt.forget_copies()
         for listener in self.listeners:
             listener.finished(artifact)
 
     @contextlib.contextmanager
     def _claim(self, artifact: Artifact) -> Iterator[None]:
         """Keep others on this machine from making the same artifact meanwhile. Released when we die."""
-        lock = filelock.FileLock(self._lock_path(artifact))
+        lock = self.claim_lock(artifact.base)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -253,8 +277,11 @@ class Store:
         finally:
             lock.release()
 
-    def _lock_path(self, artifact: Artifact) -> Path:
-        folder = self.storage.local("locks") or Path(tempfile.gettempdir()) / "moinho-locks"
+    def claim_lock(self, base: str) -> filelock.BaseFileLock:
+        """The lock that whoever makes the artifact `stage/key` on this machine holds meanwhile."""
+        here = self.storage.local("locks")
+        root = hashlib.sha256(self.storage.root.encode()).hexdigest()[:16]
+        folder = here or Path(tempfile.gettempdir()) / f"moinho-locks-{os.getuid()}" / root
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -262,7 +289,7 @@ class Store:
                 f"the store {self.storage.root} cannot be written ({error.strerror}: {folder}); "
                 "choose another with --store or compute.store, or correct its permissions"
             ) from error
-        return folder / f"{artifact.stage}-{artifact.key}.lock"
+        return filelock.FileLock(folder / f"{base.replace('/', '-')}.lock")
 
     def name(self, name: str, artifact: Artifact) -> None:
         """Let `name`, such as `quickstart/base`, point to the artifact from now on."""
@@ -304,4 +331,12 @@ class PlanningStore(Store):
 
 
 class NotWritableError(InputError):
-    """The store's folder or bucket refuses to be written to."""
+    """The store's folder refuses to be written to."""
+
+
+class IncompleteArtifactError(InputError):
+    """An artifact that lost shards within the user's limit would be used by another run."""
+
+
+class StaleArtifactError(InputError):
+    """An artifact was made from an input that has been made again since, with other content."""

@@ -18,7 +18,7 @@ from typing import Any, Self
 import filelock
 
 import pipeline
-from pipeline.store import Artifact, Attempt, Journal, Storage, Work
+from pipeline.store import Artifact, Attempt, Journal, Storage, Work, flush_journals
 from pipeline.store.records import commit
 from pipeline.store.storage import cache_folder
 from pipeline.tracking.destination import QUIET_ENVIRONMENT, Destination
@@ -113,6 +113,7 @@ class Tracker:
         with one line that says what remains; the next run with this store sends it.
         """
         self.ended()
+        flush_journals()
         deadline = time.monotonic() + timeout_seconds
         told = ""
         try:

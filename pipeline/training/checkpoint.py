@@ -112,8 +112,11 @@ class Checkpoints:
             save_file(weights, folder / WEIGHTS)
             torch.save(optimizer, folder / OPTIMIZER)
             written += [WEIGHTS, OPTIMIZER]
-        mine = {file: self.attempt.publish(folder / file) for file in written}
+        mine = {file: self.attempt.publish(folder / file, keep=False) for file in written}
         files = {name: file for part in group.gather(mine) for name, file in part.items()}
+        if not self.attempt.storage.is_local:
+            for file in written:
+                (folder / file).unlink()
         if group.is_first:
             complete = manifest.model_copy(update={"files": files})
             self.attempt.storage.create(f"{self.attempt.folder}/{name}/{MANIFEST}", _sealed(complete))

