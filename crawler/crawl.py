@@ -107,21 +107,31 @@ class CrawlConfig(Config):
 class NoSeedsError(InputError):
     """The configuration names no page to begin with, and there is no site of moinho's own."""
 
+    remedy = "Set crawl.seeds to the pages to begin with."
+
 
 class UnreachableError(StageError):
     """None of the seeds could be reached."""
+
+    remedy = "Check addresses and network; name a private host in crawl.private_hosts if it is meant."
 
 
 class ForbiddenError(StageError):
     """robots.txt forbids all seeds."""
 
+    remedy = "Choose pages that the site lets crawlers fetch."
+
 
 class NoPagesError(StageError):
     """Seeds answered, but not one page could be stored."""
 
+    remedy = "Choose other seeds, or widen crawl.content_types."
+
 
 class UnwritableCrawlError(StageError):
     """The archive or the frontier could not be written, for instance because the disk is full."""
+
+    remedy = "Make room, then run again: the crawl goes on where it was."
 
 
 class SpiderDiedError(RuntimeError):

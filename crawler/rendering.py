@@ -21,6 +21,8 @@ MODULE_TIMEOUT_SECONDS = 120
 class RendererError(StageError):
     """The process that renders pages ended without a module to blame."""
 
+    remedy = "Read the log that the run names; leave the module out with site.exclude."
+
 
 def render_modules(task: Mapping[str, Any], output: ShardOutput) -> dict[str, int]:
     """A Ray task: pages `html/<package>/<module>.html` of one entry and all its submodules.

@@ -113,17 +113,34 @@ class SiteConfig(Config):
 class FolderMissingError(InputError):
     """A folder of the configuration is not on this machine: most often its package is not installed."""
 
+    remedy = "Install the package that the message names, or correct site.folders."
+
 
 class NoPageError(StageError):
     """Nothing that the site was to be made of gave a page."""
+
+    remedy = (
+        "Name modules with documentation in site.modules, or folders with HTML in site.folders; the "
+        "log says what was left out."
+    )
+
+
+class SamePageError(InputError):
+    """Two folders of the site hold the same path."""
+
+    remedy = "Give one of the folders an `at`."
 
 
 class StartMissingError(InputError):
     """`start` names a page that the site does not have."""
 
+    remedy = "Set site.start to a page that the site has; the message names some."
+
 
 class SiteServerError(StageError):
     """The site's server could not be started."""
+
+    remedy = "Stop what uses the port, then run again."
 
 
 class Site(Artifact):
@@ -228,7 +245,7 @@ def pages_of(folders: tuple[SiteFolder, ...]) -> dict[str, Path]:
     """HTML files of the folders by their path in the site, sorted. Links are followed, loops are not.
 
     A page that is packed (page.html.gz) is there under the name that links use (page.html).
-    Raises FolderMissingError, and InputError if two folders hold the same path.
+    Raises FolderMissingError and SamePageError.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -243,7 +260,7 @@ def pages_of(folders: tuple[SiteFolder, ...]) -> dict[str, Path]:
                 continue
             target = f"{folder.at}/{name}".lstrip("/")
             if target in found and found[target].parent != path.parent:
-                raise InputError(
+                raise SamePageError(
                     f"{found[target]} and {path} would be the same page {target}: give one an `at`"
                 )
             if path.suffix != ".gz" or target not in found:

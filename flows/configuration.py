@@ -31,6 +31,8 @@ EXPECTED = {
 class ConfigurationError(InputError):
     """A configuration file or a `--set` is wrong: unknown key, wrong type, impossible value, bad TOML."""
 
+    remedy = "Correct the key or the value that the message names; `moinho config FILE` shows what is valid."
+
 
 def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
     """The configuration at `path` with what it extends and with `settings` (`section.key=value`) on top.

@@ -41,6 +41,8 @@ KEY_SHOWN_CHARACTERS = 6
 class UnknownArtifactError(InputError):
     """No artifact of the store has this name, key or folder, or several keys begin so."""
 
+    remedy = "Use a name or key that `moinho ls` shows."
+
 
 def find_artifact(store: Store, reference: str) -> Artifact:
     """The artifact that `reference` means: a name, `stage/key`, a key or its unique beginning, a folder.

@@ -114,7 +114,7 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
                 display = closing.enter_context(Display(console))
                 store.listeners = [StageLog(), Namer(store, config.name), history, tracker, display]
                 road = web_to_model(config, store, compute)
-        except KeyboardInterrupt as stop:
+        except (KeyboardInterrupt, SystemExit) as stop:  # Ray answers SIGTERM by the latter while it starts
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
             console.print(

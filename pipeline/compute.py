@@ -95,6 +95,23 @@ class ComputeConfig(Config):
 class ShardLostError(StageError):
     """A shard failed every time it was tried."""
 
+    remedy = (
+        "Read the log that the run names. Running again tries only what is missing; "
+        "compute.lost_shards lets the stage go on without it."
+    )
+
+
+class TooFewGpusError(StageError):
+    """More training workers were asked for than the cluster has GPUs."""
+
+    remedy = "Set compute.training_workers to at most what the message says."
+
+
+class TrainingFailedError(StageError):
+    """Training workers died more often than compute.training_restarts allows."""
+
+    remedy = "Read the log that the run names; running again goes on from the last checkpoint."
+
 
 @dataclass
 class ShardOutput:
@@ -271,7 +288,7 @@ class Compute:
         gpus = self.gpus()
         workers = self.config.training_workers or max(1, gpus)
         if gpus and workers > gpus:
-            raise StageError(
+            raise TooFewGpusError(
                 f"compute.training_workers is {workers}, the cluster has {gpus} GPUs; set at most {gpus}"
             )
         trainer = TorchTrainer(
@@ -387,7 +404,7 @@ def _training_fault(error: Exception) -> MoinhoError:
         if isinstance(fault, MoinhoError):
             return fault
     last = causes[-1]
-    return StageError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
+    return TrainingFailedError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.compute import Compute, ComputeConfig, ShardLostError, ShardOutput, counts_of, files_of
+from pipeline.compute import (
+    Compute,
+    ComputeConfig,
+    ShardLostError,
+    ShardOutput,
+    TooFewGpusError,
+    TrainingFailedError,
+    _training_fault,
+    counts_of,
+    files_of,
+)
 from pipeline.errors import InputError
 from pipeline.store import Attempt, Storage
 
@@ -55,6 +65,25 @@ def test_a_shard_that_kills_its_worker_is_named_and_a_rerun_does_only_what_is_mi
     records = compute.map_shards(attempt_at(tmp_path, "two"), "square", shards(log, 4), write_square)
     assert counts_of(records) == {"squares": 4}
     assert sorted(log.read_text().split()) == ["0", "1", "2", "3"]
+
+
+def test_a_training_whose_workers_die_is_one_clear_error() -> None:
+    fault = _training_fault(RuntimeError("worker 1 of 2 died"))
+    assert isinstance(fault, TrainingFailedError)
+    assert str(fault) == "training failed and was not restarted again: RuntimeError: worker 1 of 2 died"
+
+
+class TwoGpus(Compute):
+    """A cluster with two GPUs, as far as it is asked."""
+
+    def gpus(self) -> int:
+        return 2
+
+
+def test_more_workers_than_gpus_are_refused(compute: Compute, tmp_path: Path) -> None:
+    compute.start()
+    with pytest.raises(TooFewGpusError, match="has 2 GPUs; set at most 2"):
+        TwoGpus(ComputeConfig(training_workers=3)).train(print, {}, attempt_at(tmp_path, "one"))
 
 
 def test_a_lost_shard_is_set_aside_with_its_reason_where_the_user_allows_it(

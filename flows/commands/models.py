@@ -9,6 +9,12 @@ from flows.commands.options import ModelReference, StoreRoot, console, open_stor
 from pipeline.errors import InputError
 
 
+class NothingToCompleteError(InputError):
+    """The text to go on with is empty."""
+
+    remedy = "Give a beginning in quotes."
+
+
 def tokenize(
     model: ModelReference, text: Annotated[str, typer.Argument(help="The text.")], store: StoreRoot = None
 ) -> None:
@@ -34,7 +40,9 @@ def complete(
     from pipeline.models.model import load_model
 
     if not text.strip():
-        raise InputError('there is nothing to complete: give a beginning, such as "The function returns a"')
+        raise NothingToCompleteError(
+            'there is nothing to complete: give a beginning, such as "The function returns a"'
+        )
     loaded, tokenizer = load_model(find_model_folder(open_store(store, needed=False), model))
     complete_in_terminal(loaded, tokenizer, console, text, top)
 

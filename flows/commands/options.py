@@ -41,6 +41,12 @@ ModelReference = Annotated[
 ]
 
 
+class NoStoreError(InputError):
+    """There is no store where one was looked for."""
+
+    remedy = "Name it with --store or $MOINHO_STORE, or make one with `moinho run`."
+
+
 def load_configuration(
     path: Path, settings: list[str] | None, name: str | None, store: str | None
 ) -> tuple["WebToModel", list[str]]:
@@ -62,7 +68,7 @@ def open_store(root: str | None, needed: bool = True) -> "Store":
 
     store = Store(root or DEFAULT_STORE)
     if needed and not store.storage.exists(""):
-        raise InputError(
+        raise NoStoreError(
             f"there is no store at {store.storage.root}: name another with --store, "
             "or make one with `moinho run`"
         )

@@ -28,6 +28,8 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 class NotConfirmedError(InputError):
     """Something would be removed, and there was no terminal to ask on."""
 
+    remedy = "Add --yes to do it, or --dry-run to only look."
+
 
 def ls(store: StoreRoot = None, as_json: AsJson = False) -> None:
     """List the artifacts in the store by name and key."""

@@ -52,6 +52,11 @@ class CleanConfig(Config):
 class NoDocumentSurvivesError(StageError):
     """Every page was dropped."""
 
+    remedy = (
+        "Look at the rule that dropped most, which the message names, and loosen it in [clean]; or "
+        "set clean.languages to the pages' own."
+    )
+
 
 class Documents(Artifact):
     """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`."""
@@ -114,7 +119,8 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
     )
     counts = counts_of(divided)
     if not counts.get("kept"):
-        raise NoDocumentSurvivesError(clean_shards.why_nothing_is_left(attempt, divided))
+        why = clean_shards.why_nothing_is_left(attempt, divided)
+        raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
     return Made(files=files_of(divided), counts=counts, incomplete=any_lost(judged + compared + divided))
 
 

@@ -143,10 +143,10 @@ def drop(
 
 
 def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str:
-    """One message: which reason dropped most pages, with one of them as a sample."""
+    """The end of the message: which reason dropped most pages, with one of them as a sample."""
     rows = read_rows(_outputs(attempt, divided, "dropped/"))
     if not rows:
-        return "no document survives cleaning: there was no page to begin with; crawl other seeds"
+        return "there was no page to begin with; crawl other seeds"
     (reason, count), *_ = Counter(row["reason"] for row in rows).most_common(1)
     sample = min((row for row in rows if row["reason"] == reason), key=lambda row: str(row["id"]))
     measured = "" if sample["value"] is None else f", measured {sample['value']:g}"
@@ -154,7 +154,7 @@ def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str
         measured += f" where the limit is {sample['threshold']:g}"
     text = " ".join(sample["text"].split())[:SAMPLE_CHARACTERS]
     return (
-        f"no document survives cleaning: of {len(rows)} pages {count} were dropped as {reason!r}. "
+        f"of {len(rows)} pages {count} were dropped as {reason!r}. "
         f"For example {sample['url']}: {sample['detail'] or reason}{measured}"
         + (f", text {text!r}" if text else "")
         + ". Set extract.kind or clean.languages to what the pages are, or crawl other seeds"

@@ -60,6 +60,11 @@ class Failure:
 class ExtractorNotStartedError(StageError):
     """The extractor's process ended before it was ready for a page."""
 
+    remedy = (
+        "Run the command that the message gives and read what it says; most often a package is "
+        "missing: install moinho again."
+    )
+
 
 class ExtractorProcess:
     """A child that reads page after page; a new one takes its place whenever it dies.

@@ -31,6 +31,8 @@ DOCUMENTS_PER_PART = 10
 class TooFewDocumentsError(StageError):
     """There are not two clusters of documents to tell training and held-out apart."""
 
+    remedy = "Crawl more pages, or loosen the rules of [clean]."
+
 
 @dataclass(frozen=True)
 class Cutting:

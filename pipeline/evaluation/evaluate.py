@@ -47,9 +47,13 @@ class EvaluateConfig(Config):
 class NothingToScoreError(StageError):
     """Training text repeats all held-out text."""
 
+    remedy = "Crawl more pages, or hold out a larger share of them ([hold_out])."
+
 
 class TextLostError(StageError):
     """The pieces that were cut from a held-out text are not that text."""
+
+    remedy = "Discard the vocabulary with `moinho rm` and make it again: it was made by another version."
 
 
 class Scores(Artifact):

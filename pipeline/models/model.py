@@ -16,6 +16,8 @@ MODEL_FOLDER = "model"
 class NotAModelError(InputError):
     """The folder has no model that transformers could open."""
 
+    remedy = "Give a folder written by save_pretrained, a name such as quickstart/chat, or a key."
+
 
 class Model(Artifact):
     """A language model with its tokenizer, as files that transformers reads. Stages subclass it."""

@@ -12,6 +12,24 @@ from pipeline.store.storage import Storage, cache_folder
 RECORD = "artifact.json"
 
 
+class NotMadeError(InputError):
+    """Something is to be read that no run has made yet."""
+
+    remedy = "Run its flow to make it."
+
+
+class FilesMissingError(InputError):
+    """An artifact has none of the files that were looked for: another version made it."""
+
+    remedy = "Discard it with `moinho rm` and make it again."
+
+
+class UnreadableRecordError(InputError):
+    """A record is not what this version writes: it was damaged, or another version made it."""
+
+    remedy = "Discard the artifact with `moinho rm`, then run again."
+
+
 class Artifact:
     """What a stage made, or will make, at `<store>/<stage>/<key>/`.
 
@@ -41,7 +59,9 @@ class Artifact:
         """Raises InputError if the artifact has not been made."""
         found = read_record(self.storage, self.base)
         if found is None:
-            raise InputError(f"{self.base} is not in the store {self.storage.root}: run its flow to make it")
+            raise NotMadeError(
+                f"{self.base} is not in the store {self.storage.root}: run its flow to make it"
+            )
         return found
 
     def exists(self) -> bool:
@@ -64,7 +84,9 @@ class Artifact:
         """A local folder that holds the files below the logical folder `name`, under their own names."""
         inside = {logical[len(name) + 1 :]: file for logical, file in self._below(name)}
         if not inside:
-            raise InputError(f"{self.base} has no files below {name!r}, only {', '.join(self.names())}")
+            raise FilesMissingError(
+                f"{self.base} has no files below {name!r}, only {', '.join(self.names())}"
+            )
         homes = {file.path.removesuffix(f"/{relative}") for relative, file in inside.items()}
         if self.storage.is_local and len(homes) == 1:
             return Path(self.storage.full(f"{self.base}/{homes.pop()}"))
@@ -95,7 +117,7 @@ def read_record(storage: Storage, base: str) -> Record | None:
     try:
         return Record.model_validate_json(data)
     except ValueError as error:
-        raise InputError(
+        raise UnreadableRecordError(
             f"{storage.root}/{base}/{RECORD} is not a record that this version reads ({error}); "
-            f"move the folder {base} away and run again"
+            f"discard it with `moinho rm {base}` and run again"
         ) from error

@@ -24,6 +24,8 @@ DELIVERED = "delivered.json"
 class InUseError(InputError):
     """A run on this machine is making the artifact that was to be discarded."""
 
+    remedy = "Wait for that run's end, or stop it with Ctrl-C."
+
 
 @dataclass(frozen=True)
 class Piece:

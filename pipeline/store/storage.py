@@ -26,6 +26,11 @@ CONFLICT_SECONDS = 30.0
 class UnusableStoreError(InputError):
     """The store's address is not understood, or the object store behind it cannot be reached or written."""
 
+    remedy = (
+        "Check the address, the bucket and the credentials: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY."
+    )
+
 
 class Storage:
     """A root such as `store`, `/data/store` or `s3://bucket/prefix`. Paths given to it are relative."""

@@ -333,10 +333,16 @@ class PlanningStore(Store):
 class NotWritableError(InputError):
     """The store's folder refuses to be written to."""
 
+    remedy = "Choose another store with --store or compute.store, or correct its permissions."
+
 
 class IncompleteArtifactError(InputError):
     """An artifact that lost shards within the user's limit would be used by another run."""
 
+    remedy = "Look at its record with `moinho show`; discard it with `moinho rm` to make it whole."
+
 
 class StaleArtifactError(InputError):
     """An artifact was made from an input that has been made again since, with other content."""
+
+    remedy = "Discard what hangs on the old input with `moinho rm … --downstream`, then run again."

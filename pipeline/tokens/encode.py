@@ -38,6 +38,8 @@ class TokensConfig(Config):
 class EmptySplitError(StageError):
     """A split of the corpus has no documents."""
 
+    remedy = "Crawl more, or set the shares of [hold_out] so that both splits get documents."
+
 
 class Tokens(Artifact):
     """Token files, document indexes and packed rows of both splits."""

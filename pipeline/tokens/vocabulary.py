@@ -41,13 +41,19 @@ class VocabularyConfig(Config):
 class VocabularySizeError(InputError):
     """The text has fewer pieces to give than were asked for, or more characters than pieces."""
 
+    remedy = "Set vocabulary.pieces to the number that the message gives."
+
 
 class NoTextError(StageError):
     """There is no training text to learn pieces from."""
 
+    remedy = "Give the flow more pages, or loosen the rules of [clean]."
+
 
 class TokenizersDifferError(StageError):
     """The transformers tokenizer gives other ids than SentencePiece for a text."""
+
+    remedy = "Install the version of transformers that pyproject.toml names."
 
 
 class Vocabulary(Artifact):

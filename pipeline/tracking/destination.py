@@ -36,9 +36,13 @@ QUIET_ENVIRONMENT = {
 class PortInUseError(InputError):
     """The port that the web pages were to be served on belongs to another program."""
 
+    remedy = "Choose another with --port."
+
 
 class ServedElsewhereError(InputError):
     """Runs are recorded by a server of its own, so there is nothing to serve here."""
+
+    remedy = "Open the server's own address in a browser."
 
 
 @dataclass(frozen=True)

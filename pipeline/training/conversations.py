@@ -118,13 +118,19 @@ class ConversationsConfig(Config):
 class SourceError(InputError):
     """The source of conversations is not there, or cannot be read at all."""
 
+    remedy = "Correct conversations.source, or the file that it names."
+
 
 class RevisionMissingError(InputError):
     """A data set on a hub was named without the commit that says which one is meant."""
 
+    remedy = "Set conversations.revision to the commit of the data set that is meant."
+
 
 class NoConversationsError(StageError):
     """Nothing in the corpus could be asked about, or nothing was left to hold out."""
+
+    remedy = "Crawl pages with headings and paragraphs, or give a source of conversations."
 
 
 class Conversations(Artifact):

@@ -71,17 +71,31 @@ class FinetuneConfig(Config):
 class TooFewConversationsError(StageError):
     """The conversations do not fill one batch, or all held-out ones are too long."""
 
+    remedy = (
+        "Bring more conversations, or lower finetune.batch_rows; raise finetune.max_tokens if all "
+        "are too long."
+    )
+
 
 class BatchRowsError(InputError):
     """The batch cannot be shared out evenly among the workers."""
+
+    remedy = "Set finetune.batch_rows to a multiple of the workers."
 
 
 class NoChatTemplateError(InputError):
     """The base model's tokenizer does not say how a conversation is written and which part is the answer."""
 
+    remedy = (
+        "Start from a base model that moinho made, or add a chat template with {% generation %} to "
+        "the tokenizer."
+    )
+
 
 class NonFiniteGradientError(StageError):
     """The gradient became NaN or infinite; the weights were not updated with it."""
+
+    remedy = "Lower finetune.learning_rate; the run goes on from its last checkpoint."
 
 
 class ChatModel(Model):

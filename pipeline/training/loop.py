@@ -38,6 +38,8 @@ STEPS_OF_SPEED = 20
 class NonFiniteLossError(StageError):
     """The loss or the gradient became NaN or infinite; the weights were not updated with it."""
 
+    remedy = "Lower pretrain.learning_rate, or train in float32; the run goes on from its last checkpoint."
+
 
 @dataclass(frozen=True)
 class Update:

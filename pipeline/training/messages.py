@@ -16,21 +16,31 @@ EXAMPLE = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant
 class RowError(InputError):
     """A row is not JSON, or not an object."""
 
+    remedy = "Write one JSON object a line, like the example in the message."
+
 
 class MessagesMissingError(InputError):
     """A row has no list of messages."""
+
+    remedy = "Give each row a list `messages` of {role, content}."
 
 
 class RoleError(InputError):
     """A message has a role that nobody plays here."""
 
+    remedy = "Use the roles system, user and assistant."
+
 
 class EmptyTurnError(InputError):
     """A message says nothing, or what it says is not text."""
 
+    remedy = "Remove the turn, or give it text."
+
 
 class TurnOrderError(InputError):
     """The turns don't go user, assistant, user, assistant … to an assistant's answer at the end."""
+
+    remedy = "Let user and assistant take turns, the user first and the assistant last."
 
 
 def read_messages(config: ConversationsConfig) -> Iterator[dict[str, Any]]:

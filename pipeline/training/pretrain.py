@@ -180,9 +180,13 @@ class PretrainConfig(Config):
 class TooFewTokensError(StageError):
     """The tokens do not fill one batch, or nothing was held out."""
 
+    remedy = "Crawl more, or set pretrain.batch_tokens to what the message says."
+
 
 class BatchError(InputError):
     """A batch does not hold whole rows, or fewer rows than there are workers."""
+
+    remedy = "Set pretrain.batch_tokens to the multiple that the message gives."
 
 
 @dataclass(frozen=True)

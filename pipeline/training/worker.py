@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 class CompileError(StageError):
     """torch.compile was asked for by name and does not work here."""
 
+    remedy = "Install g++ and Python's headers (python3-dev), or leave compute.compile out."
+
 
 @dataclass(frozen=True)
 class Data:

@@ -13,10 +13,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from crawler.rendering import render_modules
-from crawler.site import FolderMissingError, NoPageError, Site, SiteConfig, SiteFolder, build_site, serve
+from crawler.rendering import RendererError, render_modules
+from crawler.site import (
+    FolderMissingError,
+    NoPageError,
+    SamePageError,
+    Site,
+    SiteConfig,
+    SiteFolder,
+    SiteServerError,
+    StartMissingError,
+    build_site,
+    serve,
+)
 from pipeline.compute import Compute, ShardOutput
-from pipeline.errors import InputError
 from pipeline.store import Store, sha256_of
 
 MODULES = ("json", "statistics", "email.utils")
@@ -117,8 +127,26 @@ def test_a_missing_folder_names_the_package_to_install(store: Store, compute: Co
 
 def test_a_start_that_is_no_page_is_named(store: Store, compute: Compute, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<p>")
-    with pytest.raises(InputError, match=r"no page index\.html; it has page\.html"):
+    with pytest.raises(StartMissingError, match=r"no page index\.html; it has page\.html"):
         folder_site(store, compute, tmp_path)
+
+
+def test_two_folders_with_one_page_are_told_apart(store: Store, compute: Compute, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_text("<p>")
+    folders = tuple(SiteFolder(path=str(tmp_path / name)) for name in ("one", "other"))
+    with pytest.raises(SamePageError, match="give one an `at`"):
+        build_site(store, SiteConfig(kind="folder", folders=folders), compute)
+
+
+def test_a_renderer_that_ends_without_a_module_to_blame_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    task = {"entry": "json", "exclude": [], "least_characters": 0, "output": "html"}
+    with pytest.raises(RendererError, match="the renderer of json ended with exit status 1"):
+        render_modules(task, ShardOutput(tmp_path))
 
 
 def test_a_folder_without_pages_is_an_error(store: Store, compute: Compute, tmp_path: Path) -> None:
@@ -169,7 +197,7 @@ def test_the_server_serves_pages_without_charset_and_nothing_else(small_site: Si
 def test_a_port_in_use_is_one_clear_error(small_site: Site) -> None:
     with serve(small_site) as address:
         port = int(address.rpartition(":")[2])
-        with pytest.raises(Exception, match=f"127.0.0.1:{port}.*in use"), serve(small_site, port):
+        with pytest.raises(SiteServerError, match=f"127.0.0.1:{port}.*in use"), serve(small_site, port):
             pass
 
 

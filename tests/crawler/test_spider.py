@@ -1,8 +1,11 @@
 """The crawl of one partition: what is fetched, what is refused, and what a kill costs."""
 
+import base64
 import dataclasses
 import gzip
 import json
+import random
+import resource
 import subprocess
 import sys
 import threading
@@ -16,7 +19,7 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from crawler.crawl import SpiderDiedError
+from crawler.crawl import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
 from crawler.spider import COMMIT_PAGES
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
@@ -222,3 +225,15 @@ def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> No
             time.sleep(0.01)
         child.stdin.close()
         assert child.wait(timeout=5) != 0
+
+
+def test_an_archive_that_cannot_be_written_ends_the_crawl_with_one_clear_error(crawl_here: Crawl) -> None:
+    noise = base64.b64encode(random.Random(0).randbytes(300_000)).decode()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with serve({"/": page(text=noise)}) as web:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        try:
+            with pytest.raises(UnwritableCrawlError, match=r"cannot be written: .*[Tt]oo large"):
+                crawl_here(web.url())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from pipeline.evaluation import held_out
+from pipeline.evaluation.evaluate import TextLostError
 from pipeline.evaluation.held_out import cut_pieces
 from pipeline.evaluation.likelihood import bits_per_byte, cut, nats_of_pieces, token_nats
 from pipeline.tokens.vocabulary import Vocabulary
@@ -36,6 +38,15 @@ def test_every_piece_begins_with_bos_and_is_one_row_long() -> None:
         [1, 18, 19],
     ]
     assert cut([], row_tokens=5, bos=1) == []
+
+
+def test_pieces_that_do_not_spell_their_text_are_refused(
+    small_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"id": "0", "url": "", "language": "en", "text": PORTUGUESE}
+    monkeypatch.setattr(held_out, "piece_bytes", lambda tokenizer: [b"?"] * len(tokenizer))
+    with pytest.raises(TextLostError, match="its tokens do not spell its text"):
+        cut_pieces([row], small_vocabulary, row_tokens=16)
 
 
 def test_the_pieces_of_a_document_spell_its_text(small_vocabulary: Vocabulary, documents: Documents) -> None:

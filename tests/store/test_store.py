@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from s3fs import S3FileSystem
 
-from pipeline.errors import InputError
 from pipeline.store import Artifact, Attempt, Made, PlanningStore, Storage, Store, Work
+from pipeline.store.artifacts import FilesMissingError, NotMadeError, UnreadableRecordError
 from pipeline.store.storage import UnusableStoreError
+from pipeline.store.store import IncompleteArtifactError, NotWritableError
 from pipeline.store.verify import verify
 from tests.object_store import BUCKET, overwriting, s3_server
 from tests.store.stages import Flour, GrindConfig, bake, grind
@@ -59,7 +60,7 @@ def test_an_incomplete_artifact_is_never_reused_silently(store: Store) -> None:
         return Made(files={}, incomplete=True)
 
     store.make(Flour, GrindConfig(), {}, build)
-    with pytest.raises(InputError, match="lost shards"):
+    with pytest.raises(IncompleteArtifactError, match="lost shards"):
         store.make(Flour, GrindConfig(), {}, build)
 
 
@@ -134,8 +135,19 @@ def test_an_object_store_that_cannot_be_used_says_what_to_look_at(
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file, not a folder")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(NotWritableError, match="cannot be written"):
         grind(Store(str(tmp_path / "store")), GrindConfig())
+
+
+def test_what_is_not_there_or_not_readable_says_so(store: Store) -> None:
+    with pytest.raises(NotMadeError, match="run its flow"):
+        _ = Flour(store.storage, "0" * 16).record
+    flour = grind(store, GrindConfig())
+    with pytest.raises(FilesMissingError, match=r"no files below 'barrels', only sacks/flour\.txt"):
+        flour.folder("barrels")
+    store.storage.replace(f"{flour.base}/artifact.json", b"{")
+    with pytest.raises(UnreadableRecordError, match=f"moinho rm {flour.base}"):
+        grind(store, GrindConfig())
 
 
 def test_listeners_hear_what_happens(store: Store) -> None:

@@ -14,7 +14,7 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
 from pipeline.training.resolve import has_compiler
-from pipeline.training.worker import Data, train
+from pipeline.training.worker import CompileError, Data, train
 from tests.training.toys import toy_attempt, toy_config, toy_data
 
 EVERY_STEP = ComputeConfig(compile=False, threads=1, checkpoint_seconds=0)
@@ -187,3 +187,14 @@ def test_a_compiled_run_on_several_threads_goes_on_to_the_same_bits(tmp_path, da
     second = toy_attempt(tmp_path, "second")
     train(config, compiled, second, data, Group.alone())
     assert weights_of(second) == weights_of(whole)
+
+
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs g++ and Python's headers")
+def test_a_compiler_that_is_asked_for_and_missing_is_told(tmp_path, data):
+    import torch
+    import torch._inductor.config as inductor
+
+    torch._dynamo.reset()
+    nowhere = {"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True}
+    with inductor.patch(nowhere), pytest.raises(CompileError, match=r"install g\+\+"):
+        train(CONFIG, ComputeConfig(compile=True, threads=1), toy_attempt(tmp_path), data, Group.alone())
