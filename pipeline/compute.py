@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import secrets
+import shutil
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +23,7 @@ from pydantic import Field, field_validator
 
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError
-from pipeline.store import Attempt, File, ShardRecord
+from pipeline.store import Attempt, File, ShardRecord, fault_of_machine, faults_told, require_room
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -117,7 +119,10 @@ class Compute:
     _started: bool = field(default=False, init=False)
 
     def start(self) -> None:
-        """Join the cluster of the configuration, or start one on this machine alone."""
+        """Join the cluster of the configuration, or start one on this machine alone.
+
+        Raises NoRoomError if there is no room for Ray's own files.
+        """
         if self._started:
             return
         if self.config.ray_address is None:
@@ -125,8 +130,10 @@ class Compute:
         import ray
 
         if not ray.is_initialized():
+            require_room()
             with contextlib.ExitStack() as stack:
                 stack.enter_context(_quiet_ray())
+                stack.enter_context(faults_told(None))
                 if self.config.ray_address is not None:
                     ray.init(address=self.config.ray_address, log_to_driver=False)
                 else:
@@ -178,6 +185,7 @@ class Compute:
         attempt) to what the function gets. Shards that an earlier attempt finished are not run
         again. A shard that fails is tried again; one that fails every time, or kills its worker,
         is set aside with its reason if `lost_shards` allows, otherwise ShardLostError is raised.
+        A full disk is no fault of a shard: NoRoomError is raised at once.
         """
         finished = {
             identity: record
@@ -227,6 +235,7 @@ class Compute:
                         yield ray.get(reference)
                     except Exception as error:
                         fault = getattr(error, "cause", error)
+                        fault = fault_of_machine(fault, attempt.storage.local("")) or fault
                         if isinstance(fault, MoinhoError):
                             raise fault from None
                         log.warning("%s shard %s, try %d: %s", step, identity, tries[identity], error)
@@ -291,7 +300,7 @@ class Compute:
         try:
             _fit(trainer)
         except Exception as error:
-            raise _told_fault(attempt) or _training_fault(error) from error
+            raise _told_fault(attempt) or _training_fault(error, attempt.storage.local("")) from error
         fault = _told_fault(attempt)
         if fault is not None:
             raise fault
@@ -337,10 +346,18 @@ def _run_shard(
     """In a Ray task: do the work in a folder of its own, then publish the shard's record."""
     name = f"{step}/{identity}-{secrets.token_hex(3)}"
     folder = attempt.path(f"{name}/.").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    counts = function(payload, ShardOutput(folder))
-    files = {logical.removeprefix(f"{name}/"): file for logical, file in attempt.publish_folder(name).items()}
-    return attempt.finish_shard(step, ShardRecord(identity=identity, files=files, counts=dict(counts)))
+    try:
+        with faults_told(attempt.storage.local("")):
+            folder.mkdir(parents=True, exist_ok=True)
+            counts = function(payload, ShardOutput(folder))
+            published = attempt.publish_folder(name)
+            files = {logical.removeprefix(f"{name}/"): file for logical, file in published.items()}
+            return attempt.finish_shard(
+                step, ShardRecord(identity=identity, files=files, counts=dict(counts))
+            )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # where a disk is full, halves take the room of wholes
+        raise
 
 
 def _run_training_worker(given: dict[str, Any]) -> None:
@@ -353,10 +370,12 @@ def _run_training_worker(given: dict[str, Any]) -> None:
     if attempt.storage.exists(path):
         return
     try:
-        given["loop"](given["settings"])
+        with faults_told(attempt.storage.local("")):
+            given["loop"](given["settings"])
     except MoinhoError as error:
         told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}
-        attempt.storage.create(path, json.dumps(told).encode())
+        with contextlib.suppress(OSError):  # where not even this has room, Ray Train's restarts end it
+            attempt.storage.create(path, json.dumps(told).encode())
         raise
 
 
@@ -371,11 +390,12 @@ def _told_fault(attempt: Attempt) -> MoinhoError | None:
     return fault
 
 
-def _training_fault(error: Exception) -> MoinhoError:
+def _training_fault(error: Exception, store: Path | None) -> MoinhoError:
     """The error that a user can act on, dug out of Ray Train's wrappers."""
     causes: list[BaseException] = [error, *getattr(error, "worker_failures", {}).values()]
     for cause in causes:
         fault = getattr(cause, "cause", cause)
+        fault = fault_of_machine(fault, store) or fault
         if isinstance(fault, MoinhoError):
             return fault
     last = causes[-1]
@@ -384,11 +404,15 @@ def _training_fault(error: Exception) -> MoinhoError:
 
 @contextlib.contextmanager
 def _quiet_ray() -> Iterator[None]:
-    """Ray tells about its dashboard and its token on start; users are told by us."""
+    """Ray tells about its dashboard and its token on start; users are told by us. It also takes
+    SIGTERM for itself, by which a run is to be stopped as by Ctrl-C."""
     logger = logging.getLogger("ray")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
         logger.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
