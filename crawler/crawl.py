@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -311,7 +310,7 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
 
     The child ends when this process does. Raises SpiderDiedError or UnwritableCrawlError.
     """
-    started = time.time()
+    said = log_path.stat().st_size if log_path.exists() else 0
     finished = False
     with log_path.open("ab") as errors, _child(errors) as child:
         assert child.stdin is not None
@@ -331,7 +330,7 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
         status = child.wait()
     if not finished or status:
         raise SpiderDiedError(
-            f"the crawler's process ended with {_ending(status)}{_last_words(log_path, started)}"
+            f"the crawler's process ended with {_ending(status)}{_last_words(log_path, said)}"
         )
 
 
@@ -375,9 +374,7 @@ def _ending(status: int) -> str:
     return signal.Signals(-status).name if status < 0 else f"status {status}"
 
 
-def _last_words(log_path: Path, started: float) -> str:
-    """What the child wrote last, for whoever must find out why it died."""
-    if not log_path.exists() or log_path.stat().st_mtime < started:
-        return ""
-    lines = log_path.read_text(errors="replace").strip().splitlines()
+def _last_words(log_path: Path, said: int) -> str:
+    """What the child wrote last, beyond what stood in its log before."""
+    lines = log_path.read_bytes()[said:].decode(errors="replace").strip().splitlines()
     return f": {lines[-1]}" if lines else ""

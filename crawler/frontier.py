@@ -199,10 +199,12 @@ class Frontier:
         self.outcomes[visit.outcome] += 1
 
     def robots(self, origin: str) -> bytes | None:
-        """The robots.txt of an origin, if it was read within the last 24 hours."""
+        """The robots.txt of an origin, if it was read within the last 24 hours (not in the future of a
+        clock that was set back)."""
+        now = time.time()
         row = self._db.execute(
-            "SELECT body FROM robots WHERE origin = ? AND fetched > ?",
-            (origin, time.time() - ROBOTS_HOURS * 3600),
+            "SELECT body FROM robots WHERE origin = ? AND fetched > ? AND fetched <= ?",
+            (origin, now - ROBOTS_HOURS * 3600, now),
         ).fetchone()
         return row[0] if row else None
 

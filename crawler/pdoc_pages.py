@@ -6,8 +6,10 @@ on standard output what it begins and what it has finished. It ends when its sta
 Read on standard input, one line: `{"entry", "exclude", "skip", "done", "output", "least_characters"}`.
 Written on standard output: `{"begin": module}`, then `{"end": module, "outcome": ..., "page": path}`;
 a module that was rendered before (`done`) is imported again, so that what it said is not repeated.
+A full disk is no fault of a module: `{"full": errno, "path": file}`, and nothing more.
 """
 
+import errno
 import importlib.util
 import json
 import os
@@ -33,6 +35,7 @@ NOT_DOCUMENTATION = re.compile(
     r"(^|\.)(_?tests?|testing|conftest|setup|__main__|_?vendor(ed)?|externals)(\.|$)"
 )
 """Submodules that are never rendered: tests, commands, copies of other people's packages."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 WORD = re.compile(r"[^\W\d_]{2,}")
 NUMPY_STYLE = re.compile(r"^\s*(Parameters|Returns|Yields|Raises|Notes|Examples|See Also)\s*\n\s*-{3,}", re.M)
 GOOGLE_STYLE = re.compile(r"^\s*(Args|Arguments|Returns|Raises|Yields|Example|Examples|Shape):\s*$", re.M)
@@ -85,6 +88,9 @@ def render(
             write_page(module, Path(output) / page)
         except (Exception, SystemExit) as error:
             cause = error.__cause__ or error
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                yield {"full": str(cause.errno), "path": str(cause.filename or output)}
+                return
             reason = f"{type(cause).__name__}: {cause}".splitlines()[0][:200]
             yield {"end": name, "outcome": "error", "reason": reason}
             continue

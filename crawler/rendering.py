@@ -63,6 +63,9 @@ def _render_until_fault(
             if line is None:
                 return current, "timeout"
             report = json.loads(line)
+            if "full" in report:
+                number = int(report["full"])
+                raise OSError(number, os.strerror(number), report["path"])
             if "begin" in report:
                 current = report["begin"]
             elif report["outcome"] == "page":

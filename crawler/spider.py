@@ -27,6 +27,7 @@ from scrapy import Request, signals
 from scrapy.crawler import AsyncCrawlerProcess, Crawler
 from scrapy.exceptions import StopDownload
 from scrapy.http import Headers, Response
+from twisted.internet.base import ReactorBase
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -147,6 +148,8 @@ class PageSpider(scrapy.Spider):
         """No response: say why."""
         entry: Entry = failure.request.meta["entry"]  # type: ignore[attr-defined]
         assert failure.value is not None
+        if isinstance(failure.value, sqlite3.Error):  # a robots.txt that could not be kept
+            give_up(failure.value)
         outcome, detail, transient = classify(failure.value, self.guard.refused.get(entry.host))
         if not (transient and self._try_again(entry)):
             self._finish(entry, Visit(outcome, fetched=now(), detail=detail))
@@ -388,6 +391,8 @@ def settings_for(options: Options, guard: GuardedResolver) -> dict[str, Any]:
 def run(options: Options) -> None:
     """Crawl until nothing is left or a limit is reached."""
     guard = GuardedResolver(options.hosts, options.private_hosts)
+    # Twisted waits by the clock on the wall; were that set back an hour, the crawl would stand still for one.
+    ReactorBase.seconds = staticmethod(time.monotonic)
     process = AsyncCrawlerProcess(settings_for(options, guard))
     process.crawl(PageSpider, options=options, guard=guard)
     process.start(install_signal_handlers=False)

@@ -1,5 +1,6 @@
 """What is seen while a flow runs: a live line per stage on a terminal, plain lines elsewhere."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -185,7 +186,8 @@ class Display:
     def _say(self, mark: str, stage: str, told: str, literal: str = "") -> None:
         line = Text.from_markup(f"{mark} {_label(stage)} {told}")
         line.append(literal)
-        self.console.print(line, soft_wrap=not self.console.is_terminal)
+        with contextlib.suppress(OSError):  # a terminal that was closed, a full disk: no reason to fail
+            self.console.print(line, soft_wrap=not self.console.is_terminal)
 
 
 class _Line(ProgressColumn):

@@ -25,11 +25,11 @@ class Listed:
 
 
 def listing(store: Store) -> list[Listed]:
-    """Every artifact of the store, the oldest first."""
+    """Every artifact of the store, the oldest first, and none before those that it was made from."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, target in sorted(store.named().items()):
         names.setdefault(target, []).append(name)
-    rows = [
+    return [
         Listed(
             names=names.get((record.stage, record.key), []),
             stage=record.stage,
@@ -38,9 +38,25 @@ def listing(store: Store) -> list[Listed]:
             seconds=record.seconds,
             bytes=sum(file.bytes for file in record.files.values()),
         )
-        for record in store.records()
+        for record in _in_order(list(store.records()))
     ]
-    return sorted(rows, key=lambda row: row.started)
+
+
+def _in_order(records: list[Record]) -> list[Record]:
+    """By the time of their start; where the clock was set back, after their inputs all the same."""
+    by_key = {(record.stage, record.key): record for record in records}
+    ranks: dict[tuple[str, str], tuple[str, int]] = {}
+
+    def rank(record: Record) -> tuple[str, int]:
+        """The latest start among the record and all it was made from, and how many steps it took since."""
+        place = (record.stage, record.key)
+        if place not in ranks:
+            found = [by_key.get((given.stage, given.key)) for given in record.inputs.values()]
+            above = [rank(given) for given in found if given is not None]
+            ranks[place] = max([(record.started, 0), *((started, depth + 1) for started, depth in above)])
+        return ranks[place]
+
+    return sorted(records, key=rank)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 import contextlib
 import logging
+import math
 import shlex
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,11 +21,20 @@ from flows.display import Display, duration, number
 from flows.web_to_model import Road, WebToModel, web_to_model
 from pipeline.compute import Compute
 from pipeline.errors import MoinhoError
-from pipeline.store import Artifact, Attempt, Store, Work
+from pipeline.store import (
+    Artifact,
+    Attempt,
+    NoRoomError,
+    NotWritableError,
+    Store,
+    Work,
+    fault_of_machine,
+)
 from pipeline.tracking import Flow, Tracker
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
-DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 120.0, 10.0, 3.0
+DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 60.0, 10.0, 3.0
+UNHEARD_SECONDS = 3.0
 
 
 class Quiet:
@@ -43,9 +53,14 @@ class Namer(Quiet):
 
     def __init__(self, store: Store, flow: str) -> None:
         self.store, self.flow = store, flow
+        self.fault: str | None = None
+        """Why names could not be given; what they would point to is there all the same."""
 
     def reused(self, artifact: Artifact) -> None:
-        self.store.name(f"{self.flow}/{artifact.role}", artifact)
+        try:
+            self.store.name(f"{self.flow}/{artifact.role}", artifact)
+        except (NoRoomError, NotWritableError) as error:
+            self.fault = f"not all names {self.flow}/… could be given: {error}"
 
     finished = reused
 
@@ -73,6 +88,7 @@ class StageLog(Quiet):
 
     def __init__(self) -> None:
         self.handler: logging.FileHandler | None = None
+        logging.raiseExceptions = False  # a full disk is told by the stage, not by each line of its log
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
         self.handler = logging.FileHandler(attempt.path("log.txt"), delay=True, encoding="utf-8")
@@ -83,11 +99,12 @@ class StageLog(Quiet):
         self._close()
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:
-        path = attempt.path("log.txt")
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(traceback.format_exception(error)))
         self._close()
-        attempt.storage.upload(path, attempt.log)
+        with contextlib.suppress(OSError):  # the error itself must be heard of, with or without its log
+            path = attempt.path("log.txt")
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(traceback.format_exception(error)))
+            attempt.storage.upload(path, attempt.log)
 
     def _close(self) -> None:
         if self.handler is not None:
@@ -101,18 +118,20 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
     start = time.monotonic()
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
+    namer = Namer(store, config.name)
     again = shlex.join(
         ["moinho", "run", str(config_path), *(word for given in settings for word in ("--set", given))]
     )
     if warning := store.storage.check():
         console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
     flow = Flow(config.name, config.resolved(), str(config_path), again)
-    with _stop_signals(), Tracker(store.storage, flow, config.compute.mlflow) as tracker:
+    with StopSignals() as signals, Tracker(store.storage, flow, config.compute.mlflow) as tracker:
         try:
             with contextlib.ExitStack() as closing:
                 closing.callback(compute.stop)
                 display = closing.enter_context(Display(console))
-                store.listeners = [StageLog(), Namer(store, config.name), history, tracker, display]
+                closing.callback(signals.stopping)
+                store.listeners = [StageLog(), namer, history, tracker, display]
                 road = web_to_model(config, store, compute)
         except (KeyboardInterrupt, SystemExit) as stop:  # Ray answers SIGTERM by the latter while it starts
             tracker.ended(stop)
@@ -123,30 +142,40 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
             )
             return EXIT_STOPPED
         except Exception as error:
-            tracker.ended(error)
+            told = fault_of_machine(error, store.storage.local("")) or error
+            tracker.ended(told)
             tracker.close(timeout_seconds=DRAIN_AFTER_FAILURE_SECONDS)
-            return _tell_failure(error, history, console, again)
+            return _tell_failure(told, history, console, again)
         tracker.ended()
-        unsent = _drain(tracker, console)
+        unsent = _drain(tracker, signals, console)
     _tell_summary(road, history, config.name, console, time.monotonic() - start)
-    if unsent:
-        console.print(f"[yellow]{escape(unsent)}[/yellow]", soft_wrap=True)
+    for remark in filter(None, (namer.fault, unsent)):
+        console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
     return EXIT_DONE
 
 
-def _drain(tracker: Tracker, console: Console) -> str | None:
-    """Wait until MLflow has everything, telling what is being sent; one line of what remains, or None."""
-    with console.status("MLflow: sending the rest") as status:
-        return tracker.close(DRAIN_SECONDS, lambda told: status.update(f"MLflow: {escape(told)}"))
+def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | None:
+    """Wait until MLflow has everything, telling what is being sent; one line of what remains, or None.
+
+    Ctrl-C ends the waiting and nothing else: the flow is done.
+    """
+    signals.resume()
+    word = f"MLflow: sending the rest (at most {DRAIN_SECONDS:.0f} s; Ctrl-C leaves it to the next run)"
+    try:
+        with console.status(word) as status:
+            return tracker.close(DRAIN_SECONDS, lambda told: status.update(f"{word}: {escape(told)}"))
+    except KeyboardInterrupt:
+        return tracker.close(0)
 
 
 def _tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
-    """One message for a fault of the input or of a stage; the traceback lies in the stage's log."""
+    """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log."""
     told = str(error) if isinstance(error, MoinhoError) else f"{type(error).__name__}: {error}"
     console.print(f"[red]error:[/red] {escape(told)}", soft_wrap=True)
     if history.broken is not None:
-        _, attempt = history.broken
-        console.print(f"log: {attempt.path('log.txt')}", soft_wrap=True)
+        path = history.broken[1].path("log.txt")
+        if path.is_file():
+            console.print(f"log: {path}", soft_wrap=True)
         console.print(
             f"What is finished stays in the store; to go on: [bold]{escape(again)}[/bold]", soft_wrap=True
         )
@@ -181,23 +210,41 @@ def _tell_summary(road: Road, history: History, name: str, console: Console, sec
     )
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
-    """SIGTERM stops a run as Ctrl-C does; a second one does not interrupt the stopping."""
+class StopSignals:
+    """Ctrl-C, SIGTERM and the end of the terminal stop a run in the same way: by KeyboardInterrupt.
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    Further ones do not interrupt the stopping. Only where it has not begun after some seconds one
+    raises again, since Python may swallow the first (in a destructor, say).
+    """
 
-    before: dict[signal.Signals, Any] = {}
-    for each in (signal.SIGINT, signal.SIGTERM):
-        before[each] = signal.signal(each, stop)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._raised = -math.inf
+        self._is_stopping = False
+
+    def __enter__(self) -> Self:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup asks
+                self._before[each] = signal.signal(each, self._heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, handler in self._before.items():
             signal.signal(each, handler)
+
+    def stopping(self) -> None:
+        """From now on nothing interrupts."""
+        self._is_stopping = True
+
+    def resume(self) -> None:
+        """From now on signals count again."""
+        self._is_stopping, self._raised = False, -math.inf
+
+    def _heard(self, signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self._is_stopping and now - self._raised > UNHEARD_SECONDS:
+            self._raised = now
+            raise KeyboardInterrupt
 
 
 def _quiet_libraries() -> None:

@@ -24,7 +24,15 @@ from pydantic import Field, field_validator
 
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError
-from pipeline.store import Attempt, File, ShardRecord, flush_journals
+from pipeline.store import (
+    Attempt,
+    File,
+    ShardRecord,
+    fault_of_machine,
+    faults_told,
+    flush_journals,
+    require_room,
+)
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -139,15 +147,19 @@ class Compute:
     _started: bool = field(default=False, init=False)
 
     def start(self) -> None:
-        """Join the cluster of the configuration, or start one on this machine alone."""
+        """Join the cluster of the configuration, or start one on this machine alone.
+
+        Raises NoRoomError if there is no room for Ray's own files.
+        """
         if self._started:
             return
         if self.config.ray_address is None:
             os.environ.update(LOCAL_RAY_ENVIRONMENT)
-        with _deferred_stop(), _quiet_ray():
+        with _deferred_stop(), _quiet_ray(), faults_told(None):
             import ray
 
             if not ray.is_initialized():
+                require_room()
                 if self.config.ray_address is not None:
                     ray.init(address=self.config.ray_address, log_to_driver=False)
                 else:
@@ -199,6 +211,7 @@ class Compute:
         attempt) to what the function gets. Shards that an earlier attempt finished are not run
         again. A shard that fails is tried again; one that fails every time, or kills its worker,
         is set aside with its reason if `lost_shards` allows, otherwise ShardLostError is raised.
+        A full disk is no fault of a shard: NoRoomError is raised at once.
         """
         finished = {
             identity: record
@@ -248,6 +261,7 @@ class Compute:
                         yield ray.get(reference)
                     except Exception as error:
                         fault = getattr(error, "cause", error)
+                        fault = fault_of_machine(fault, attempt.storage.local("")) or fault
                         if isinstance(fault, MoinhoError):
                             raise fault from None
                         log.warning("%s shard %s, try %d: %s", step, identity, tries[identity], error)
@@ -312,7 +326,7 @@ class Compute:
         try:
             _fit(trainer)
         except Exception as error:
-            raise _told_fault(attempt) or _training_fault(error) from error
+            raise _told_fault(attempt) or _training_fault(error, attempt.storage.local("")) from error
         fault = _told_fault(attempt)
         if fault is not None:
             raise fault
@@ -358,12 +372,21 @@ def _run_shard(
     """In a Ray task: do the work in a folder of its own, then publish the shard's record."""
     name = f"{step}/{identity}-{secrets.token_hex(3)}"
     folder = attempt.path(f"{name}/.").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    counts = function(payload, ShardOutput(folder))
-    files = {logical.removeprefix(f"{name}/"): file for logical, file in attempt.publish_folder(name).items()}
+    try:
+        with faults_told(attempt.storage.local("")):
+            folder.mkdir(parents=True, exist_ok=True)
+            counts = function(payload, ShardOutput(folder))
+            published = attempt.publish_folder(name)
+            files = {logical.removeprefix(f"{name}/"): file for logical, file in published.items()}
+            done = attempt.finish_shard(
+                step, ShardRecord(identity=identity, files=files, counts=dict(counts))
+            )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # where a disk is full, halves take the room of wholes
+        raise
     if not attempt.storage.is_local:
         shutil.rmtree(folder)
-    return attempt.finish_shard(step, ShardRecord(identity=identity, files=files, counts=dict(counts)))
+    return done
 
 
 def _run_training_worker(given: dict[str, Any]) -> None:
@@ -376,10 +399,12 @@ def _run_training_worker(given: dict[str, Any]) -> None:
     if attempt.storage.exists(path):
         return
     try:
-        given["loop"](given["settings"])
+        with faults_told(attempt.storage.local("")):
+            given["loop"](given["settings"])
     except MoinhoError as error:
         told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}
-        attempt.storage.create(path, json.dumps(told).encode())
+        with contextlib.suppress(OSError):  # where not even this has room, Ray Train's restarts end it
+            attempt.storage.create(path, json.dumps(told).encode())
         raise
     finally:
         flush_journals()
@@ -396,11 +421,12 @@ def _told_fault(attempt: Attempt) -> MoinhoError | None:
     return fault
 
 
-def _training_fault(error: Exception) -> MoinhoError:
+def _training_fault(error: Exception, store: Path | None) -> MoinhoError:
     """The error that a user can act on, dug out of Ray Train's wrappers."""
     causes: list[BaseException] = [error, *getattr(error, "worker_failures", {}).values()]
     for cause in causes:
         fault = getattr(cause, "cause", cause)
+        fault = fault_of_machine(fault, store) or fault
         if isinstance(fault, MoinhoError):
             return fault
     last = causes[-1]
@@ -433,11 +459,15 @@ def _deferred_stop() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_ray() -> Iterator[None]:
-    """Ray tells about its dashboard and its token on start; users are told by us."""
+    """Ray tells about its dashboard and its token on start; users are told by us. It also takes
+    SIGTERM for itself, by which a run is to be stopped as by Ctrl-C."""
     logger = logging.getLogger("ray")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
         logger.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)

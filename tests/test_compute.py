@@ -1,3 +1,4 @@
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline.compute import (
     files_of,
 )
 from pipeline.errors import InputError
-from pipeline.store import Attempt, Storage
+from pipeline.store import Attempt, NoRoomError, Storage
 
 
 def attempt_at(root: Path, name: str) -> Attempt:
@@ -68,7 +69,7 @@ def test_a_shard_that_kills_its_worker_is_named_and_a_rerun_does_only_what_is_mi
 
 
 def test_a_training_whose_workers_die_is_one_clear_error() -> None:
-    fault = _training_fault(RuntimeError("worker 1 of 2 died"))
+    fault = _training_fault(RuntimeError("worker 1 of 2 died"), None)
     assert isinstance(fault, TrainingFailedError)
     assert str(fault) == "training failed and was not restarted again: RuntimeError: worker 1 of 2 died"
 
@@ -84,6 +85,15 @@ def test_more_workers_than_gpus_are_refused(compute: Compute, tmp_path: Path) ->
     compute.start()
     with pytest.raises(TooFewGpusError, match="has 2 GPUs; set at most 2"):
         TwoGpus(ComputeConfig(training_workers=3)).train(print, {}, attempt_at(tmp_path, "one"))
+
+
+def fill_the_disk(payload: Any, output: ShardOutput) -> Mapping[str, int]:
+    raise OSError(errno.ENOSPC, "No space left on device", str(output.path("square.txt")))
+
+
+def test_a_full_disk_is_told_at_once_and_is_not_the_shards_fault(compute: Compute, tmp_path: Path) -> None:
+    with pytest.raises(NoRoomError, match="no room left on the disk of"):
+        compute.map_shards(attempt_at(tmp_path, "one"), "square", {"000": 0}, fill_the_disk)
 
 
 def test_a_lost_shard_is_set_aside_with_its_reason_where_the_user_allows_it(

@@ -1,6 +1,14 @@
 """Artifacts by key: where everything that moinho makes lies, and how it is found again."""
 
 from pipeline.store.artifacts import Artifact, read_record
+from pipeline.store.faults import (
+    NoRoomError,
+    NotWritableError,
+    fault_of_machine,
+    faults_told,
+    lacks_room,
+    require_room,
+)
 from pipeline.store.journal import Journal, JournalReader, flush_journals
 from pipeline.store.records import File, Record, ShardRecord
 from pipeline.store.storage import Storage, sha256_of
@@ -14,13 +22,19 @@ __all__ = [
     "JournalReader",
     "Listener",
     "Made",
+    "NoRoomError",
+    "NotWritableError",
     "PlanningStore",
     "Record",
     "ShardRecord",
     "Storage",
     "Store",
     "Work",
+    "fault_of_machine",
+    "faults_told",
     "flush_journals",
+    "lacks_room",
     "read_record",
+    "require_room",
     "sha256_of",
 ]

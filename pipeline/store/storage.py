@@ -117,10 +117,11 @@ class Storage:
             self.fs.pipe_file(self.full(path), data)
 
     def append(self, path: str, data: bytes) -> None:
-        """Add to the end of a file that one process alone writes."""
+        """Add to the end of a file that one process alone writes: all of `data`, or nothing."""
         target = self.full(path)
         if self.is_local:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            _append_whole(Path(target), data)
+            return
         with self.fs.open(target, "ab") as file:
             file.write(data)
 
@@ -233,11 +234,30 @@ def _refusal(error: BaseException) -> str | None:
 def _write_temporary(target: Path, data: bytes) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(name)
+        raise
     return Path(name)
+
+
+def _append_whole(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("ab", buffering=0) as file:
+        before = file.tell()
+        written = 0
+        try:
+            while written < len(data):
+                written += file.write(data[written:])
+        except BaseException:
+            # Half a line would spoil the whole line that comes once there is room again.
+            with contextlib.suppress(OSError):
+                file.truncate(before)
+            raise
 
 
 def _create_by_link(target: Path, data: bytes) -> bool:

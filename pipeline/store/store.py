@@ -21,8 +21,9 @@ from typing import Any, Protocol, TypeVar
 import filelock
 
 from pipeline.config import Config
-from pipeline.errors import InputError
+from pipeline.errors import InputError, MoinhoError
 from pipeline.store.artifacts import RECORD, Artifact, read_record
+from pipeline.store.faults import fault_of_machine, faults_told, not_writable
 from pipeline.store.journal import Journal, flush_journals
 from pipeline.store.records import (
     File,
@@ -177,7 +178,8 @@ class Store:
         artifact = kind(self.storage, key)
         for listener in self.listeners:
             listener.planned(artifact, work() if work else {})
-        return self._obtain(artifact, config, given, build, content or {})
+        with faults_told(self.storage.local("")):
+            return self._obtain(artifact, config, given, build, content or {})
 
     def _obtain(
         self,
@@ -255,9 +257,12 @@ class Store:
             )
             self.storage.create(f"{artifact.base}/{RECORD}", dump(record))
         except BaseException as error:
+            fault = fault_of_machine(error, self.storage.local(""))
             for listener in self.listeners:
-                listener.failed(artifact, attempt, error)
-            raise
+                listener.failed(artifact, attempt, fault or error)
+            if fault is None:
+                raise
+            raise fault from error
         attempt.forget_copies()
         for listener in self.listeners:
             listener.finished(artifact)
@@ -272,6 +277,8 @@ class Store:
             for listener in self.listeners:
                 listener.waiting(artifact)
             lock.acquire()
+        except OSError as error:
+            raise self._refused(error) from error
         try:
             yield
         finally:
@@ -285,16 +292,23 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise NotWritableError(
-                f"the store {self.storage.root} cannot be written ({error.strerror}: {folder}); "
-                "choose another with --store or compute.store, or correct its permissions"
-            ) from error
+            raise self._refused(error) from error
         return filelock.FileLock(folder / f"{base.replace('/', '-')}.lock")
 
+    def _refused(self, error: OSError) -> MoinhoError:
+        """Why nothing can be made here."""
+        return fault_of_machine(error, self.storage.local("")) or not_writable(self.storage.root, error)
+
     def name(self, name: str, artifact: Artifact) -> None:
-        """Let `name`, such as `quickstart/base`, point to the artifact from now on."""
-        target = {"stage": artifact.stage, "key": artifact.key}
-        self.storage.replace(f"names/{name}.json", json.dumps(target).encode())
+        """Let `name`, such as `quickstart/base`, point to the artifact from now on.
+
+        Nothing is written if it does already. Raises NoRoomError or NotWritableError.
+        """
+        path = f"names/{name}.json"
+        target = json.dumps({"stage": artifact.stage, "key": artifact.key}).encode()
+        if not self.storage.exists(path) or self.storage.read(path) != target:
+            with faults_told(self.storage.local("")):
+                self.storage.replace(path, target)
 
     def named(self) -> dict[str, tuple[str, str]]:
         """Every name with the stage and key that it points to."""
@@ -328,12 +342,6 @@ class PlanningStore(Store):
         content: Mapping[str, str],
     ) -> A:
         return artifact
-
-
-class NotWritableError(InputError):
-    """The store's folder refuses to be written to."""
-
-    remedy = "Choose another store with --store or compute.store, or correct its permissions."
 
 
 class IncompleteArtifactError(InputError):

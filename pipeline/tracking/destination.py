@@ -19,6 +19,7 @@ import filelock
 from pipeline.errors import InputError
 from pipeline.store import Storage
 from pipeline.store.storage import cache_folder
+from pipeline.tracking.addresses import mend_addresses
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Destination:
         return urlsplit(self.uri).scheme in ("http", "https", "databricks")
 
     def prepare(self) -> str:
-        """Create or migrate the database, before anyone else opens it; the id of our experiment.
+        """Create, migrate or mend the database, before anyone else opens it; the id of our experiment.
 
         One process of this machine at a time: several that open a new SQLite database at once
         break each other.
@@ -88,6 +89,8 @@ class Destination:
                 self.artifacts.mkdir(parents=True, exist_ok=True)
             if not self.is_server:
                 _prepare_tables(self.uri)
+            if self.artifacts is not None and (database := _sqlite_path(self.uri)) is not None:
+                mend_addresses(database, self.artifacts)
             client = MlflowClient(self.uri)
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
             found = client.get_experiment_by_name(name)

@@ -35,11 +35,16 @@ class FlowRun:
         self._last_time = 0.0
 
     def send(self) -> None:
-        """Send all that is new. Raises what `passes` knows; calling again goes on where it stopped."""
+        """Send all that is new. Raises what `passes` knows; calling again goes on where it stopped.
+
+        The clock may have been set back between two events; here none comes before the one before it.
+        """
         self._events.extend(self._reader.read())
         while self._events:
-            self._replay(self._events[0])
-            self._last_time = max(self._last_time, self._events.popleft()["time"])
+            event = self._events[0]
+            self._replay({**event, "time": max(self._last_time, event["time"])})
+            self._last_time = max(self._last_time, event["time"])
+            self._events.popleft()
         for attempt in self._open:
             self._stages[attempt].follow()
 
@@ -98,7 +103,7 @@ class FlowRun:
 
     def _end_stage(self, attempt: str, status: str, time: float, error: str | None) -> None:
         stage = self._stages[attempt]
-        stage.finish(status, time, error)
+        self._last_time = max(self._last_time, stage.finish(status, time, error))
         if status == "finished":
             self._figures(stage.attempt.base, time)
         self._open.remove(attempt)

@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from pipeline.store import lacks_room
+
 log = logging.getLogger(__name__)
 
 METRICS_PER_CALL = 1000
@@ -56,8 +58,9 @@ class Runs:
 
     def end(self, run: str, status: str, end: float) -> None:
         """`status` as MLflow has it: FINISHED, FAILED or KILLED. A run that has ended stays as it is."""
-        if self.client.get_run(run).info.status == "RUNNING":
-            self.client.set_terminated(run, status, milliseconds(end))
+        info = self.client.get_run(run).info
+        if info.status == "RUNNING":
+            self.client.set_terminated(run, status, max(milliseconds(end), int(info.start_time)))
 
     def tag(self, run: str, **tags: str) -> None:
         marks = [RunTag(key.replace("__", "."), value[:TAG_CHARACTERS]) for key, value in tags.items()]
@@ -97,11 +100,13 @@ class Runs:
 
 
 def passes(error: Exception) -> bool:
-    """Whether trying again later may help: the server is away, busy, or refuses our credentials."""
+    """Whether trying again later may help: the server is away, busy, or refuses our credentials; or a
+    disk is full."""
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         return status >= SERVER_FAULT or status in REFUSED
-    return isinstance(error, requests.RequestException | ConnectionError | TimeoutError)
+    away = isinstance(error, requests.RequestException | ConnectionError | TimeoutError)
+    return away or lacks_room(error)
 
 
 def milliseconds(seconds: float) -> int:

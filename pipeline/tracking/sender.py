@@ -18,6 +18,7 @@ import tenacity
 
 from pipeline.store import JournalReader, Storage
 from pipeline.tracking.destination import QUIET_ENVIRONMENT, Destination
+from pipeline.tracking.sender_process import DELIVERED, NOT_TAKEN
 from pipeline.tracking.tracker import RUNS, lock_path
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ BACK_OFF_SECONDS = 30
 ENVIRONMENT = {
     **QUIET_ENVIRONMENT,
     # Waiting for a server is done here, between calls, where the driver can still stop us.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # A retry inside the client would send again what a server may have taken before it was cut off.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "HF_HUB_OFFLINE": "1",
@@ -105,16 +107,17 @@ class Sender:
             was_draining = self.driver.draining
             if waited(self._send) and was_draining:
                 break
-            if not self.driver.draining:
+            if was_draining or not self.driver.draining:
                 self.driver.pause(self.turn_seconds)
-        self.driver.tell("delivered")
+        self.driver.tell(DELIVERED)
 
     def _report(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         text = str(error).strip().splitlines()
         log.warning("try %d: %s: %s", state.attempt_number, type(error).__name__, error)
         self.driver.tell(
-            f"{self.destination.label} does not take it, trying again: {text[0][:200] if text else error!r}"
+            f"{NOT_TAKEN}{self.destination.label} does not take it, "
+            f"trying again: {text[0][:200] if text else error!r}"
         )
 
     def _send(self) -> bool:
@@ -129,11 +132,22 @@ class Sender:
             self._is_nice = True
         for run in self._unfinished():
             self.driver.tell(f"sending what was left of run {run}")
+            self._send_orphan(run)
+            self._orphans = [other for other in self._orphans or [] if other != run]
+        return bool(own.delivered)
+
+    def _send_orphan(self, run: str) -> None:
+        """What a run left that can no longer send it. One that cannot be read does not stop the others."""
+        from pipeline.tracking.runs import passes
+
+        try:
             flow = self._flow(run)
             flow.send()
             flow.close_orphan()
-            self._orphans = [other for other in self._orphans or [] if other != run]
-        return bool(own.delivered)
+        except Exception as error:
+            if passes(error):
+                raise
+            log.exception("run %s is left as it is", run)
 
     def _connect(self) -> None:
         """Importing MLflow and opening its database take seconds; done here and never on the driver."""

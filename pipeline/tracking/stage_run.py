@@ -30,6 +30,8 @@ class StageRun:
     ) -> None:
         self.runs, self.storage, self.flow, self.parent = runs, storage, flow, parent
         self.role, self.begun = event["role"], event["time"]
+        self._continues: list[str] = event.get("continues", [])
+        """Attempts at the same artifact that came to nothing: this one goes on from where they stopped."""
         self.config: Mapping[str, Any] = event["config"]
         self.attempt = Attempt(storage, event["stage"], event["key"], event["attempt"])
         self.run = ""
@@ -37,17 +39,12 @@ class StageRun:
         """When the attempt last gave a sign of life."""
         self._readers = [
             JournalReader(storage, f"{self.attempt.base}/attempts/{attempt}/journal")
-            for attempt in [*self._earlier(), self.attempt.id]
+            for attempt in [*self._continues, self.attempt.id]
         ]
         self._unsent: dict[Point, tuple[float, float]] = {}
         self._sent: dict[str, set[int]] = {}
         self._texts: dict[Point, str] = {}
         self._texts_changed = False
-
-    def _earlier(self) -> list[str]:
-        """Attempts at the same artifact that came to nothing: this one goes on from where they stopped."""
-        found = self.storage.list(f"{self.attempt.base}/attempts")
-        return [attempt for attempt in found if attempt < self.attempt.id]
 
     def begin(self) -> None:
         tags = {
@@ -56,8 +53,8 @@ class StageRun:
             "moinho.key": self.attempt.key,
             "moinho.artifact": self.attempt.base,
         }
-        if self._earlier():
-            tags["moinho.continues"] = ", ".join(self._earlier())
+        if self._continues:
+            tags["moinho.continues"] = ", ".join(self._continues)
         self.run = self.runs.open(self.attempt.stage, "moinho.attempt", self.attempt.id, tags, self.begun)
         self.runs.attempt("settings", self.runs.params, self.run, self.config)
 
@@ -96,17 +93,19 @@ class StageRun:
             parts += [f"**step {step}**\n\n```text\n{self._texts[name, step]}\n```\n" for step in steps]
         return "\n".join(parts)
 
-    def finish(self, status: str, time: float, error: str | None) -> None:
-        """Close the run; a finished one gets all that the record tells first."""
+    def finish(self, status: str, time: float, error: str | None) -> float:
+        """Close the run; a finished one gets all that the record tells first. Returns when it ended."""
         self.follow()
         self.runs.attempt("log", self._log_file)
         record = read_record(self.storage, self.attempt.base)
         if status == "finished" and record is not None and record.attempt == self.attempt.id:
+            time = self.begun + record.seconds  # measured by a clock that nobody sets
             self._record(record, time)
         if error is not None:
             self.runs.tag(self.run, moinho__error=error)
             self.runs.describe(self.run, f"**{status}**: {error}")
         self.runs.end(self.run, STATUS[status], time)
+        return time
 
     def orphaned(self) -> tuple[str, float, str | None]:
         """How it ended, when, and why, if its driver can no longer tell."""
@@ -186,7 +185,7 @@ def log_corpus(runs: Runs, storage: Storage, run: str, record: Record) -> None:
             name=base,
             digest=corpus.digest[:16],
             source_type="moinho",
-            source=json.dumps({"uri": storage.full(base)}),
+            source=json.dumps({"artifact": base}),
             schema=json.dumps({"mlflow_colspec": [{"type": "string", "name": name} for name in columns]}),
             profile=json.dumps({"num_rows": corpus.counts.get("train"), **corpus.counts}),
         )

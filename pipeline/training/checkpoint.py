@@ -20,7 +20,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from pipeline.store import Attempt, File, Journal, Storage, sha256_of
+from pipeline.store import Attempt, File, Journal, NoRoomError, Storage, faults_told, sha256_of
 from pipeline.store.records import Frozen
 from pipeline.training.group import Group
 
@@ -105,22 +105,37 @@ class Checkpoints:
         """Write a checkpoint; every rank calls this at the same step. Older ones than the last two go."""
         name = f"checkpoints/step-{manifest.step:08}-{self.incarnation}"
         folder = self.attempt.path(f"{name}/.").resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [_random_file(group.rank)]
-        torch.save(_random_state(), folder / written[0])
-        if group.is_first:
-            save_file(weights, folder / WEIGHTS)
-            torch.save(optimizer, folder / OPTIMIZER)
-            written += [WEIGHTS, OPTIMIZER]
-        mine = {file: self.attempt.publish(folder / file, keep=False) for file in written}
+        mine = self._write(folder, group, weights, optimizer)
         files = {name: file for part in group.gather(mine) for name, file in part.items()}
         if not self.attempt.storage.is_local:
-            for file in written:
+            for file in mine:
                 (folder / file).unlink()
         if group.is_first:
             complete = manifest.model_copy(update={"files": files})
             self.attempt.storage.create(f"{self.attempt.folder}/{name}/{MANIFEST}", _sealed(complete))
             self._retire(manifest.step)
+
+    def _write(
+        self,
+        folder: Path,
+        group: Group,
+        weights: dict[str, torch.Tensor],
+        optimizer: list[dict[str, object]],
+    ) -> dict[str, File]:
+        """This rank's files, published. Raises NoRoomError, and then leaves none of them behind."""
+        written = [_random_file(group.rank), *([WEIGHTS, OPTIMIZER] if group.is_first else [])]
+        try:
+            with faults_told(self.attempt.storage.local("")):
+                folder.mkdir(parents=True, exist_ok=True)
+                torch.save(_random_state(), folder / written[0])
+                if group.is_first:
+                    save_file(weights, folder / WEIGHTS)
+                    torch.save(optimizer, folder / OPTIMIZER)
+                return {file: self.attempt.publish(folder / file, keep=False) for file in written}
+        except NoRoomError:
+            for file in written:
+                (folder / file).unlink(missing_ok=True)
+            raise
 
     def _folders(self) -> Iterator[tuple[int, str]]:
         """Every folder of a checkpoint, finished or not, of every attempt: step, path in the store."""

@@ -10,8 +10,9 @@ from s3fs import S3FileSystem
 
 from pipeline.store import Artifact, Attempt, Made, PlanningStore, Storage, Store, Work
 from pipeline.store.artifacts import FilesMissingError, NotMadeError, UnreadableRecordError
+from pipeline.store.faults import NotWritableError
 from pipeline.store.storage import UnusableStoreError
-from pipeline.store.store import IncompleteArtifactError, NotWritableError
+from pipeline.store.store import IncompleteArtifactError
 from pipeline.store.verify import verify
 from tests.object_store import BUCKET, overwriting, s3_server
 from tests.store.stages import Flour, GrindConfig, bake, grind
