@@ -1,6 +1,7 @@
 """Reading responses: their type, their links, what an archive keeps of them, and why there was none."""
 
 import http.client
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,8 @@ from crawler.politeness import Forbidden, Unreachable, describe
 from crawler.warc import Exchange
 
 SNIFFED_BYTES = 1024
+ROOTED = re.compile(r"/(?!/)|https?://[^/?#]")
+"""A path from the root, or a URL with its host."""
 
 
 def is_html(response: Response, content_types: list[str]) -> bool:
@@ -78,10 +81,13 @@ def links(body: bytes, response: Response) -> Iterator[str]:
 def resolve(base: str, link: str) -> str | None:
     """The canonical URL of what `base` (canonical) links to, or None if it is no web page's.
 
-    Only the folder of `base` matters to most links, so that a site's menu is resolved once for
-    all pages of a folder: joining and canonicalizing would cost more than parsing the page.
+    Little of `base` matters to most links: nothing but its site to a path from the root or a whole
+    URL, nothing but its folder to the rest. So a site's menu is resolved once for all of its pages:
+    joining and canonicalizing would cost more than parsing the page.
     """
-    if link.startswith("?"):
+    if ROOTED.match(link):
+        return _resolve(base[: base.index("/", base.index("//") + 2) + 1], link)
+    if link.startswith(("?", "/", "http:", "https:")):
         return _resolve(base, link)
     path = base.partition("?")[0]
     return _resolve(path[: path.rindex("/") + 1], link)

@@ -72,9 +72,15 @@ def _explained(error: RuntimeError, texts: Sequence[str], config: VocabularyConf
     return error
 
 
+def encode(model: bytes, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of neutralised texts."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    ids: list[list[int]] = processor.encode(list(texts))
+    return ids
+
+
 def bytes_per_token(model: bytes, texts: Sequence[str]) -> float:
     """UTF-8 bytes per token over a sample of the texts."""
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     measured = texts[:: max(1, len(texts) // MEASURED_DOCUMENTS)]
-    tokens = sum(len(ids) for ids in processor.encode(list(measured)))
+    tokens = sum(map(len, encode(model, measured)))
     return sum(len(text.encode()) for text in measured) / max(tokens, 1)

@@ -113,7 +113,8 @@ def _build(attempt: Attempt, corpus: Corpus, config: VocabularyConfig) -> Made:
     model = learn.learn_pieces(sample, config)
     folder = attempt.path(FOLDER)
     transformers_files.write_folder(model, folder)
-    transformers_files.check_equal_ids(folder, sample[: transformers_files.CHECKED_DOCUMENTS])
+    checked = sample[: transformers_files.CHECKED_DOCUMENTS]
+    transformers_files.check_equal_ids(folder, checked, learn.encode(model, checked))
     journal.progress(sample_bytes, sample_bytes, "bytes", documents=len(sample))
     return Made(
         files=attempt.publish_folder(FOLDER),
