@@ -19,7 +19,7 @@ TRAINING_FLOPS_PER_PARAMETER = 6
 
 @dataclass(frozen=True)
 class Shape:
-    """A LLaMA decoder in numbers."""
+    """A decoder in numbers. What has a default is that of a LLaMA; GPT-2 and GPT-3 have the other."""
 
     depth: int
     """Layers."""
@@ -30,9 +30,15 @@ class Shape:
     key_value_heads: int
     """Heads of keys and values; fewer than `heads` share them between queries (GQA)."""
     mlp_width: int
-    """Size of the gated feed-forward layer."""
+    """Size of the feed-forward layer."""
     tied_embeddings: bool
     """One matrix reads tokens in and scores them going out."""
+    gated: bool = True
+    """The feed-forward layer has a gate: three matrices in place of two."""
+    biases: bool = False
+    """Every matrix of the layers and every norm adds a vector."""
+    learned_positions: int = 0
+    """Positions with a vector of their own; rotary positions need none."""
 
     @property
     def head_width(self) -> int:
@@ -55,18 +61,31 @@ def mlp_width_for(width: int) -> int:
     return -(-8 * width // (3 * MLP_MULTIPLE)) * MLP_MULTIPLE
 
 
+def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
+    """Inputs and outputs of every matrix of one layer: attention, then feed-forward."""
+    width, key_value_width = shape.width, shape.key_value_heads * shape.head_width
+    attention = [(width, width), (width, key_value_width), (width, key_value_width), (width, width)]
+    into, out = (width, shape.mlp_width), (shape.mlp_width, width)
+    return [*attention, *([into, into, out] if shape.gated else [into, out])]
+
+
 def block_parameters(shape: Shape) -> int:
-    """Weights of all layers: attention, gated feed-forward and two norms each."""
-    key_value_width = shape.key_value_heads * shape.head_width
-    attention = 2 * shape.width * shape.width + 2 * shape.width * key_value_width
-    feed_forward = 3 * shape.width * shape.mlp_width
-    return shape.depth * (attention + feed_forward + 2 * shape.width)
+    """Weights of all layers: attention, feed-forward and two norms each."""
+    matrices = layer_matrices(shape)
+    weights = sum(inputs * outputs for inputs, outputs in matrices)
+    biases = sum(outputs for _, outputs in matrices) if shape.biases else 0
+    return shape.depth * (weights + biases + 2 * _norm_parameters(shape))
 
 
 def parameters(shape: Shape, vocabulary_size: int) -> int:
-    """Weights of the whole model: layers, embeddings (once if tied) and the last norm."""
+    """Weights of the whole model: layers, embeddings (once if tied), positions and the last norm."""
     embeddings = vocabulary_size * shape.width * (1 if shape.tied_embeddings else 2)
-    return embeddings + block_parameters(shape) + shape.width
+    positions = shape.learned_positions * shape.width
+    return embeddings + positions + block_parameters(shape) + _norm_parameters(shape)
+
+
+def _norm_parameters(shape: Shape) -> int:
+    return shape.width * (2 if shape.biases else 1)
 
 
 def training_flops_per_token(shape: Shape, vocabulary_size: int, row_tokens: int) -> float:
@@ -81,7 +100,7 @@ def training_flops_per_token(shape: Shape, vocabulary_size: int, row_tokens: int
 
 
 def llama_config(shape: Shape, tokens: TokenIds, row_tokens: int) -> "LlamaConfig":
-    """The configuration that transformers builds the decoder from; `row_tokens` is its context."""
+    """The configuration that transformers builds a LLaMA from; `row_tokens` is its context."""
     from transformers import LlamaConfig
 
     return LlamaConfig(

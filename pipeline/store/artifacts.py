@@ -1,9 +1,11 @@
 """Handles to what stages make. A handle exists before its artifact does: its key needs no outputs."""
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.errors import InputError
 from pipeline.store.records import File, Record
@@ -30,6 +32,15 @@ class UnreadableRecordError(InputError):
     remedy = "Discard the artifact with `moinho rm`, then run again."
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a plan knows of an artifact that is not made yet."""
+
+    counts: Mapping[str, float]
+    config: Mapping[str, Any]
+    """The stage's resolved configuration."""
+
+
 class Artifact:
     """What a stage made, or will make, at `<store>/<stage>/<key>/`.
 
@@ -45,6 +56,7 @@ class Artifact:
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.storage, self.key = storage, key
+        self.expected = Expected({}, {})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base})"
@@ -66,6 +78,14 @@ class Artifact:
 
     def exists(self) -> bool:
         return "record" in self.__dict__ or self.storage.exists(f"{self.base}/{RECORD}")
+
+    def counts(self) -> Mapping[str, float]:
+        """The record's counts, or in a plan what they are expected to be."""
+        return self.record.counts if self.exists() else self.expected.counts
+
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration that it is made from, in a plan before it is made too."""
+        return self.record.config if self.exists() else self.expected.config
 
     def path(self, name: str) -> Path:
         """A local file with the content of the logical `name`; fetched once from an object store."""

@@ -22,7 +22,7 @@ import filelock
 
 from pipeline.config import Config
 from pipeline.errors import InputError, MoinhoError
-from pipeline.store.artifacts import RECORD, Artifact, read_record
+from pipeline.store.artifacts import RECORD, Artifact, Expected, read_record
 from pipeline.store.faults import fault_of_machine, faults_told, not_writable
 from pipeline.store.journal import Journal, flush_journals
 from pipeline.store.records import (
@@ -40,7 +40,8 @@ from pipeline.store.storage import Storage, cache_folder, sha256_of
 
 A = TypeVar("A", bound=Artifact)
 Work = Mapping[str, float]
-"""Estimated work of a stage: quantity with unit → amount, such as {"tokens": 2e6, "flops": 3e13}."""
+"""Estimated work of a stage, and the counts that its record will probably have: quantity with unit
+→ amount, such as {"tokens": 2e6, "flops": 3e13}."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ class Made:
 
 
 class Listener(Protocol):
-    """Is told what happens to stages, on the thread that runs the flow. Must return at once."""
+    """Is told what happens to stages, on the thread that runs the flow. Must return at once.
+
+    `planned` is told by a planning store alone, which tells nothing else.
+    """
 
     def planned(self, artifact: Artifact, work: Work) -> None: ...
     def reused(self, artifact: Artifact) -> None: ...
@@ -164,7 +168,7 @@ class Store:
         """The artifact of `kind` for this configuration and these inputs: found, or made by `build`.
 
         `content` is the identity of what comes from outside the store. `work` estimates the
-        effort for a plan; it may read the inputs' records if they exist.
+        effort for a plan alone, from `counts()` and `config()` of the inputs.
         Raises whatever `build` raises; what the attempt finished stays and is found by the next.
         """
         given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
@@ -176,10 +180,8 @@ class Store:
             content or {},
         )
         artifact = kind(self.storage, key)
-        for listener in self.listeners:
-            listener.planned(artifact, work() if work else {})
         with faults_told(self.storage.local("")):
-            return self._obtain(artifact, config, given, build, content or {})
+            return self._obtain(artifact, config, given, build, content or {}, work)
 
     def _obtain(
         self,
@@ -188,6 +190,7 @@ class Store:
         inputs: Mapping[str, Artifact],
         build: Callable[[Attempt], Made],
         content: Mapping[str, str],
+        work: Callable[[], Work] | None,
     ) -> A:
         if not artifact.exists():
             with self._claim(artifact):
@@ -331,7 +334,8 @@ class Store:
 
 
 class PlanningStore(Store):
-    """Runs a flow without making anything: every artifact is taken as it is, there or not."""
+    """Runs a flow without making anything: what is not there yet is expected to become what its stage
+    estimates, so that the stages after it can estimate too."""
 
     def _obtain(
         self,
@@ -340,7 +344,12 @@ class PlanningStore(Store):
         inputs: Mapping[str, Artifact],
         build: Callable[[Attempt], Made],
         content: Mapping[str, str],
+        work: Callable[[], Work] | None,
     ) -> A:
+        estimated = work() if work and not artifact.exists() else {}
+        artifact.expected = Expected(estimated, config.resolved())
+        for listener in self.listeners:
+            listener.planned(artifact, estimated)
         return artifact
 
 

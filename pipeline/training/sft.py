@@ -36,6 +36,7 @@ from pipeline.training.finetune import (
     check_batch,
 )
 from pipeline.training.group import Group
+from pipeline.training.memory import peak_memory
 from pipeline.training.resolve import Resolved, resolve
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.tuning import Chats, Run, Watch, stop_ids
@@ -75,8 +76,9 @@ def tune(job: Job, group: Group) -> None:
     if run.done < run.steps:
         train(run)
     loss = run.evaluate() if run.done else run.held_out_loss
+    peak = peak_memory(group)
     if group.is_first:
-        export(run, job, loss)
+        export(run, job, loss, peak)
     group.everywhere(True)  # nobody leaves before the model is written
 
 
@@ -233,7 +235,7 @@ def _arguments(run: Run, folder: str) -> SFTConfig:
     )
 
 
-def export(run: Run, job: Job, loss: float) -> None:
+def export(run: Run, job: Job, loss: float, peak: dict[str, int]) -> None:
     """The model as transformers reads it, and what the driver writes into the record."""
     folder = job.attempt.path("model/.").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -256,6 +258,6 @@ def export(run: Run, job: Job, loss: float) -> None:
             "too_long": run.chats.too_long,
         },
         "figures": {"train_loss": sum(run.losses) / len(run.losses), "held_out_loss": loss},
-        "compute": run.resolved.as_dict(),
+        "compute": run.resolved.as_dict() | peak,
     }
     job.attempt.storage.create(f"{job.attempt.folder}/{RESULT}", json.dumps(result).encode())

@@ -23,6 +23,7 @@ from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoin
 from pipeline.training.forward import LossFunction, loss_function, to_device
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
+from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
 from pipeline.training.resolve import Resolved, resolve
@@ -81,8 +82,9 @@ def train(config: PretrainConfig, compute: ComputeConfig, attempt: Attempt, data
     checkpoint = last_checkpoint(checkpoints, group, journal)
     loop = assemble(config, compute, checkpoints, checkpoint, data, group, journal)
     loss = loop.run()
+    peak = peak_memory(group)
     if group.is_first:
-        _export(loop, data, attempt, loss)
+        _export(loop, data, attempt, loss, peak)
     group.everywhere(True)  # nobody leaves before the model is written
 
 
@@ -208,7 +210,7 @@ def _first_rows(size: int, total: int) -> Any:
     return torch.arange(min(size, total)).numpy()
 
 
-def _export(loop: Loop, data: Data, attempt: Attempt, loss: float) -> None:
+def _export(loop: Loop, data: Data, attempt: Attempt, loss: float, peak: dict[str, int]) -> None:
     """The model as transformers reads it, and what the driver writes into the record."""
     folder = attempt.path("model/.").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -231,6 +233,6 @@ def _export(loop: Loop, data: Data, attempt: Attempt, loss: float) -> None:
             "held_out_loss": loss,
             "held_out_bits_per_byte": loop.held_out.bits_per_byte(loss),
         },
-        "compute": loop.resolved.as_dict(),
+        "compute": loop.resolved.as_dict() | peak,
     }
     attempt.storage.create(f"{attempt.folder}/{RESULT}", json.dumps(result).encode())

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from pipeline.models.families import (
     Shape,
@@ -14,6 +14,10 @@ from pipeline.models.families import (
 )
 
 LLAMA_7B = Shape(32, 4096, 32, 32, 11008, tied_embeddings=False)
+LLAMA_65B = Shape(80, 8192, 64, 64, 22016, tied_embeddings=False)
+GPT_3 = Shape(
+    96, 12288, 96, 96, 4 * 12288, tied_embeddings=True, gated=False, biases=True, learned_positions=2048
+)
 LLAMA_3_8B = Shape(32, 4096, 32, 8, 14336, tied_embeddings=False)
 TINY_LLAMA = Shape(22, 2048, 32, 4, 5632, tied_embeddings=False)
 SMOL_135M = Shape(30, 576, 9, 3, 1536, tied_embeddings=True)
@@ -30,6 +34,25 @@ SMOL_135M = Shape(30, 576, 9, 3, 1536, tied_embeddings=True)
 )
 def test_parameters_are_those_of_published_models(shape, vocabulary_size, published):
     assert parameters(shape, vocabulary_size) == published
+
+
+@pytest.mark.parametrize(
+    ("shape", "vocabulary_size", "published"),
+    [(GPT_3, 50_257, 175.0e9), (LLAMA_7B, 32_000, 6.7e9), (LLAMA_65B, 32_000, 65.2e9)],
+)
+def test_parameters_are_those_of_the_papers_within_one_percent(shape, vocabulary_size, published):
+    """GPT-3: Brown et al., 2020, table 2.1, with GPT-2's vocabulary. LLaMA: Touvron et al., 2023, table 2;
+    the widths of its feed-forward layers are those of the published weights."""
+    assert parameters(shape, vocabulary_size) == pytest.approx(published, rel=0.01)
+
+
+def test_parameters_of_a_gpt_2_are_those_that_transformers_makes():
+    small = Shape(
+        12, 768, 12, 12, 3072, tied_embeddings=True, gated=False, biases=True, learned_positions=1024
+    )
+    with torch.device("meta"):
+        model = GPT2LMHeadModel(GPT2Config())
+    assert parameters(small, 50_257) == sum(weight.numel() for weight in model.parameters()) == 124_439_808
 
 
 @pytest.mark.parametrize("shape", [TINY_LLAMA, SMOL_135M, Shape(3, 96, 4, 2, 256, tied_embeddings=True)])

@@ -15,7 +15,7 @@ from pipeline.store.storage import UnusableStoreError
 from pipeline.store.store import IncompleteArtifactError
 from pipeline.store.verify import verify
 from tests.object_store import BUCKET, overwriting, s3_server
-from tests.store.stages import Flour, GrindConfig, bake, grind
+from tests.store.stages import Bread, Flour, GrindConfig, bake, grind
 
 
 def test_what_was_made_is_found_again_and_not_made_twice(store: Store) -> None:
@@ -54,6 +54,22 @@ def test_a_planning_store_knows_the_keys_and_makes_nothing(root: str) -> None:
     planned = grind(PlanningStore(root), GrindConfig())
     assert not Storage(root).exists("")
     assert planned.key == grind(Store(root), GrindConfig()).key
+
+
+def test_in_a_plan_a_stage_estimates_from_what_its_inputs_have_or_are_expected_to_have(store: Store) -> None:
+    def plan() -> tuple[Flour, Bread]:
+        planning = PlanningStore(store.storage.root)
+        flour = planning.make(Flour, GrindConfig(), {}, never, work=lambda: {"sacks": 9.0})
+        loaves = {"loaves": flour.config()["stones"] * flour.counts()["sacks"]}
+        return flour, planning.make(Bread, GrindConfig(), {"flour": flour}, never, work=lambda: loaves)
+
+    def never(attempt: Attempt) -> Made:
+        raise AssertionError
+
+    assert plan()[1].counts() == {"loaves": 54.0}
+    grind(store, GrindConfig())
+    flour, bread = plan()
+    assert (flour.counts(), bread.counts()) == ({"sacks": 1}, {"loaves": 6})
 
 
 def test_an_incomplete_artifact_is_never_reused_silently(store: Store) -> None:
@@ -176,4 +192,4 @@ def test_listeners_hear_what_happens(store: Store) -> None:
     store.listeners.append(Ear())
     grind(store, GrindConfig())
     grind(store, GrindConfig())
-    assert heard == ["planned", "started with 6 stones", "finished", "planned", "reused"]
+    assert heard == ["started with 6 stones", "finished", "reused"]

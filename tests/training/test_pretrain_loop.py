@@ -2,6 +2,7 @@
 
 import copy
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.forward import document_mask, logits, loss_function, to_device
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop, NonFiniteLossError
+from pipeline.training.memory import MAXRSS_BYTES
 from pipeline.training.optimizer import Muon
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.worker import Data, assemble, train
@@ -127,6 +129,8 @@ def test_a_run_learns_tells_and_leaves_a_model_that_transformers_opens(tmp_path,
 
     result = json.loads(attempt.storage.read(f"{attempt.folder}/result.json"))
     assert result["figures"]["held_out_bits_per_byte"] == evaluated[30]
+    peak = result["compute"].pop("peak_memory_bytes")
+    assert 100e6 < peak <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
     assert result["compute"] == {
         "device": "cpu",
         "workers": 1,
