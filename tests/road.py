@@ -23,10 +23,11 @@ class Run:
     output: Path
 
     @classmethod
-    def start(cls, store: Path, *settings: str, config: Path = CONFIG) -> "Run":
+    def start(cls, store: Path, *settings: str, config: Path = CONFIG, root: str | None = None) -> "Run":
+        """Run in the store in the folder `store`, or with its output there in the store at `root`."""
         store.mkdir(parents=True, exist_ok=True)
         output = store / f"output-{time.time_ns():x}.txt"
-        command = [str(MOINHO), "run", str(config), "--store", str(store)]
+        command = [str(MOINHO), "run", str(config), "--store", root or str(store)]
         for setting in settings:
             command += ["--set", setting]
         with output.open("wb") as file:

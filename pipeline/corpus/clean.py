@@ -96,6 +96,7 @@ def _rules_hash(languages: tuple[str, ...]) -> str:
 
 def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Compute) -> Made:
     from pipeline.corpus import clean_shards
+    from pipeline.corpus.tables import require_all
 
     shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
     judged = compute.map_shards(
@@ -121,7 +122,11 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
     if not counts.get("kept"):
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
-    return Made(files=files_of(divided), counts=counts, incomplete=any_lost(judged + compared + divided))
+    lost = any_lost(judged + compared + divided)
+    if not lost:
+        dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
+        require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
+    return Made(files=files_of(divided), counts=counts, incomplete=lost)
 
 
 def as_dataset(paths: list[Path]) -> "datasets.Dataset":

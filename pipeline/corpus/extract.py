@@ -59,6 +59,7 @@ def extract(store: Store, pages: "Pages", config: ExtractConfig, compute: Comput
 
 def _build(attempt: Attempt, pages: "Pages", config: ExtractConfig, compute: Compute) -> Made:
     from pipeline.corpus import extract_shards
+    from pipeline.corpus.tables import require_all
 
     slices = {
         identity: extract_shards.Slice(pages, warc, tuple(entries), config)
@@ -70,4 +71,7 @@ def _build(attempt: Attempt, pages: "Pages", config: ExtractConfig, compute: Com
         for number in range(config.shards)
     }
     written = compute.map_shards(attempt, "redistribute", buckets, extract_shards.write_bucket)
-    return Made(files=files_of(written), counts=counts_of(written), incomplete=any_lost(read + written))
+    counts, lost = counts_of(written), any_lost(read + written)
+    if not lost:
+        require_all("extract", counts_of(read).get("pages", 0), counts.get("pages", 0))
+    return Made(files=files_of(written), counts=counts, incomplete=lost)

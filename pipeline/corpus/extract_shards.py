@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import w3lib.url
@@ -102,9 +102,16 @@ def read_slice(part: Slice, output: ShardOutput) -> dict[str, int]:
 
 def write_bucket(bucket: Bucket, output: ShardOutput) -> dict[str, int]:
     """Gather one bucket from all slices: `raw/` and `dropped/`, each sorted by id."""
-    paths = [local_path(bucket.attempt, file) for file in bucket.files]
-    raw = read_rows([path for path in paths if path.parent.name == "raw"])
-    dropped = read_rows([path for path in paths if path.parent.name == "dropped"])
+    raw, dropped = (
+        read_rows(
+            [
+                local_path(bucket.attempt, file)
+                for file in bucket.files
+                if PurePosixPath(file.path).parent.name == folder
+            ]
+        )
+        for folder in ("raw", "dropped")
+    )
     write_rows(output.path(f"raw/{shard_name(bucket.number)}"), raw, RAW)
     write_rows(output.path(f"dropped/{shard_name(bucket.number)}"), dropped, DROPPED)
     reasons = Counter(f"dropped.{row['reason']}" for row in dropped)

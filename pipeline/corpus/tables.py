@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import StageError
 from pipeline.store import Attempt, File
 
 ROW_GROUP_ROWS = 1_000
@@ -63,6 +64,21 @@ BANDS = pa.schema([("id", pa.string()), ("band", pa.int16()), ("hash", pa.int64(
 """One row per document and band of its MinHash signature."""
 
 Row = Mapping[str, Any]
+
+
+class PagesLostError(StageError):
+    """More or fewer pages came out of a stage than went in."""
+
+    remedy = "This is a fault of moinho, not of your input: report it with the stage's log."
+
+
+def require_all(stage: str, given: int, found: int) -> None:
+    """Raises PagesLostError unless each page that went in is a document kept or a drop with its reason."""
+    if given != found:
+        raise PagesLostError(
+            f"{stage}: {given:,} pages went in, {found:,} came out as kept or dropped; nothing was "
+            "published. This is a fault of moinho: please report it with the stage's log"
+        )
 
 
 def document_id(canonical_url: str, text: str) -> str:

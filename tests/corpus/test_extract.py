@@ -9,7 +9,7 @@ from pipeline.corpus import extract as stage
 from pipeline.corpus import extract_shards
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.extractor_process import ExtractorProcess
-from pipeline.corpus.tables import bucket_of, read_rows
+from pipeline.corpus.tables import PagesLostError, bucket_of, read_rows
 from pipeline.store import Store
 from tests.corpus.conftest import MakePages, WebPage
 from tests.corpus.samples import ENGLISH, PORTUGUESE, html
@@ -46,6 +46,16 @@ def test_every_page_becomes_one_document_or_one_reason(
     assert counts["pages"] == counts["raw"] + sum(
         n for name, n in counts.items() if name.startswith("dropped.")
     )
+
+
+def test_a_page_that_is_lost_on_the_way_stops_the_stage(
+    store: Store, make_pages: MakePages, here: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_parts = extract_shards.parts
+    monkeypatch.setattr(extract_shards, "parts", lambda read, number: all_parts(read, number)[1:])
+    with pytest.raises(PagesLostError, match=r"extract: 13 pages went in, \d+ came out"):
+        extract(store, make_pages(PAGES), CONFIG, here)
+    assert all(record.stage != "extract" for record in store.records())
 
 
 def test_shards_are_sorted_by_id_and_hold_their_bucket(
