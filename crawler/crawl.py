@@ -25,7 +25,7 @@ from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages
 from pipeline.errors import InputError, StageError
-from pipeline.store import Attempt, Journal, Made, Store, Work
+from pipeline.store import Attempt, Journal, Made, Store, Work, lacks_room
 
 if TYPE_CHECKING:
     from crawler.frontier import Frontier
@@ -128,7 +128,7 @@ class NoPagesError(StageError):
 
 
 class UnwritableCrawlError(StageError):
-    """The archive or the frontier could not be written, for instance because the disk is full."""
+    """The archive or the frontier could not be written, though there was room."""
 
     remedy = "Make room, then run again: the crawl goes on where it was."
 
@@ -308,7 +308,8 @@ def _no_page_error(frontier: "Frontier", options: Options) -> StageError:
 def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
     """Start the child process, pass on what it tells, and return when its crawl has ended.
 
-    The child ends when this process does. Raises SpiderDiedError or UnwritableCrawlError.
+    The child ends when this process does. Raises SpiderDiedError, UnwritableCrawlError, or OSError if a
+    disk is full.
     """
     said = log_path.stat().st_size if log_path.exists() else 0
     finished = False
@@ -322,10 +323,10 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
             if told["kind"] == "progress":
                 _pass_on(told, journal)
             elif told["kind"] == "fault":
-                raise UnwritableCrawlError(
-                    f"{options.folder} cannot be written: {told['message']}. "
-                    "Make room, then run again: the crawl continues"
-                )
+                fault = OSError(f"{options.folder} cannot be written: {told['message']}")
+                if lacks_room(fault):
+                    raise fault  # told in full by those who know the store
+                raise UnwritableCrawlError(f"{fault}. Correct that and run again: the crawl continues")
             finished = finished or told["kind"] == "finished"
         status = child.wait()
     if not finished or status:

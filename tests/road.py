@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -23,11 +25,19 @@ class Run:
     output: Path
 
     @classmethod
-    def start(cls, store: Path, *settings: str, config: Path = CONFIG, root: str | None = None) -> "Run":
-        """Run in the store in the folder `store`, or with its output there in the store at `root`."""
-        store.mkdir(parents=True, exist_ok=True)
-        output = store / f"output-{time.time_ns():x}.txt"
-        command = [str(MOINHO), "run", str(config), "--store", root or str(store)]
+    def start(
+        cls,
+        store: Path | str,
+        *settings: str,
+        config: Path = CONFIG,
+        outputs: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        **popen: Any,
+    ) -> "Run":
+        """`outputs` is the folder for what it prints, unless that is the store itself."""
+        output = (outputs or Path(store)) / f"output-{time.monotonic_ns():x}.txt"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(MOINHO), "run", str(config), "--store", str(store)]
         for setting in settings:
             command += ["--set", setting]
         with output.open("wb") as file:
@@ -37,6 +47,8 @@ class Run:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env=os.environ | (environment or {}),
+                **popen,
             )
         return cls(process, output)
 
@@ -82,7 +94,9 @@ class Run:
             time.sleep(POLL_SECONDS)
 
 
-def moinho(*arguments: str, store: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def moinho(
+    *arguments: str, store: Path | None = None, stdin: str = "", **popen: Any
+) -> subprocess.CompletedProcess[str]:
     """A short command to its end."""
     environment = os.environ | ({"MOINHO_STORE": str(store)} if store else {})
     return subprocess.run(
@@ -92,4 +106,5 @@ def moinho(*arguments: str, store: Path | None = None, stdin: str = "") -> subpr
         input=stdin,
         timeout=120,
         env=environment | {"COLUMNS": "120"},
+        **popen,
     )

@@ -19,6 +19,7 @@ from pipeline.compute import (
 )
 from pipeline.errors import InputError
 from pipeline.store import Attempt, NoRoomError, Storage
+from tests.machine import check_sound, small_disk
 
 
 def attempt_at(root: Path, name: str) -> Attempt:
@@ -110,6 +111,31 @@ def test_a_lost_shard_is_set_aside_with_its_reason_where_the_user_allows_it(
 def test_a_fault_of_the_input_is_told_at_once_and_not_tried_again(compute: Compute, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="upside down"):
         compute.map_shards(attempt_at(tmp_path, "one"), "read", {"000": None}, refuse)
+
+
+def write_a_megabyte(payload: dict[str, Any], output: ShardOutput) -> Mapping[str, int]:
+    output.path(f"big/{payload['number']}.bin").write_bytes(bytes(1 << 20))
+    return write_square(payload, output)
+
+
+def test_a_full_disk_ends_a_step_at_once_and_with_room_only_the_rest_is_done(
+    compute: Compute, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    with small_disk(tmp_path / "disk", 3 << 20) as disk:
+        root = disk.folder / "store"
+        with pytest.raises(NoRoomError, match=f"the disk of {root}"):
+            compute.map_shards(attempt_at(root, "one"), "square", shards(log, 8), write_a_megabyte)
+        before = log.read_text().split()
+        assert len(before) == len(set(before)) < 8
+        check_sound(root)
+        finished = len(list(root.glob("demo/key/shards/square/*.json")))
+        disk.resize(64 << 20)
+        records = compute.map_shards(attempt_at(root, "two"), "square", shards(log, 8), write_a_megabyte)
+        assert counts_of(records) == {"squares": 8}
+        assert len(log.read_text().split()) - len(before) == 8 - finished
+        check_sound(root)
 
 
 def test_a_local_cluster_listens_on_the_loopback_address_alone(compute: Compute) -> None:

@@ -20,11 +20,11 @@ def test_the_road_runs_on_an_object_store(tmp_path: Path, monkeypatch: pytest.Mo
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         here = tmp_path / "run"
-        first = Run.start(here, "compute.compile=false", root=root)
+        first = Run.start(root, "compute.compile=false", outputs=here)
         first.wait_until("> pretrain ")
         time.sleep(5)
         first.kill()
-        second = Run.start(here, "compute.compile=false", root=root)
+        second = Run.start(root, "compute.compile=false", outputs=here)
         assert second.wait(900) == 0, second.text()
         assert "reused" in second.text()
         told = moinho("verify", "--store", root)
@@ -32,7 +32,7 @@ def test_the_road_runs_on_an_object_store(tmp_path: Path, monkeypatch: pytest.Mo
         assert "sound: 11 artifacts" in told.stdout
         assert moinho("complete", "road/base", "The function", "--store", root).returncode == 0
         start = time.monotonic()
-        third = Run.start(here, "compute.compile=false", root=root)
+        third = Run.start(root, "compute.compile=false", outputs=here)
         assert third.wait(120) == 0, third.text()
         assert "> pretrain" not in third.text()
         assert time.monotonic() - start < 60

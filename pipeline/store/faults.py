@@ -129,7 +129,7 @@ def _no_room(disk: _Disk, reason: str, store: Path | None) -> NoRoomError:
         other = "let $TMPDIR and $RAY_TMPDIR name a folder on a larger disk (a short path)"
     return NoRoomError(
         f"no room left on the disk of {disk.place} ({counts}; host {platform.node()}): {reason}. "
-        f"Make room there, or {other}, then run again: what is finished stays, and the run goes on from there"
+        f"Make room there, or {other}, then run again"
     )
 
 

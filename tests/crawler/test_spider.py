@@ -22,7 +22,9 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from crawler.crawl import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
 from crawler.spider import COMMIT_PAGES
+from pipeline.store import JournalReader, Storage
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
+from tests.machine import Clock
 
 Crawl = Callable[..., dict[str, dict[str, Any]]]
 
@@ -52,6 +54,32 @@ def test_every_page_of_a_site_is_fetched_and_stored_once(crawl_here: Crawl, opti
     assert len(archived(options)) == len(site)
     assert log[web.url("/p1.html")]["depth"] == 1
     assert log[web.url("/missing.html")]["referrer"] == web.url()
+
+
+@pytest.mark.everything
+def test_a_clock_that_is_set_back_does_not_hold_up_a_crawl(
+    crawl_here: Crawl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    for name, value in clock.environment.items():
+        monkeypatch.setenv(name, value)
+    with serve(small_site(20)) as web:
+
+        def set_back_in_the_middle() -> None:
+            while len(web.asked) < 8:
+                time.sleep(0.01)
+            clock.set_back(36_000)
+            changed.append(time.time())
+
+        changed: list[float] = []
+        thread = threading.Thread(target=set_back_in_the_middle)
+        thread.start()
+        log = crawl_here(web.url(), delay_seconds=0.4, requests_per_host=1)
+        thread.join()
+    assert outcomes(log)["page"] == 21
+    lines = JournalReader(Storage(str(tmp_path)), "journal").read()
+    told = [line for line in lines if line["kind"] == "progress" and line["time"] > changed[0] + 1]
+    assert len(told) >= 3, "nothing was told, and nothing made durable, after the clock was set back"
 
 
 def test_each_record_lies_where_the_log_says(crawl_here: Crawl, options: Options) -> None:

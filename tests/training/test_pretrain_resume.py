@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.compute import ComputeConfig
-from pipeline.store import Attempt, JournalReader, sha256_of
+from pipeline.store import Attempt, JournalReader, NoRoomError, sha256_of
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
 from pipeline.training.resolve import has_compiler
 from pipeline.training.worker import CompileError, Data, train
+from tests.machine import small_disk
 from tests.training.toys import toy_attempt, toy_config, toy_data
 
 EVERY_STEP = ComputeConfig(compile=False, threads=1, checkpoint_seconds=0)
@@ -83,6 +84,20 @@ def test_a_run_that_was_done_but_not_published_is_exported_without_another_step(
     weights, journal = resume(tmp_path, data)
     assert weights == undisturbed
     assert not [line for line in journal if line["kind"] == "progress"]
+
+
+def test_a_full_disk_costs_no_step_that_was_saved(tmp_path, data, undisturbed):
+    with small_disk(tmp_path / "disk") as disk:
+        train_until(3, disk.folder, data)
+        disk.leave(100_000)
+        attempt = toy_attempt(disk.folder, "full")
+        with pytest.raises(NoRoomError, match="Make room"):
+            train(CONFIG, EVERY_STEP, attempt, data, Group.alone())
+        assert not list(attempt.path(".").glob("checkpoints/*/*"))
+        disk.resize(256 << 20)
+        weights, journal = resume(disk.folder, data)
+    assert weights == undisturbed
+    assert [line["step"] for line in journal if line["kind"] == "resumed"] == [3]
 
 
 def run_slowly(attempt: Attempt, data: Data) -> None:
