@@ -3,7 +3,6 @@
 Nothing below enters a key: the same recipe on a laptop and on a cluster makes the same artifact.
 """
 
-import contextlib
 import importlib
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from pipeline.cluster import cpus_per_training_worker, join, node_resources, start_local
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError
 from pipeline.store import Attempt, File, ShardRecord
@@ -33,16 +33,6 @@ TRIES_PER_SHARD = 3
 IN_FLIGHT_PER_WORKER = 2
 WAIT_SECONDS = 0.5
 TRAINING_FAULT = "training-fault.json"
-
-# Set before Ray is imported, here and in every process it starts. The second keeps a local
-# cluster on the loopback address: by default each of its servers listens on every interface.
-LOCAL_RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "5",
-}
 
 
 class ComputeConfig(Config):
@@ -121,24 +111,9 @@ class Compute:
         if self._started:
             return
         if self.config.ray_address is None:
-            os.environ.update(LOCAL_RAY_ENVIRONMENT)
-        import ray
-
-        if not ray.is_initialized():
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(_quiet_ray())
-                if self.config.ray_address is not None:
-                    ray.init(address=self.config.ray_address, log_to_driver=False)
-                else:
-                    ray.init(
-                        address="local",
-                        include_dashboard=False,
-                        _node_ip_address="127.0.0.1",
-                        _temp_dir=self.temp_dir,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        configure_logging=False,
-                    )
+            start_local(self.temp_dir)
+        else:
+            join(self.config.ray_address)
         self._started = True
 
     def stop(self) -> None:
@@ -171,6 +146,7 @@ class Compute:
         function: ShardFunction,
         *,
         cpus: float = 1,
+        beside_driver: bool = False,
     ) -> list[ShardRecord]:
         """Run `function` on every shard as a Ray task; the records come in the order of `shards`.
 
@@ -178,6 +154,8 @@ class Compute:
         attempt) to what the function gets. Shards that an earlier attempt finished are not run
         again. A shard that fails is tried again; one that fails every time, or kills its worker,
         is set aside with its reason if `lost_shards` allows, otherwise ShardLostError is raised.
+        With `beside_driver` the tasks run on the driver's node, whose loopback address they need;
+        that node may have no CPU to give (the head of many clusters), so they claim none.
         """
         finished = {
             identity: record
@@ -189,7 +167,8 @@ class Compute:
             self.start()
             journal = attempt.journal(step)
             progress = {"done": len(finished), "total": len(shards)}
-            for record in self._run_all(attempt, step, waiting, shards, function, cpus):
+            placement = _beside_driver() if beside_driver else {"num_cpus": cpus}
+            for record in self._run_all(attempt, step, waiting, shards, function, placement):
                 finished[record.identity] = record
                 progress["done"] += 1
                 journal.progress(progress["done"], progress["total"], "shards", step=step)
@@ -202,12 +181,12 @@ class Compute:
         waiting: list[str],
         shards: Mapping[str, Any],
         function: ShardFunction,
-        cpus: float,
+        placement: Mapping[str, Any],
     ) -> Iterator[ShardRecord]:
         """Yields records as they are finished, with a bounded number of tasks in flight."""
         import ray
 
-        task = ray.remote(_run_shard).options(num_cpus=cpus, max_retries=0, name=f"{attempt.stage}:{step}")
+        task = ray.remote(_run_shard).options(max_retries=0, name=f"{attempt.stage}:{step}", **placement)
         limit = IN_FLIGHT_PER_WORKER * (self.config.workers or self.cpus())
         queue = list(reversed(waiting))
         tries = dict.fromkeys(waiting, 0)
@@ -266,17 +245,14 @@ class Compute:
 
         gpus = self.gpus()
         workers = self.config.training_workers or max(1, gpus)
-        if gpus and workers > gpus:
-            raise StageError(
-                f"compute.training_workers is {workers}, the cluster has {gpus} GPUs; set at most {gpus}"
-            )
+        cpus = cpus_per_training_worker(workers, node_resources())
         trainer = TorchTrainer(
             _run_training_worker,
             train_loop_config={"loop": loop, "settings": settings, "attempt": attempt},
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=gpus > 0,
-                resources_per_worker={"CPU": self.cpus() // workers or 1} | ({"GPU": 1} if gpus else {}),
+                resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpus else {}),
             ),
             torch_config=TorchConfig(
                 backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
@@ -295,6 +271,15 @@ class Compute:
         fault = _told_fault(attempt)
         if fault is not None:
             raise fault
+
+
+def _beside_driver() -> dict[str, Any]:
+    """Options of a Ray task that runs on this node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def _fit(trainer: "TorchTrainer") -> None:
@@ -380,15 +365,3 @@ def _training_fault(error: Exception) -> MoinhoError:
             return fault
     last = causes[-1]
     return StageError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
-
-
-@contextlib.contextmanager
-def _quiet_ray() -> Iterator[None]:
-    """Ray tells about its dashboard and its token on start; users are told by us."""
-    logger = logging.getLogger("ray")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,12 +1,15 @@
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cluster import cpus_per_training_worker
 from pipeline.compute import Compute, ComputeConfig, ShardLostError, ShardOutput, counts_of, files_of
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.store import Attempt, Storage
 
 
@@ -85,3 +88,68 @@ def test_a_local_cluster_listens_on_the_loopback_address_alone(compute: Compute)
         if connection.status == psutil.CONN_LISTEN
     }
     assert addresses == {"127.0.0.1"}
+
+
+def where_it_runs(payload: Any, output: ShardOutput) -> Mapping[str, int]:
+    import ray
+
+    context = ray.get_runtime_context()
+    output.path("where.txt").write_text(f"{context.get_node_id()} {context.get_assigned_resources()}")
+    return {}
+
+
+def test_a_task_beside_the_driver_runs_on_its_node_and_needs_no_cpu_of_it(
+    compute: Compute, tmp_path: Path
+) -> None:
+    import ray
+
+    attempt = attempt_at(tmp_path, "one")
+    records = compute.map_shards(attempt, "look", {"000": None}, where_it_runs, beside_driver=True)
+    file = files_of(records)["where.txt"]
+    told = attempt.storage.read(f"{attempt.base}/{file.path}").decode()
+    assert told == f"{ray.get_runtime_context().get_node_id()} {{}}"
+
+
+@pytest.mark.parametrize(
+    ("workers", "nodes", "expected"),
+    [
+        (1, [{"CPU": 2}], 2),
+        (2, [{"CPU": 8}], 4),
+        (3, [{"CPU": 8}], 2),
+        (1, [{"CPU": 1}, {"CPU": 1}], 1),
+        (2, [{"CPU": 8}, {"CPU": 2}], 4),
+        (3, [{}, {"CPU": 8}, {"CPU": 8}], 4),
+        (2, [{"CPU": 64}, {"CPU": 16, "GPU": 1}, {"CPU": 16, "GPU": 1}], 16),
+    ],
+)
+def test_training_workers_get_as_many_cpus_as_fit_on_the_nodes_at_once(
+    workers: int, nodes: list[dict[str, float]], expected: int
+) -> None:
+    assert cpus_per_training_worker(workers, nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("workers", "nodes", "room"),
+    [(3, [{"CPU": 1}, {"CPU": 1}], 2), (2, [{"CPU": 64}, {"CPU": 4, "GPU": 1}], 1), (1, [{}], 0)],
+)
+def test_training_workers_that_do_not_fit_are_refused_with_the_number_that_would(
+    workers: int, nodes: list[dict[str, float]], room: int
+) -> None:
+    with pytest.raises(StageError, match=f"compute.training_workers is {workers}.*room for {room} "):
+        cpus_per_training_worker(workers, nodes)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once_with_its_address() -> None:
+    program = (
+        "from pipeline.compute import Compute, ComputeConfig\n"
+        "from pipeline.cluster import ClusterError\n"
+        "try:\n"
+        "    Compute(ComputeConfig(ray_address='127.0.0.1:9')).start()\n"
+        "except ClusterError as error:\n"
+        "    print(error)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert told.stdout.startswith(
+        "compute.ray_address is 127.0.0.1:9, but no Ray cluster could be joined there"
+    )
+    assert "Connection refused" in told.stdout

@@ -1,0 +1,140 @@
+"""A Ray cluster: one started on this machine alone, or one that is there already and is joined."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+from pipeline.errors import InputError, StageError
+
+# Set before Ray is imported, here and in every process it starts. The second keeps a local
+# cluster on the loopback address: by default each of its servers listens on every interface.
+LOCAL_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "5",
+}
+PASSED_ON = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE")
+"""What the workers of a local cluster inherit from the driver; those of a joined one are told."""
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Where Ray leaves to a job's driver what the job was submitted with."""
+PROBE_SECONDS = 10.0
+
+
+class ClusterError(InputError):
+    """The Ray cluster of `compute.ray_address` cannot be joined."""
+
+
+def start_local(temp_dir: str | None) -> None:
+    """Start a cluster of this machine alone. It ends with this process, or with `ray.shutdown`."""
+    os.environ.update(LOCAL_RAY_ENVIRONMENT)
+    import ray
+
+    if ray.is_initialized():
+        return
+    with _discreet():
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=temp_dir,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+
+
+def join(address: str) -> None:
+    """Join the cluster at `address` (host:port of its head, or auto on one of its nodes).
+
+    Authentication is the cluster's matter: RAY_AUTH_MODE and the token are taken from the
+    environment, which a job inherits from its cluster. Raises ClusterError.
+    """
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    if ray.is_initialized():
+        return
+    try:
+        _probe(address)
+        with _discreet():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                runtime_env={"env_vars": _passed_on()},
+            )
+    except (OSError, ValueError, AuthenticationError) as error:
+        raise ClusterError(
+            f"compute.ray_address is {address}, but no Ray cluster could be joined there "
+            f"({str(error).splitlines()[0]}). Look whether it runs (ray status), and whether RAY_AUTH_MODE "
+            "and the token are those of the cluster"
+        ) from error
+
+
+def node_resources() -> list[dict[str, float]]:
+    """What each node of the joined cluster has: CPU, GPU and so on."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]]) -> int:
+    """The most CPUs that each of `workers` can have, all at once, given each node's resources.
+
+    Where there are GPUs each worker has one. Raises StageError if the workers do not fit: Ray
+    would wait for room for ever.
+    """
+    gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
+
+    def room(cpus: int) -> int:
+        fits = (int(node.get("CPU", 0)) // cpus for node in nodes)
+        return sum(
+            min(fit, int(node.get("GPU", 0)) if gpus else fit) for fit, node in zip(fits, nodes, strict=True)
+        )
+
+    most = int(max(node.get("CPU", 0) for node in nodes))
+    for cpus in range(most, 0, -1):
+        if room(cpus) >= workers:
+            return cpus
+    raise StageError(
+        f"compute.training_workers is {workers}, but the cluster has room for {room(1)} that have a CPU"
+        f"{' and a GPU' if gpus else ''} each; set at most that"
+    )
+
+
+def _probe(address: str) -> None:
+    """Raises OSError at once where nothing listens: Ray itself asks again for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and host and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+
+
+def _passed_on() -> dict[str, str]:
+    """Without what the job was submitted with: Ray refuses a name that it is told twice."""
+    job = json.loads(os.environ.get(JOB_CONFIG, "{}"))
+    told = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ and name not in told}
+
+
+@contextlib.contextmanager
+def _discreet() -> Iterator[None]:
+    """While Ray starts: what it tells about its dashboard and its token, users are told by us; and
+    the handler that it sets for SIGTERM, which ends the process at once, gives way to the one before.
+    """
+    logger = logging.getLogger("ray")
+    level, handler = logger.level, signal.getsignal(signal.SIGTERM)
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
