@@ -190,7 +190,9 @@ def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: 
             hosts[site.host] = stack.enter_context(serve(site))
         options = _options(site, config, hosts)
         partitions = {options.partition: Partition(attempt, options)}
-        records = compute.map_shards(attempt, "crawl", partitions, crawl_partition)
+        records = compute.map_shards(
+            attempt, "crawl", partitions, crawl_partition, beside_driver=site is not None
+        )
     # The finished shards have their own links to the archive's files.
     shutil.rmtree(attempt.scratch(), ignore_errors=True)
     counts = counts_of(records)

@@ -33,6 +33,7 @@ for command, example in (
     (models.complete, 'complete quickstart/base "The quick brown fox jumps over the lazy" --top 10'),
     (models.chat, "chat quickstart/chat"),
     (machine.ui, "ui --port 5001"),
+    (machine.doctor, "doctor --store /data/store"),
 ):
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
 

@@ -10,18 +10,17 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from pipeline.cluster import cpus_per_training_worker, deferred_stop, join, node_resources, start_local
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError
 from pipeline.store import (
@@ -44,18 +43,6 @@ TRIES_PER_SHARD = 3
 IN_FLIGHT_PER_WORKER = 2
 WAIT_SECONDS = 0.5
 TRAINING_FAULT = "training-fault.json"
-
-# Set before Ray is imported, here and in every process it starts. The second keeps a local
-# cluster on the loopback address: by default each of its servers listens on every interface.
-LOCAL_RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "5",
-    # A local cluster's head never comes back: its workers need not wait a minute for that.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
-}
 
 
 class ComputeConfig(Config):
@@ -109,12 +96,6 @@ class ShardLostError(StageError):
     )
 
 
-class TooFewGpusError(StageError):
-    """More training workers were asked for than the cluster has GPUs."""
-
-    remedy = "Set compute.training_workers to at most what the message says."
-
-
 class TrainingFailedError(StageError):
     """Training workers died more often than compute.training_restarts allows."""
 
@@ -153,25 +134,12 @@ class Compute:
         """
         if self._started:
             return
-        if self.config.ray_address is None:
-            os.environ.update(LOCAL_RAY_ENVIRONMENT)
-        with _deferred_stop(), _quiet_ray(), faults_told(None):
-            import ray
-
-            if not ray.is_initialized():
-                require_room()
-                if self.config.ray_address is not None:
-                    ray.init(address=self.config.ray_address, log_to_driver=False)
-                else:
-                    ray.init(
-                        address="local",
-                        include_dashboard=False,
-                        _node_ip_address="127.0.0.1",
-                        _temp_dir=self.temp_dir,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        configure_logging=False,
-                    )
+        with deferred_stop(), faults_told(None):
+            require_room()
+            if self.config.ray_address is None:
+                start_local(self.temp_dir)
+            else:
+                join(self.config.ray_address)
             self._started = True
 
     def stop(self) -> None:
@@ -204,6 +172,7 @@ class Compute:
         function: ShardFunction,
         *,
         cpus: float = 1,
+        beside_driver: bool = False,
     ) -> list[ShardRecord]:
         """Run `function` on every shard as a Ray task; the records come in the order of `shards`.
 
@@ -212,6 +181,8 @@ class Compute:
         again. A shard that fails is tried again; one that fails every time, or kills its worker,
         is set aside with its reason if `lost_shards` allows, otherwise ShardLostError is raised.
         A full disk is no fault of a shard: NoRoomError is raised at once.
+        With `beside_driver` the tasks run on the driver's node, whose loopback address they need;
+        that node may have no CPU to give (the head of many clusters), so they claim none.
         """
         finished = {
             identity: record
@@ -223,7 +194,8 @@ class Compute:
             self.start()
             journal = attempt.journal(step)
             progress = {"done": len(finished), "total": len(shards)}
-            for record in self._run_all(attempt, step, waiting, shards, function, cpus):
+            placement = _beside_driver() if beside_driver else {"num_cpus": cpus}
+            for record in self._run_all(attempt, step, waiting, shards, function, placement):
                 finished[record.identity] = record
                 progress["done"] += 1
                 journal.progress(progress["done"], progress["total"], "shards", step=step)
@@ -236,12 +208,12 @@ class Compute:
         waiting: list[str],
         shards: Mapping[str, Any],
         function: ShardFunction,
-        cpus: float,
+        placement: Mapping[str, Any],
     ) -> Iterator[ShardRecord]:
         """Yields records as they are finished, with a bounded number of tasks in flight."""
         import ray
 
-        task = ray.remote(_run_shard).options(num_cpus=cpus, max_retries=0, name=f"{attempt.stage}:{step}")
+        task = ray.remote(_run_shard).options(max_retries=0, name=f"{attempt.stage}:{step}", **placement)
         limit = IN_FLIGHT_PER_WORKER * (self.config.workers or self.cpus())
         queue = list(reversed(waiting))
         tries = dict.fromkeys(waiting, 0)
@@ -301,17 +273,14 @@ class Compute:
 
         gpus = self.gpus()
         workers = self.config.training_workers or max(1, gpus)
-        if gpus and workers > gpus:
-            raise TooFewGpusError(
-                f"compute.training_workers is {workers}, the cluster has {gpus} GPUs; set at most {gpus}"
-            )
+        cpus = cpus_per_training_worker(workers, node_resources())
         trainer = TorchTrainer(
             _run_training_worker,
             train_loop_config={"loop": loop, "settings": settings, "attempt": attempt},
             scaling_config=ScalingConfig(
                 num_workers=workers,
                 use_gpu=gpus > 0,
-                resources_per_worker={"CPU": self.cpus() // workers or 1} | ({"GPU": 1} if gpus else {}),
+                resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpus else {}),
             ),
             torch_config=TorchConfig(
                 backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
@@ -330,6 +299,15 @@ class Compute:
         fault = _told_fault(attempt)
         if fault is not None:
             raise fault
+
+
+def _beside_driver() -> dict[str, Any]:
+    """Options of a Ray task that runs on this node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def _fit(trainer: "TorchTrainer") -> None:
@@ -431,43 +409,3 @@ def _training_fault(error: Exception, store: Path | None) -> MoinhoError:
             return fault
     last = causes[-1]
     return TrainingFailedError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
-
-
-@contextlib.contextmanager
-def _deferred_stop() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block's end: an exception in the midst of Ray's start aborts us.
-
-    The handlers are put back as they were; Ray replaces that of SIGTERM by one that exits.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    for each in before:
-        signal.signal(each, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    for number, frame in came[:1]:
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
-
-
-@contextlib.contextmanager
-def _quiet_ray() -> Iterator[None]:
-    """Ray tells about its dashboard and its token on start; users are told by us. It also takes
-    SIGTERM for itself, by which a run is to be stopped as by Ctrl-C."""
-    logger = logging.getLogger("ray")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)

@@ -1,17 +1,19 @@
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cluster import ClusterError, WorkersDoNotFitError, cpus_per_training_worker
 from pipeline.compute import (
     Compute,
     ComputeConfig,
     ShardLostError,
     ShardOutput,
-    TooFewGpusError,
     TrainingFailedError,
     _training_fault,
     counts_of,
@@ -73,19 +75,6 @@ def test_a_training_whose_workers_die_is_one_clear_error() -> None:
     fault = _training_fault(RuntimeError("worker 1 of 2 died"), None)
     assert isinstance(fault, TrainingFailedError)
     assert str(fault) == "training failed and was not restarted again: RuntimeError: worker 1 of 2 died"
-
-
-class TwoGpus(Compute):
-    """A cluster with two GPUs, as far as it is asked."""
-
-    def gpus(self) -> int:
-        return 2
-
-
-def test_more_workers_than_gpus_are_refused(compute: Compute, tmp_path: Path) -> None:
-    compute.start()
-    with pytest.raises(TooFewGpusError, match="has 2 GPUs; set at most 2"):
-        TwoGpus(ComputeConfig(training_workers=3)).train(print, {}, attempt_at(tmp_path, "one"))
 
 
 def fill_the_disk(payload: Any, output: ShardOutput) -> Mapping[str, int]:
@@ -150,3 +139,70 @@ def test_a_local_cluster_listens_on_the_loopback_address_alone(compute: Compute)
         if connection.status == psutil.CONN_LISTEN
     }
     assert addresses == {"127.0.0.1"}
+
+
+def where_it_runs(payload: Any, output: ShardOutput) -> Mapping[str, int]:
+    import ray
+
+    context = ray.get_runtime_context()
+    output.path("where.txt").write_text(f"{context.get_node_id()} {context.get_assigned_resources()}")
+    return {}
+
+
+def test_a_task_beside_the_driver_runs_on_its_node_and_needs_no_cpu_of_it(
+    compute: Compute, tmp_path: Path
+) -> None:
+    import ray
+
+    attempt = attempt_at(tmp_path, "one")
+    records = compute.map_shards(attempt, "look", {"000": None}, where_it_runs, beside_driver=True)
+    file = files_of(records)["where.txt"]
+    told = attempt.storage.read(f"{attempt.base}/{file.path}").decode()
+    assert told == f"{ray.get_runtime_context().get_node_id()} {{}}"
+
+
+@pytest.mark.parametrize(
+    ("workers", "nodes", "expected"),
+    [
+        (1, [{"CPU": 2}], 2),
+        (2, [{"CPU": 8}], 4),
+        (3, [{"CPU": 8}], 2),
+        (1, [{"CPU": 1}, {"CPU": 1}], 1),
+        (2, [{"CPU": 8}, {"CPU": 2}], 4),
+        (3, [{}, {"CPU": 8}, {"CPU": 8}], 4),
+        (2, [{"CPU": 64}, {"CPU": 16, "GPU": 1}, {"CPU": 16, "GPU": 1}], 16),
+    ],
+)
+def test_training_workers_get_as_many_cpus_as_fit_on_the_nodes_at_once(
+    workers: int, nodes: list[dict[str, float]], expected: int
+) -> None:
+    assert cpus_per_training_worker(workers, nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("workers", "nodes", "room"),
+    [(3, [{"CPU": 1}, {"CPU": 1}], 2), (2, [{"CPU": 64}, {"CPU": 4, "GPU": 1}], 1), (1, [{}], 0)],
+)
+def test_training_workers_that_do_not_fit_are_refused_with_the_number_that_would(
+    workers: int, nodes: list[dict[str, float]], room: int
+) -> None:
+    with pytest.raises(
+        WorkersDoNotFitError, match=f"compute.training_workers is {workers}.*room for {room} "
+    ):
+        cpus_per_training_worker(workers, nodes)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once_with_its_address() -> None:
+    program = (
+        "from pipeline.compute import Compute, ComputeConfig\n"
+        f"from pipeline.cluster import {ClusterError.__name__}\n"
+        "try:\n"
+        "    Compute(ComputeConfig(ray_address='127.0.0.1:9')).start()\n"
+        "except ClusterError as error:\n"
+        "    print(error)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert told.stdout.startswith(
+        "compute.ray_address is 127.0.0.1:9, but no Ray cluster could be joined there"
+    )
+    assert "Connection refused" in told.stdout

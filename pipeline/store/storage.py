@@ -189,6 +189,11 @@ class Storage:
         return cached
 
 
+def is_object_store(root: str) -> bool:
+    """Whether a root is no folder, told by its spelling alone."""
+    return "://" in root and not root.startswith(("file://", "local://"))
+
+
 def cache_folder() -> Path:
     """Local copies and scratch of stores that are not on this machine ($MOINHO_CACHE to move it)."""
     return Path(os.environ.get("MOINHO_CACHE", Path.home() / ".cache" / "moinho"))

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -120,10 +120,15 @@ def ui_environment() -> Mapping[str, str]:
 
 
 def serve_ui(
-    storage: Storage, configured: str | None = None, host: str = "127.0.0.1", port: int = 5000
+    storage: Storage,
+    configured: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    tell: Callable[[str], None] = lambda address: None,
 ) -> int:
     """Serve MLflow's web pages until they are stopped; the server's exit code.
 
+    `tell` gets the address once it is known that nothing stands in the way of serving there.
     Raises PortInUseError, and ServedElsewhereError where runs go to a server.
     """
     destination = Destination.of(storage, configured)
@@ -134,6 +139,7 @@ def serve_ui(
     _require_free(host, port)
     os.environ.update(QUIET_ENVIRONMENT)
     destination.prepare()
+    tell(f"http://{host}:{port}")
     # A group of its own: the server starts others, and all of them are to end with us.
     server = subprocess.Popen(
         ui_command(destination, host, port), env=ui_environment(), start_new_session=True

@@ -1,0 +1,171 @@
+"""A Ray cluster: one started on this machine alone, or one that is there already and is joined."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from pipeline.errors import InputError, StageError
+
+# Set before Ray is imported, here and in every process it starts. The second keeps a local
+# cluster on the loopback address: by default each of its servers listens on every interface.
+LOCAL_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "5",
+    # A local cluster's head never comes back: its workers need not wait a minute for that.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+}
+PASSED_ON = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE")
+"""What the workers of a local cluster inherit from the driver; those of a joined one are told."""
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Where Ray leaves to a job's driver what the job was submitted with."""
+PROBE_SECONDS = 10.0
+
+
+class ClusterError(InputError):
+    """The Ray cluster of `compute.ray_address` cannot be joined."""
+
+    remedy = "Look whether it runs (`ray status`), and whether RAY_AUTH_MODE and the token are the cluster's."
+
+
+class WorkersDoNotFitError(StageError):
+    """The cluster has no room for as many training workers as were asked for."""
+
+    remedy = "Set compute.training_workers to at most what the message says."
+
+
+def start_local(temp_dir: str | None) -> None:
+    """Start a cluster of this machine alone. It ends with this process, or with `ray.shutdown`."""
+    os.environ.update(LOCAL_RAY_ENVIRONMENT)
+    import ray
+
+    if ray.is_initialized():
+        return
+    with _discreet():
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=temp_dir,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+
+
+def join(address: str) -> None:
+    """Join the cluster at `address` (host:port of its head, or auto on one of its nodes).
+
+    Authentication is the cluster's matter: RAY_AUTH_MODE and the token are taken from the
+    environment, which a job inherits from its cluster. Raises ClusterError.
+    """
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    if ray.is_initialized():
+        return
+    try:
+        _probe(address)
+        with _discreet():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                runtime_env={"env_vars": _passed_on()},
+            )
+    except (OSError, ValueError, AuthenticationError) as error:
+        raise ClusterError(
+            f"compute.ray_address is {address}, but no Ray cluster could be joined there "
+            f"({str(error).splitlines()[0]}). Look whether it runs (ray status), and whether RAY_AUTH_MODE "
+            "and the token are those of the cluster"
+        ) from error
+
+
+def node_resources() -> list[dict[str, float]]:
+    """What each node of the joined cluster has: CPU, GPU and so on."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]]) -> int:
+    """The most CPUs that each of `workers` can have, all at once, given each node's resources.
+
+    Where there are GPUs each worker has one. Raises WorkersDoNotFitError: Ray
+    would wait for room for ever.
+    """
+    gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
+
+    def room(cpus: int) -> int:
+        fits = (int(node.get("CPU", 0)) // cpus for node in nodes)
+        return sum(
+            min(fit, int(node.get("GPU", 0)) if gpus else fit) for fit, node in zip(fits, nodes, strict=True)
+        )
+
+    most = int(max(node.get("CPU", 0) for node in nodes))
+    for cpus in range(most, 0, -1):
+        if room(cpus) >= workers:
+            return cpus
+    raise WorkersDoNotFitError(
+        f"compute.training_workers is {workers}, but the cluster has room for {room(1)} that have a CPU"
+        f"{' and a GPU' if gpus else ''} each; set at most that"
+    )
+
+
+def _probe(address: str) -> None:
+    """Raises OSError at once where nothing listens: Ray itself asks again for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and host and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+
+
+def _passed_on() -> dict[str, str]:
+    """Without what the job was submitted with: Ray refuses a name that it is told twice."""
+    job = json.loads(os.environ.get(JOB_CONFIG, "{}"))
+    told = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ and name not in told}
+
+
+@contextlib.contextmanager
+def deferred_stop() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block's end: an exception in the midst of Ray's start aborts us.
+
+    The handlers are put back as they were; Ray replaces that of SIGTERM by one that exits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for number, frame in came[:1]:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+
+@contextlib.contextmanager
+def _discreet() -> Iterator[None]:
+    """While Ray starts: what it tells about its dashboard and its token, users are told by us."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
