@@ -134,14 +134,13 @@ def _no_room(disk: _Disk, reason: str, store: Path | None) -> NoRoomError:
 
 
 def _full_disk(error: BaseException, store: Path | None) -> _Disk:
-    """Of the file that could not be written; where it is not named, of the place that has no room."""
+    """Of the file that could not be written; where it is not named, of the place with the least room."""
     places = _places(store)
     if isinstance(error, OSError) and isinstance(error.filename, str):
         path = Path(error.filename).absolute()
         return _disk(next((place for place in places if path.is_relative_to(place)), path))
     named = [place for place in places if str(place) in str(error)]
-    disks = [_disk(place) for place in named or places]
-    return next((disk for disk in disks if disk.is_full), disks[0])
+    return min(map(_disk, named or places), key=lambda disk: (disk.files_left, disk.free))
 
 
 def _places(store: Path | None) -> list[Path]:

@@ -113,11 +113,9 @@ class Sender:
 
     def _report(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        text = str(error).strip().splitlines()
         log.warning("try %d: %s: %s", state.attempt_number, type(error).__name__, error)
         self.driver.tell(
-            f"{NOT_TAKEN}{self.destination.label} does not take it, "
-            f"trying again: {text[0][:200] if text else error!r}"
+            f"{NOT_TAKEN}{self.destination.label} does not take it, trying again: {_reason(error)}"
         )
 
     def _send(self) -> bool:
@@ -202,6 +200,16 @@ class Sender:
             held.append(lock)
         self._locks += held
         return True
+
+
+def _reason(error: BaseException | None) -> str:
+    """In a few words: what the operating system said, where the libraries' words come from that."""
+    found = error
+    while error is not None:
+        found = error if isinstance(error, OSError) else found
+        error = error.__cause__ or error.__context__
+    text = str(found).strip().splitlines()
+    return text[0][:200] if text else repr(found)
 
 
 def main() -> None:

@@ -66,9 +66,7 @@ class SenderProcess:
         self._stopping.set()
         with self._speaking:
             child = self._child
-            if child is not None and child.stdin is not None:
-                with contextlib.suppress(OSError):
-                    child.stdin.close()
+            self._hang_up()
         if child is not None:
             try:
                 child.wait(STOP_SECONDS)
@@ -135,9 +133,16 @@ class SenderProcess:
                     self._not_taken_since = None
                     self.status = line
         child.wait()
+        with self._speaking:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._child is not None and self._child.stdin is not None:
+            with contextlib.suppress(OSError):  # what it was told last did not arrive
+                self._child.stdin.close()
 
     def _say(self, line: str) -> None:
-        if self._child is not None and self._child.stdin is not None:
+        if self._child is not None and self._child.stdin is not None and not self._child.stdin.closed:
             with contextlib.suppress(OSError):  # it died, and the next one is told
                 self._child.stdin.write(line + "\n")
                 self._child.stdin.flush()

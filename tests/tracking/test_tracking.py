@@ -1,76 +1,22 @@
 """Flows as they arrive in a real MLflow: a database in the store, and a server that comes late."""
 
-import contextlib
 import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.config import Config
 from pipeline.store import Artifact, Attempt, Made, Store
-from pipeline.tracking import Destination, Flow, PortInUseError, Tracker, serve_ui, ui_command
-from pipeline.tracking.destination import ui_environment
+from pipeline.tracking import Flow, PortInUseError, Tracker, serve_ui
 from tests.tracking import driver
+from tests.tracking.recorded import has_metrics, recorded, wait_for
 
 DRIVER = [sys.executable, driver.__file__]
-
-
-@pytest.fixture(autouse=True)
-def no_server_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-class Recorded:
-    """What stands in MLflow."""
-
-    def __init__(self, uri: str) -> None:
-        from mlflow import MlflowClient
-
-        self.client = MlflowClient(uri)
-        experiment = self.client.get_experiment_by_name("moinho")
-        assert experiment is not None
-        self.experiment = experiment.experiment_id
-        self.runs = sorted(
-            self.client.search_runs([self.experiment]), key=lambda run: int(run.info.start_time)
-        )
-
-    def flows(self) -> list[Any]:
-        return [run for run in self.runs if "mlflow.parentRunId" not in run.data.tags]
-
-    def stages(self, flow: Any) -> dict[str, Any]:
-        return {
-            run.data.tags["moinho.stage"]: run
-            for run in self.runs
-            if run.data.tags.get("mlflow.parentRunId") == flow.info.run_id
-        }
-
-    def steps(self, run: Any, metric: str) -> list[int]:
-        return [point.step for point in self.client.get_metric_history(run.info.run_id, metric)]
-
-    def files(self, run: Any) -> set[str]:
-        return {file.path for file in self.client.list_artifacts(run.info.run_id)}
-
-
-def recorded(store: Store) -> Recorded:
-    return Recorded(Destination.of(store.storage).uri)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_a_flow_has_its_stages_below_it_and_one_that_reuses_them_points_there(store: Store) -> None:
@@ -105,7 +51,7 @@ def test_the_run_of_a_killed_driver_is_closed_and_its_curve_goes_on_in_the_next(
     killed = subprocess.Popen([*DRIVER, root, "-", "1100"], start_new_session=True)
     try:
         wait_for(lambda: bool(list(Path(root).glob("pretrain/*/attempts/*/waiting"))))
-        wait_for(lambda: _has_metrics(store))
+        wait_for(lambda: has_metrics(store))
     finally:
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
@@ -126,16 +72,6 @@ def test_the_run_of_a_killed_driver_is_closed_and_its_curve_goes_on_in_the_next(
     assert len(recorded(store).runs) == before + 1
 
 
-def _has_metrics(store: Store) -> bool:
-    """Whether the sender has sent something of the curve that it must not send again."""
-    database = store.storage.full("mlflow.db")
-    with contextlib.suppress(sqlite3.OperationalError):
-        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-        with contextlib.closing(connection):
-            return connection.execute("select 1 from metrics where key = 'loss'").fetchone() is not None
-    return False
-
-
 def test_after_a_cancel_the_flow_and_its_stage_agree(store: Store) -> None:
     class Long(Artifact):
         stage, role = "pretrain", "long"
@@ -150,50 +86,6 @@ def test_after_a_cancel_the_flow_and_its_stage_agree(store: Store) -> None:
 
     found = recorded(store)
     assert [run.info.status for run in found.runs] == ["KILLED", "KILLED"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[None]:
-    backend = Destination(f"sqlite:///{folder}/server.db", folder / "files", "server")
-    backend.prepare()
-    with (folder / "server.log").open("wb") as output:
-        server = subprocess.Popen(
-            [*ui_command(backend, port=port), "--artifacts-destination", str(folder / "served")],
-            env=ui_environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
-
-
-def test_a_server_that_was_away_gets_everything_later(store: Store, tmp_path: Path) -> None:
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    started = time.monotonic()
-    remains = driver.run(store.storage.root, uri, timeout_seconds=4)
-    assert time.monotonic() - started < 12
-    assert remains is not None
-    assert "the next run sends it" in remains
-
-    with mlflow_server(tmp_path, port):
-        assert driver.run(store.storage.root, uri, timeout_seconds=90) is None
-        found = Recorded(uri)
-        first, second = found.flows()
-        stages = found.stages(first)
-        assert set(stages) == {"clean", "pretrain"}
-        assert found.steps(stages["pretrain"], "loss") == list(range(driver.STEPS))
-        assert {run.info.status for run in (first, second)} == {"FINISHED"}
 
 
 def test_a_model_is_registered_and_loads_again_with_the_same_logits(store: Store) -> None:
