@@ -156,6 +156,10 @@ class Compute:
     def gpus(self) -> int:
         return int(self._resources().get("GPU", 0))
 
+    def training_workers(self) -> int:
+        """Processes that train together."""
+        return self.config.training_workers or max(1, self.gpus())
+
     def _resources(self) -> dict[str, float]:
         self.start()
         import ray
@@ -264,8 +268,7 @@ class Compute:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        gpus = self.gpus()
-        workers = self.config.training_workers or max(1, gpus)
+        gpus, workers = self.gpus(), self.training_workers()
         if gpus and workers > gpus:
             raise StageError(
                 f"compute.training_workers is {workers}, the cluster has {gpus} GPUs; set at most {gpus}"
