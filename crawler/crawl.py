@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 OWN_SITE_REQUESTS = 8
 """Requests at once to the site that moinho serves to itself, which needs no politeness."""
+WEB_PAGE_BYTES = 60_000
+"""HTML of a page, as a plan reckons; four sites of documentation had between 51,000 and 103,000."""
 TOLD_SEEDS = 10
 """Seeds that an error message names."""
 
@@ -175,10 +177,17 @@ def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compu
 
 
 def _work(site: "Site | None", config: CrawlConfig) -> Work:
-    pages = config.max_pages
-    if site is not None and site.exists():
-        pages = min(pages, site.record.counts.get("pages", pages))
-    return {"pages": pages}
+    """An own site's pages and the list of them; of the web as many pages as the limit allows."""
+    if site is not None and not config.seeds:
+        whole, size = site.counts()["pages"] + 1, site.page_bytes()
+        pages = min(config.max_pages, whole)
+        return {"pages": pages, "bytes": size * pages / whole}
+    hosts = config.allowed_hosts or {urlsplit(seed).hostname for seed in config.seeds}
+    return {
+        "pages": config.max_pages,
+        "bytes": config.max_pages * WEB_PAGE_BYTES,
+        "delay_seconds": config.max_pages * config.delay_seconds / len(hosts),
+    }
 
 
 def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: Compute) -> Made:

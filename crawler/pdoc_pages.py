@@ -29,12 +29,10 @@ import pdoc.doc_ast
 import pdoc.extract
 import pdoc.render
 
+from crawler.sources import NOT_DOCUMENTATION
+
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{4,}|\b0x[0-9a-f]{12,16}\b")
 """Memory addresses, as in `<function sum at 0x7f0c3b2a1d00>`: they differ at every start."""
-NOT_DOCUMENTATION = re.compile(
-    r"(^|\.)(_?tests?|testing|conftest|setup|__main__|_?vendor(ed)?|externals)(\.|$)"
-)
-"""Submodules that are never rendered: tests, commands, copies of other people's packages."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WORD = re.compile(r"[^\W\d_]{2,}")
 NUMPY_STYLE = re.compile(r"^\s*(Parameters|Returns|Yields|Raises|Notes|Examples|See Also)\s*\n\s*-{3,}", re.M)

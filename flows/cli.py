@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows.commands import machine, models, runs, store
+from flows.commands import machine, models, plans, runs, store
 from pipeline.errors import MoinhoError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ errors = Console(stderr=True)
 
 for command, example in (
     (runs.run, "run configs/quickstart.toml --set pretrain.steps=300 --name trial"),
-    (runs.plan, "plan configs/quickstart.toml --set pretrain.steps=300"),
+    (plans.plan, "plan configs/quickstart.toml --set pretrain.steps=300"),
     (runs.config, "config configs/quickstart.toml"),
     (store.ls, "ls"),
     (store.show, "show quickstart/chat"),

@@ -157,6 +157,10 @@ class Compute:
     def gpus(self) -> int:
         return int(self._resources().get("GPU", 0))
 
+    def training_workers(self) -> int:
+        """Processes that train together."""
+        return self.config.training_workers or max(1, self.gpus())
+
     def _resources(self) -> dict[str, float]:
         self.start()
         import ray
@@ -271,8 +275,7 @@ class Compute:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        gpus = self.gpus()
-        workers = self.config.training_workers or max(1, gpus)
+        gpus, workers = self.gpus(), self.training_workers()
         cpus = cpus_per_training_worker(workers, node_resources())
         trainer = TorchTrainer(
             _run_training_worker,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
-from pipeline.store import Artifact, Attempt, Made, Store
+from pipeline.store import Artifact, Attempt, Made, Store, Work
 
 if TYPE_CHECKING:
     from pipeline.corpus.pages import Pages
@@ -53,8 +53,13 @@ def extract(store: Store, pages: "Pages", config: ExtractConfig, compute: Comput
         config,
         {"pages": pages},
         partial(_build, pages=pages, config=config, compute=compute),
-        work=lambda: {"pages": pages.record.counts["pages"]} if pages.exists() else {},
+        work=partial(_work, pages, config),
     )
+
+
+def _work(pages: "Pages", config: ExtractConfig) -> Work:
+    size = pages.page_bytes()
+    return {"pages": pages.counts()["pages"], "bytes": size, f"{config.extractor}.bytes": size}
 
 
 def _build(attempt: Attempt, pages: "Pages", config: ExtractConfig, compute: Compute) -> Made:

@@ -7,6 +7,9 @@ from typing import Any
 
 from pipeline.store import Artifact
 
+PACKED = 4.5
+"""Bytes of HTML for a byte of WARC; between 3.9 and 6.3 in four crawls of documentation."""
+
 
 @dataclass(frozen=True)
 class PageEntry:
@@ -38,6 +41,14 @@ class Pages(Artifact):
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
                     yield json.loads(line)
+
+    def page_bytes(self) -> float:
+        """About how much HTML there is, or in a plan is expected to be."""
+        if not self.exists():
+            return self.counts()["bytes"]
+        return PACKED * sum(
+            file.bytes for name, file in self.record.files.items() if name.startswith("warc/")
+        )
 
     def entries(self) -> Iterator[PageEntry]:
         """Every stored page, by partition and URL."""

@@ -9,6 +9,8 @@ from pydantic import Field
 from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.errors import StageError
+from pipeline.models import cost
+from pipeline.models.families import shape_of
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.tokens.encode import Tokens
@@ -98,13 +100,31 @@ def evaluate(
         config,
         inputs,
         partial(_build, inputs=inputs, config=config, compute=compute),
-        work=lambda: _work(corpus, config),
+        work=partial(_work, corpus, tokens, vocabulary, base, chat, config),
     )
 
 
-def _work(corpus: Artifact, config: EvaluateConfig) -> Work:
-    counts = corpus.record.counts if corpus.exists() else {}
-    return {"bytes": float(counts.get("held-out.bytes", 0)), "questions": float(config.questions)}
+def _work(
+    corpus: Artifact,
+    tokens: Tokens,
+    vocabulary: Vocabulary,
+    base: Model,
+    chat: Model | None,
+    config: EvaluateConfig,
+) -> Work:
+    """What is scored and asked; and of a base model that was pretrained here, what that computes."""
+    size, shape = corpus.counts().get("held-out.bytes", 0), shape_of(base.config())
+    asked = config.questions if chat is not None else 0
+    work = {"bytes": size, "train_bytes": corpus.counts().get("train.bytes", 0), "questions": asked}
+    if shape is None:
+        return work
+    row, pieces = tokens.row_tokens, vocabulary.pieces
+    scored = size / vocabulary.bytes_per_token()
+    written = asked * config.max_answer_tokens + config.sample_tokens * config.sample_documents
+    return work | cost.added(
+        cost.forward("eager.fp32", shape, pieces, row, scored, scored / row),
+        cost.generation(shape, written),
+    )
 
 
 def _build(attempt: Attempt, inputs: dict[str, Any], config: EvaluateConfig, compute: Compute) -> Made:

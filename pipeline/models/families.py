@@ -3,8 +3,9 @@
 Nothing here needs torch until `llama_config` is called, so plans can count parameters in no time.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig
@@ -61,6 +62,13 @@ def mlp_width_for(width: int) -> int:
     return -(-8 * width // (3 * MLP_MULTIPLE)) * MLP_MULTIPLE
 
 
+def shape_of(config: Mapping[str, Any]) -> Shape | None:
+    """The shape that a resolved configuration of pretraining names, or None if it is of something else."""
+    if "depth" not in config:
+        return None
+    return Shape(**{field.name: config[field.name] for field in fields(Shape) if field.name in config})
+
+
 def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
     """Inputs and outputs of every matrix of one layer: attention, then feed-forward."""
     width, key_value_width = shape.width, shape.key_value_heads * shape.head_width
@@ -82,6 +90,11 @@ def parameters(shape: Shape, vocabulary_size: int) -> int:
     embeddings = vocabulary_size * shape.width * (1 if shape.tied_embeddings else 2)
     positions = shape.learned_positions * shape.width
     return embeddings + positions + block_parameters(shape) + _norm_parameters(shape)
+
+
+def vocabulary_size_of(shape: Shape, count: int) -> int:
+    """The vocabulary of a model of this shape that has `count` weights."""
+    return round((count - parameters(shape, 0)) / (parameters(shape, 1) - parameters(shape, 0)))
 
 
 def _norm_parameters(shape: Shape) -> int:

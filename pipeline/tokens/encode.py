@@ -48,7 +48,7 @@ class Tokens(Artifact):
 
     @property
     def row_tokens(self) -> int:
-        return int(self.record.config["row_tokens"])
+        return int(self.config()["row_tokens"])
 
     def rows(self, split: str) -> Rows:
         """The packed rows of `train` or `held-out`, memory-mapped."""
@@ -70,17 +70,24 @@ def tokenize(
     Raises EmptySplitError.
     """
 
-    def work() -> dict[str, float]:
-        counts = corpus.record.counts if corpus.exists() else {}
-        return {"bytes": float(sum(counts.get(f"{split}.bytes", 0) for split in SPLITS))}
-
     return store.make(
         Tokens,
         config,
         {"corpus": corpus, "vocabulary": vocabulary},
         partial(_build, corpus=corpus, vocabulary=vocabulary, config=config, compute=compute),
-        work=work,
+        work=partial(_work, corpus, vocabulary, config),
     )
+
+
+def _work(corpus: Corpus, vocabulary: Vocabulary, config: TokensConfig) -> dict[str, float]:
+    sizes = {split: corpus.counts().get(f"{split}.bytes", 0) for split in SPLITS}
+    tokens = {split: size / vocabulary.bytes_per_token() for split, size in sizes.items()}
+    return {
+        "bytes": sum(sizes.values()),
+        "tokens": sum(tokens.values()),
+        **{f"{split}.tokens": amount for split, amount in tokens.items()},
+        **{f"{split}.rows": amount / config.row_tokens for split, amount in tokens.items()},
+    }
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,18 @@ from pydantic import Field, model_validator
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
+from pipeline.models import cost
+from pipeline.models.families import shape_of, training_flops_per_token, vocabulary_size_of
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, File, Made, Store, Work
-from pipeline.training.conversations import Conversations
+from pipeline.training.conversations import CORPUS, Conversations
+from pipeline.training.resolve import foreseen
 from pipeline.training.schedule import Schedule
 
 RESULT = "result.json"
+QUESTION_TOKENS, TOKENS_PER_CHARACTER, LONGEST = 22, 0.12, 2.5
+"""Of a conversation from the corpus, padding included: tokens around and of the question, tokens for a
+character that an answer may have (most have far fewer than that), and the longest in means."""
 
 
 class FinetuneConfig(Config):
@@ -124,14 +130,59 @@ def finetune(
     """
     inputs: dict[str, Artifact | None] = {"base": base, "conversations": conversations}
     build = partial(_build, base=base, conversations=conversations, config=config, compute=compute)
-    return store.make(ChatModel, config, inputs, build, work=partial(_work, config, conversations))
+    work = partial(estimated_work, config, base, conversations, compute)
+    return store.make(ChatModel, config, inputs, build, work=work)
 
 
-def _work(config: FinetuneConfig, conversations: Conversations) -> Work:
-    if config.steps is None and not conversations.exists():
-        return {}
-    steps = config.steps or config.steps_for(conversations.record.counts["train"])
-    return {"steps": steps, "conversations": steps * config.batch_rows}
+def estimated_work(
+    config: FinetuneConfig, base: Model, conversations: Conversations, compute: Compute
+) -> Work:
+    """As that of pretraining; of a base model that was not pretrained here, steps and rows alone."""
+    counts, shape = conversations.counts(), shape_of(base.config())
+    steps = config.steps_for(int(counts["train"]))
+    rows = steps * config.batch_rows
+    if shape is None:
+        return {"steps": steps, "conversations": rows}
+    pieces = vocabulary_size_of(shape, int(base.counts()["parameters"]))
+    row_tokens, longest = expected_row_tokens(config, conversations)
+    resolved = foreseen(
+        compute, batch_rows=config.batch_rows, row_tokens=longest, vocabulary_size=pieces, flops=0.0
+    )
+    tokens, evaluations = rows * row_tokens, config.evaluations + 2
+    held_out = evaluations * min(config.evaluation_rows, counts["held-out"]) * row_tokens
+    written = evaluations * config.answer_tokens * (config.shown_questions > 0)
+    way = cost.way(config.precision)
+    work = cost.added(
+        cost.passes(way, shape, pieces, row_tokens, tokens * resolved.share, steps),
+        cost.forward(way, shape, pieces, row_tokens, held_out * resolved.share, evaluations),
+        cost.generation(shape, written),
+        cost.updates("adamw", shape, pieces, steps * resolved.share * resolved.workers),
+    )
+    return {
+        "steps": steps,
+        "conversations": rows,
+        "tokens": tokens,
+        "flops": tokens * training_flops_per_token(shape, pieces, row_tokens),
+        "memory_bytes": cost.memory(
+            shape,
+            pieces,
+            longest,
+            resolved.micro_batch_rows,
+            optimizer="adamw",
+            precision=config.precision,
+            compiled=False,
+        ),
+        **work,
+    }
+
+
+def expected_row_tokens(config: FinetuneConfig, conversations: Conversations) -> tuple[int, int]:
+    """Tokens of a conversation as it is padded to the longest of its batch, and of the longest of all."""
+    made = conversations.config()
+    if made["source"] != CORPUS:
+        return config.max_tokens // 2, config.max_tokens
+    mean = QUESTION_TOKENS + made["answer_characters"] * TOKENS_PER_CHARACTER
+    return min(config.max_tokens, round(mean)), min(config.max_tokens, round(mean * LONGEST))
 
 
 def _build(
@@ -139,7 +190,7 @@ def _build(
 ) -> Made:
     from pipeline.training.sft import sft_worker
 
-    check_batch(config, conversations.record.counts["train"], _workers(compute))
+    check_batch(config, conversations.record.counts["train"], compute.training_workers())
     job = Job(attempt, base, conversations, config, compute.config)
     compute.train(sft_worker, {"job": job}, attempt)
     result: dict[str, Any] = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))
@@ -149,10 +200,6 @@ def _build(
         figures=result["figures"],
         compute=result["compute"],
     )
-
-
-def _workers(compute: Compute) -> int:
-    return compute.config.training_workers or max(1, compute.gpus())
 
 
 def check_batch(config: FinetuneConfig, conversations: int, workers: int) -> None:

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training.forward import LossFunction, to_device
 from pipeline.training.group import Group
+from pipeline.training.pretrain import COMPLETION_TOKENS
 
-COMPLETION_TOKENS = 40
 TOP_K = 50
 TEMPERATURE = 0.8
 

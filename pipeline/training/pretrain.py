@@ -11,20 +11,25 @@ from pydantic import Field, model_validator
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
+from pipeline.models import cost
 from pipeline.models.families import (
     HEAD_WIDTH,
     Shape,
     block_parameters,
     mlp_width_for,
+    parameters,
     training_flops_per_token,
 )
 from pipeline.models.model import Model
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
+from pipeline.training.resolve import foreseen
 from pipeline.training.schedule import Schedule
 
 RESULT = "result.json"
+COMPLETION_TOKENS = 40
+"""Longest completion of a prompt, at every evaluation."""
 SMALLEST_BATCH_TOKENS = 4096
 PEAK_LEARNING_RATE = {"muon": 0.01, "adamw": 0.003}
 """At a width of 256; both fall with the width (up to twice this for narrower models). Muon was nearly
@@ -210,21 +215,48 @@ def pretrain(
     inputs = {"tokens": tokens, "vocabulary": vocabulary}
     build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute)
     return store.make(
-        BaseModel, config, inputs, build, work=partial(estimated_work, config, tokens, vocabulary)
+        BaseModel, config, inputs, build, work=partial(estimated_work, config, tokens, vocabulary, compute)
     )
 
 
-def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabulary) -> Work:
-    """Steps, tokens and floating point operations. The head and attention are counted once vocabulary
-    and tokens are in the store and say how many pieces and how long a row."""
-    recipe = config.recipe()
-    per_token = training_flops_per_token(
-        config.shape(),
-        vocabulary.pieces if vocabulary.exists() else 0,
-        tokens.row_tokens if tokens.exists() else 0,
-    )
+def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabulary, compute: Compute) -> Work:
+    """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
+    evaluations included, in the quantities of cost.py; and the memory it takes for that."""
+    recipe, shape = config.recipe(), config.shape()
+    pieces, row_tokens = vocabulary.pieces, tokens.row_tokens
     trained = recipe.steps * recipe.batch_tokens
-    return {"steps": recipe.steps, "tokens": trained, "flops": trained * per_token}
+    flops = trained * training_flops_per_token(shape, pieces, row_tokens)
+    batch_rows = recipe.batch_tokens // row_tokens
+    resolved = foreseen(
+        compute, batch_rows=batch_rows, row_tokens=row_tokens, vocabulary_size=pieces, flops=flops
+    )
+    evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
+    held_out = min(config.evaluation_rows, tokens.counts()["held-out.rows"]) * row_tokens
+    written = evaluations * len(config.prompts) * COMPLETION_TOKENS
+    way, eager = cost.way(config.precision, resolved.compile), cost.way(config.precision)
+    work = cost.added(
+        cost.passes(way, shape, pieces, row_tokens, trained * resolved.share, recipe.steps),
+        cost.forward(eager, shape, pieces, row_tokens, evaluations * held_out * resolved.share, evaluations),
+        cost.generation(shape, written),
+        cost.updates(config.optimizer, shape, pieces, recipe.steps * resolved.share * resolved.workers),
+        {"compiled_layers": shape.depth if resolved.compile else 0},
+    )
+    return {
+        "steps": recipe.steps,
+        "tokens": trained,
+        "parameters": parameters(shape, pieces),
+        "flops": flops,
+        "memory_bytes": cost.memory(
+            shape,
+            pieces,
+            row_tokens,
+            resolved.micro_batch_rows,
+            optimizer=config.optimizer,
+            precision=config.precision,
+            compiled=resolved.compile,
+        ),
+        **work,
+    }
 
 
 def _build(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute import Compute, ComputeConfig
 
 MICRO_BATCH_TOKENS_CPU = 8192
 LOGITS_BYTES = 2 << 30
@@ -34,6 +34,12 @@ class Resolved:
     micro_batch_rows: int
     """Rows per forward pass and worker; all have this shape."""
     compile: bool
+
+    @property
+    def share(self) -> float:
+        """Of a step's tokens, those that one worker at full speed is busy with: workers with a GPU each
+        divide them, workers on CPUs divide the machine."""
+        return 1 / self.workers if self.device == "cuda" else 1.0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +70,22 @@ def resolve(
         threads=int(threads),
         micro_batch_rows=min(rows_each, int(micro or chosen)),
         compile=_repays(device, flops) if compiled is None else bool(compiled),
+    )
+
+
+def foreseen(
+    compute: Compute, *, batch_rows: int, row_tokens: int, vocabulary_size: int, flops: float
+) -> Resolved:
+    """What a training from its first step on will choose, as far as can be told before it starts."""
+    return resolve(
+        compute.config,
+        None,
+        device="cuda" if compute.gpus() else "cpu",
+        workers=compute.training_workers(),
+        batch_rows=batch_rows,
+        row_tokens=row_tokens,
+        vocabulary_size=vocabulary_size,
+        flops=flops,
     )
 
 

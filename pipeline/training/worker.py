@@ -113,7 +113,7 @@ def assemble(
         flops=per_token * recipe.batch_tokens * recipe.steps,
     )
     torch.set_num_threads(resolved.threads)
-    _compute_repeatably(group.device)
+    compute_repeatably(group.device)
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(llama_config(shape, ids, row_tokens))
     begin_as_identity(model)
@@ -163,7 +163,7 @@ def token_ids(tokenizer: Tokenizer) -> TokenIds:
     )
 
 
-def _compute_repeatably(device: torch.device) -> None:
+def compute_repeatably(device: torch.device) -> None:
     """Equal inputs give equal bits. On GPUs a few operations have no such version: told, not refused."""
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -91,9 +91,9 @@ def test_defining_the_stage_imports_nothing_heavy():
     assert found.stdout.strip() == ""
 
 
-def test_the_estimate_counts_what_the_training_will_do(made):
+def test_the_estimate_counts_what_the_training_will_do(made, compute):
     _, tokens, vocabulary = made
-    work = estimated_work(CONFIG, tokens, vocabulary)
+    work = estimated_work(CONFIG, tokens, vocabulary, compute)
     assert work["tokens"] == 12 * 512
     assert work["flops"] == pytest.approx(
         12 * 512 * 6 * (64 * 64 * 4 + 3 * 64 * 192 + 128 + 1024 * 64 + 64 * 64), rel=1e-6

@@ -1,0 +1,165 @@
+"""How fast this machine is: tried once for every machine and set of versions, and kept in the cache folder.
+
+What is tried is a little of the real work: Ray and a training worker are started, small models take
+a few steps in it (pipeline.training.measure), and a text is parsed on one CPU.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.compute import Compute, ComputeConfig
+from pipeline.store import Attempt, Storage
+from pipeline.store.records import versions
+from pipeline.store.storage import cache_folder
+
+BUSY = 0.3
+"""Processes waiting for each CPU, from which on rates are too slow to be trusted."""
+TEXT_REPEATS = 3
+WORD = re.compile(r"\w+")
+
+
+class Calibration(BaseModel):
+    """What was measured, in seconds and bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    machine: dict[str, Any]
+    """What it holds for: processor, CPUs, memory, GPUs, versions."""
+    made: str
+    """UTC, ISO 8601."""
+    load: float
+    """Processes for each CPU that ran or waited before it began."""
+    text_seconds: float
+    """Of the fixed work on text (`text_work`) on one CPU."""
+    device: str
+    """What trainings compute on: cpu or cuda."""
+    seconds: dict[str, float]
+    """Of each quantity of pipeline.models.cost."""
+    starts: dict[str, float]
+    """Of Ray, of a training worker, and of what pretraining and fine-tuning import."""
+    memory_bytes: dict[str, int]
+    """Of a training worker before it has a model."""
+
+    @property
+    def busy(self) -> bool:
+        """True if the machine had other work meanwhile."""
+        return self.load > BUSY
+
+
+def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool = False) -> Calibration:
+    """The calibration of this machine (`here`): the one that was kept, or a new one that is kept from now on.
+
+    A new one is told of to `tell`, in words, before it is made.
+    """
+    path = _path(here)
+    if not again:
+        try:
+            return Calibration.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            pass
+    tell("measuring how fast this machine is (about half a minute, once; kept for later plans)")
+    found = _calibrate(here)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_text(found.model_dump_json(indent=2) + "\n")
+    os.replace(part, path)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the speed hangs on."""
+    return {
+        **_processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": _gpus(),
+        "versions": versions(),
+    }
+
+
+def _path(here: dict[str, Any]) -> Path:
+    key = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_folder() / "calibration" / f"{key}.json"
+
+
+def _processor() -> dict[str, str]:
+    """Its name, and a hash of what it can do, which decides about the code that runs on it."""
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {"processor": platform.processor(), "features": ""}
+    names = re.findall(r"^model name\s*:\s*(.*)$", told, re.M)
+    features = sorted(
+        {word for line in re.findall(r"^(?:flags|Features)\s*:(.*)$", told, re.M) for word in line.split()}
+    )
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "features": hashlib.sha256(" ".join(features).encode()).hexdigest()[:16],
+    }
+
+
+def _gpus() -> list[str]:
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return told.stdout.split("\n")[:-1] if told.returncode == 0 else []
+
+
+def _calibrate(here: dict[str, Any]) -> Calibration:
+    from pipeline.training.measure import measure
+
+    load = os.getloadavg()[0] / here["cpus"]
+    text = min(_seconds_of_text() for _ in range(TEXT_REPEATS))
+    compute = Compute(ComputeConfig(training_workers=1))
+    with tempfile.TemporaryDirectory(prefix="moinho-calibration-") as folder:
+        try:
+            found = measure(compute, Attempt(Storage(folder), "calibration", "machine", "only"))
+        finally:
+            compute.stop()
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Calibration(machine=here, made=now, load=load, text_seconds=text, **found)
+
+
+class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def handle_data(self, data: str) -> None:
+        self.counts.update(WORD.findall(data))
+
+
+def _seconds_of_text() -> float:
+    """Of parsing, matching, counting and packing a page on one CPU, as the corpus's stages do."""
+    items = (
+        f"<li class='x{n % 7}'><a href='/{n}'>word{n % 997}</a> and some more text, {n}</li>"
+        for n in range(20_000)
+    )
+    page = f"<html><body><ul>{''.join(items)}</ul></body></html>"
+    start = time.perf_counter()
+    parser = _Words()
+    parser.feed(page)
+    zlib.compress(page.encode(), 6)
+    sorted(parser.counts.items(), key=lambda item: (-item[1], item[0]))
+    return time.perf_counter() - start

@@ -1,0 +1,105 @@
+"""`moinho plan`: what a run would make, and what that would take."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.commands.options import (
+    AsJson,
+    ConfigPath,
+    Name,
+    Settings,
+    StoreRoot,
+    console,
+    load_configuration,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from flows.planning import Plan, PlannedStage
+
+COUNTED = ("pages", "kept", "steps", "conversations", "questions")
+"""What a line of the table counts, beside bytes, tokens and operations."""
+Recalibrate = Annotated[bool, typer.Option("--recalibrate", help="Measure this machine's speed anew.")]
+
+
+def plan(
+    config: ConfigPath,
+    settings: Settings = None,
+    name: Name = None,
+    store: StoreRoot = None,
+    recalibrate: Recalibrate = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run would reuse and make, and what that takes: work, memory, time. Make nothing.
+
+    Times are those of this machine, which the first plan measures.
+    """
+    from flows.planning import plan as plan_flow
+
+    loaded, _ = load_configuration(config, settings, name, store)
+    found = plan_flow(loaded, Console(stderr=True).print, recalibrate)
+    if as_json:
+        print_json(_as_json(found))
+    else:
+        _show(found)
+
+
+def _as_json(found: "Plan") -> dict[str, object]:
+    """Raw numbers; the unit is in the name, and what does not apply is null."""
+    total = {"seconds": found.seconds, "flops": found.flops, "memory_bytes": found.memory_bytes}
+    return {**dataclasses.asdict(found), "total": total, "rates": found.rates and found.rates.model_dump()}
+
+
+def _show(found: "Plan") -> None:
+    from flows.display import duration
+
+    table = Table("stage", "key", "state", "work", box=None, pad_edge=False)
+    table.add_column("memory per worker", justify="right")
+    table.add_column("time", justify="right")
+    for stage in found.stages:
+        state = "[dim]in the store[/dim]" if stage.in_store else "[bold]to be made[/bold]"
+        memory, time = "", ""
+        if stage.memory_bytes is not None and stage.seconds is not None:
+            memory, time = _bytes(stage.memory_bytes), duration(stage.seconds)
+        table.add_row(stage.stage, stage.key, state, ", ".join(_work(stage)), memory, time)
+    console.print(table)
+    if made := found.to_be_made:
+        told = f"{len(made)} of {len(found.stages)} stages to be made: about {duration(found.seconds)}"
+        flops = f", {_flops(found.flops)}" if found.flops else ""
+        console.print(f"\n[bold]{told}[/bold]{flops}, a process of at most {_bytes(found.memory_bytes)}")
+    else:
+        console.print("\n[bold]nothing to be made[/bold]: a run reuses every stage")
+    for told in found.assumptions:
+        console.print(f"[dim]{escape(told)}[/dim]", soft_wrap=True)
+    if found.differences:
+        console.print("[yellow]made with other code or versions, and reused all the same:[/yellow]")
+    for difference in found.differences:
+        console.print(f"[yellow]  {escape(difference.line())}[/yellow]", soft_wrap=True)
+
+
+def _work(stage: "PlannedStage") -> Iterator[str]:
+    from flows.display import number
+
+    for unit in COUNTED:
+        if stage.work.get(unit):
+            yield f"{number(round(stage.work[unit]))} {unit}"
+    if stage.bytes:
+        yield _bytes(stage.bytes)
+    if stage.tokens:
+        yield f"{number(float(f'{stage.tokens:.3g}'))} tokens"
+    if stage.flops:
+        yield _flops(stage.flops)
+
+
+def _bytes(amount: float) -> str:
+    return f"{amount / 1e9:,.1f} GB" if amount >= 1e9 else f"{amount / 1e6:,.0f} MB"
+
+
+def _flops(amount: float) -> str:
+    return f"{amount:.2g} FLOP"
