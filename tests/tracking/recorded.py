@@ -42,7 +42,8 @@ class Recorded:
         }
 
     def steps(self, run: Any, metric: str) -> list[int]:
-        return [point.step for point in self.client.get_metric_history(run.info.run_id, metric)]
+        """The steps at which the metric is recorded, sorted, each as often as it is."""
+        return sorted(point.step for point in self.client.get_metric_history(run.info.run_id, metric))
 
     def files(self, run: Any) -> set[str]:
         return {file.path for file in self.client.list_artifacts(run.info.run_id)}
