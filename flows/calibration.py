@@ -66,7 +66,7 @@ def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool =
 
     A new one is told of to `tell`, in words, before it is made.
     """
-    path = _path(here)
+    path = kept_at(here)
     if not again:
         try:
             return Calibration.model_validate_json(path.read_bytes())
@@ -92,7 +92,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _path(here: dict[str, Any]) -> Path:
+def kept_at(here: dict[str, Any]) -> Path:
+    """The file of the calibration that holds for this machine and these versions."""
     key = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / "calibration" / f"{key}.json"
 

@@ -23,7 +23,7 @@ from flows.commands.options import (
 if TYPE_CHECKING:
     from flows.planning import Plan, PlannedStage
 
-COUNTED = ("pages", "kept", "steps", "conversations", "questions")
+COUNTED = ("pages", "kept", "documents", "steps", "conversations", "questions")
 """What a line of the table counts, beside bytes, tokens and operations."""
 Recalibrate = Annotated[bool, typer.Option("--recalibrate", help="Measure this machine's speed anew.")]
 
@@ -98,7 +98,10 @@ def _work(stage: "PlannedStage") -> Iterator[str]:
 
 
 def _bytes(amount: float) -> str:
-    return f"{amount / 1e9:,.1f} GB" if amount >= 1e9 else f"{amount / 1e6:,.0f} MB"
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if amount >= size:
+            return f"{amount / size:,.1f} {unit}" if unit == "GB" else f"{amount / size:,.0f} {unit}"
+    return f"{amount / 1e3:,.0f} kB"
 
 
 def _flops(amount: float) -> str:

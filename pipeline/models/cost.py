@@ -4,6 +4,7 @@ Work is told in quantities that take a machine so many seconds each, whatever th
 measures how many. Their names say how is computed: `compiled.bf16.flops`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,19 +24,39 @@ HELD_BACK = 0.5
 
 @dataclass(frozen=True)
 class Footprint:
-    """Memory of a way to compute, measured on a CPU over depths 2 to 8, 1,024 to 32,000 pieces and 1,024 to
-    8,192 tokens at a time; with these the peak of a worker was met within 8 % each time."""
+    """Memory of a way to train, measured on a CPU over depths 2 to 8, 1,024 to 32,000 pieces and 2,048 to
+    8,192 tokens at a time; workers had at most what these tell, within 10 %."""
 
-    start_bytes: float
-    """Of what the first step brings: kernels, and the compiler's modules."""
+    start_bytes: Mapping[str, float]
+    """By precision: what comes with the steps, such as kernels for each shape, and the compiler."""
     value_bytes: Mapping[str, float]
     """By precision, for each token, layer and element of a hidden state: what the backward pass needs."""
     score_bytes: float
-    """For each token and piece of the vocabulary: scores in two precisions, and their gradient."""
+    """For each token and piece of the vocabulary: scores, their exponentials, their gradient."""
+    score_tokens: float = math.inf
+    score_pieces: float = math.inf
+    """So many tokens and pieces at most are scored at once."""
+    judged_bytes: float = 0.0
+    """For each token and piece, where held-out rows are scored without a backward pass."""
+
+    def step_bytes(self, shape: Shape, vocabulary_size: int, tokens: float, precision: str) -> float:
+        """Of a step over so many tokens, without weights and gradients."""
+        values = tokens * self.value_bytes[precision] * shape.depth * shape.width
+        tile = min(tokens, self.score_tokens) * min(vocabulary_size, self.score_pieces)
+        return max(values + self.score_bytes * tile, self.judged_bytes * tokens * vocabulary_size)
 
 
-EAGER = Footprint(75e6, {"bf16": 88, "fp32": 117}, 12)
-COMPILED = Footprint(165e6, {"bf16": 27, "fp32": 36}, 10)
+EAGER = Footprint({"bf16": 75e6, "fp32": 75e6}, {"bf16": 88, "fp32": 117}, score_bytes=12)
+COMPILED = Footprint({"bf16": 165e6, "fp32": 165e6}, {"bf16": 27, "fp32": 36}, score_bytes=10)
+TUNED = Footprint(
+    {"bf16": 240e6, "fp32": 90e6},
+    {"bf16": 88, "fp32": 117},
+    score_bytes=36,
+    score_tokens=4096,
+    score_pieces=32_768,
+    judged_bytes=18,
+)
+"""TRL's trainer: rows of many lengths, scores in tiles."""
 
 
 def way(precision: str, compiled: bool = False) -> str:
@@ -112,26 +133,16 @@ def added(*parts: Work) -> dict[str, float]:
 
 
 def memory(
-    shape: Shape,
-    vocabulary_size: int,
-    row_tokens: int,
-    rows: int,
-    *,
-    optimizer: str,
-    precision: str,
-    compiled: bool,
+    footprint: Footprint, shape: Shape, vocabulary_size: int, tokens: float, precision: str, optimizer: str
 ) -> float:
-    """Bytes that training takes at most beyond what a worker has imported, with `rows` rows at a time.
+    """Bytes that training takes at most beyond what a worker has imported, with so many tokens at a time.
 
     Weights and optimizer stay; what the backward pass needs and what the update needs follow each
-    other, but an allocator hands only a part of the one on to the other.
+    other, but the allocator hands only a part of the one on to the other.
     """
-    kind = COMPILED if compiled else EAGER
-    weights, inside = parameters(shape, vocabulary_size), matrix_parameters(shape)
-    states = 2 * weights - (inside if optimizer == "muon" else 0)
-    kept = FLOAT_BYTES * (weights + states)
-    values = kind.value_bytes[precision] * shape.depth * shape.width
-    step = rows * row_tokens * (values + kind.score_bytes * vocabulary_size)
-    stacked = largest_stack(shape) if optimizer == "muon" else 0
-    update = FLOAT_BYTES * weights + STACK_BYTES * stacked
-    return kind.start_bytes + kept + max(step, update) + HELD_BACK * min(step, update)
+    weights = parameters(shape, vocabulary_size)
+    inside, stack = (matrix_parameters(shape), largest_stack(shape)) if optimizer == "muon" else (0, 0)
+    kept = FLOAT_BYTES * (3 * weights - inside)
+    step = footprint.step_bytes(shape, vocabulary_size, tokens, precision)
+    update = FLOAT_BYTES * weights + STACK_BYTES * stack
+    return footprint.start_bytes[precision] + kept + max(step, update) + HELD_BACK * min(step, update)

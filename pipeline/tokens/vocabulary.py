@@ -68,7 +68,7 @@ class Vocabulary(Artifact):
     @property
     def pieces(self) -> int:
         """Number of ids, control symbols included."""
-        return int(self.config()["pieces"])
+        return int(self.counts()["pieces"])
 
     def bytes_per_token(self) -> float:
         """Of the text that it was learned from; in a plan a guess by the number of pieces."""

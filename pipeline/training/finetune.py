@@ -164,13 +164,7 @@ def estimated_work(
         "tokens": tokens,
         "flops": tokens * training_flops_per_token(shape, pieces, row_tokens),
         "memory_bytes": cost.memory(
-            shape,
-            pieces,
-            longest,
-            resolved.micro_batch_rows,
-            optimizer="adamw",
-            precision=config.precision,
-            compiled=False,
+            cost.TUNED, shape, pieces, resolved.micro_batch_rows * longest, config.precision, "adamw"
         ),
         **work,
     }

@@ -247,13 +247,12 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
         "parameters": parameters(shape, pieces),
         "flops": flops,
         "memory_bytes": cost.memory(
+            cost.COMPILED if resolved.compile else cost.EAGER,
             shape,
             pieces,
-            row_tokens,
-            resolved.micro_batch_rows,
-            optimizer=config.optimizer,
-            precision=config.precision,
-            compiled=resolved.compile,
+            resolved.micro_batch_rows * row_tokens,
+            config.precision,
+            config.optimizer,
         ),
         **work,
     }

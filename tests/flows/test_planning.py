@@ -1,0 +1,187 @@
+"""What `moinho plan` tells before anything runs, on a machine whose calibration is made up."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.calibration
+from flows.calibration import Calibration, calibration, machine
+from flows.configuration import load
+from flows.drift import differences
+from flows.planning import Plan, plan
+from flows.rates import seconds_of
+from flows.web_to_model import WebToModel
+from pipeline.config import Config
+from pipeline.store import Artifact, Made, Record, Store
+from tests.calibration import keep_calibration, made_up
+from tests.road import CONFIG, moinho
+
+QUICKSTART = CONFIG.parents[1] / "configs" / "quickstart.toml"
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calibration:
+    """A made-up calibration in a cache folder of this test's own."""
+    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path / "cache"))
+    return keep_calibration()
+
+
+def planned(store: Path, *settings: str, config: Path = CONFIG) -> Plan:
+    given = [f'compute.store="{store}"', *settings]
+    return plan(load(WebToModel, config, given), tell=lambda told: pytest.fail(told))
+
+
+def by_stage(found: Plan) -> dict[str, Any]:
+    return {stage.stage: stage for stage in found.stages}
+
+
+def test_with_an_empty_store_every_stage_has_a_time_and_memory_and_nothing_is_made(tmp_path):
+    found = planned(tmp_path / "store")
+    assert len(found.stages) == 11
+    assert found.to_be_made == found.stages
+    assert all(stage.seconds > 0 and stage.memory_bytes > 0 for stage in found.stages)
+    assert found.seconds == pytest.approx(sum(stage.seconds for stage in found.stages))
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_size_of_a_site_is_told_from_its_sources_without_importing_them(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from flows.planning import plan; "
+        "from flows.configuration import load; from flows.web_to_model import WebToModel; "
+        f"found = plan(load(WebToModel, Path({str(QUICKSTART)!r}), ['compute.store={tmp_path}/no']), print); "
+        "print(found.stages[0].work['pages'], *{'sqlalchemy', 'scipy', 'sympy', 'torch'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pages, *imported = told.stdout.split()
+    assert 350 < int(pages) < 700  # 504 were rendered with the versions of today
+    assert imported == []
+
+
+def test_what_is_made_already_takes_the_place_of_guesses(tmp_path):
+    store = tmp_path / "store"
+    key = by_stage(planned(store))["hold-out"].key
+    counts = {"train": 50, "held-out": 5, "train.bytes": 2_000_000, "held-out.bytes": 9_000}
+    home = store / "hold-out" / key
+    home.mkdir(parents=True)
+    corpus = record(store, stage="hold-out", key=key, counts=counts)
+    (home / "artifact.json").write_text(corpus.model_dump_json())
+    stages = by_stage(planned(store))
+    assert stages["hold-out"].in_store
+    assert stages["vocabulary"].bytes == 2_000_000
+    assert stages["tokens"].bytes == 2_009_000
+
+
+def test_head_and_attention_are_counted_before_there_is_a_vocabulary(tmp_path):
+    small, large = (
+        by_stage(planned(tmp_path / "store", *settings))["pretrain"].flops
+        for settings in ((), ("vocabulary.pieces=2048", "tokens.row_tokens=256"))
+    )
+    trained, width, depth = 60 * 2048, 128, 2
+    assert large - small == pytest.approx(6 * trained * width * (1024 + depth * 128))
+
+
+def test_pages_of_the_web_are_bounded_by_politeness_and_that_is_said(tmp_path):
+    found = planned(
+        tmp_path / "store", 'crawl.seeds=["https://a.example/", "https://b.example/"]', "crawl.max_pages=500"
+    )
+    assert by_stage(found)["crawl"].seconds > 250
+    assert any("500" in told and "2 hosts" in told for told in found.assumptions)
+
+
+def test_a_model_of_more_layers_takes_more_of_everything(tmp_path):
+    less, more = (
+        by_stage(planned(tmp_path / "store", f"pretrain.depth={depth}"))["pretrain"] for depth in (2, 4)
+    )
+    assert more.seconds > less.seconds
+    assert more.flops > 3 * less.flops
+    assert more.memory_bytes > less.memory_bytes
+
+
+def test_ray_starts_once_with_the_first_stage_that_is_made(tmp_path, kept):
+    first, second, *_ = planned(tmp_path / "store").stages
+    workers = kept.machine["cpus"]
+    alone = [seconds_of(stage.stage, stage.work, kept, workers) for stage in (first, second)]
+    assert [first.seconds, second.seconds] == pytest.approx([alone[0] + kept.starts["ray"], alone[1]])
+
+
+def test_a_calibration_is_made_once_kept_and_redone_when_asked(monkeypatch):
+    made: list[float] = []
+    told: list[str] = []
+
+    def measured(here: dict[str, Any]) -> Calibration:
+        made.append(1.0)
+        return made_up(here)
+
+    monkeypatch.setattr(flows.calibration, "_calibrate", measured)
+    here = machine()
+    assert calibration(here, told.append) == made_up(here)
+    assert (made, told) == ([], [])
+    calibration(here, told.append, again=True)
+    other = here | {"versions": here["versions"] | {"torch": "3.0"}}
+    assert calibration(other, told.append) == calibration(other, told.append)
+    assert len(made) == len(told) == 2
+
+
+def test_a_kept_calibration_that_cannot_be_read_is_made_anew(monkeypatch):
+    here = machine()
+    monkeypatch.setattr(flows.calibration, "_calibrate", made_up)
+    for path in flows.calibration.cache_folder().rglob("*.json"):
+        path.write_text("{")
+    assert calibration(here, lambda told: None) == made_up(here)
+
+
+class Nothing(Config):
+    pass
+
+
+class Grain(Artifact):
+    stage, role = "grind", "grain"
+
+
+def record(store: Path, **changes: Any) -> Record:
+    made = Store(str(store)).make(Grain, Nothing(), {}, lambda attempt: Made(files={})).record
+    return made.model_copy(update=changes)
+
+
+def test_another_commit_and_other_versions_are_told_a_line_for_each_field(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.drift.commit", lambda: "2222")
+    today = record(tmp_path / "store", commit="2222")
+    old = today.model_copy(
+        update={"commit": "1111", "versions": today.versions | {"torch": "1.0", "trl": "0.1", "gone": "5"}}
+    )
+    older = old.model_copy(update={"stage": "crawl", "versions": old.versions | {"torch": "0.9"}})
+    assert [difference.line() for difference in differences([old, older, today])] == [
+        "commit: now 2222; 1111 made grind, crawl",
+        f"torch: now {today.versions['torch']}; 1.0 made grind; 0.9 made crawl",
+        f"trl: now {today.versions['trl']}; 0.1 made grind, crawl",
+        "gone: now none; 5 made grind, crawl",
+    ]
+
+
+def test_changes_that_were_never_committed_equal_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.drift.commit", lambda: "2222+")
+    (difference,) = differences([record(tmp_path / "store", commit="2222+")])
+    assert difference.line() == "commit: now 2222+; 2222+ made grind"
+
+
+def test_json_has_raw_numbers_with_their_units_in_their_names(tmp_path):
+    told = moinho("plan", str(CONFIG), "--json", store=tmp_path / "store")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    stage = next(stage for stage in found["stages"] if stage["stage"] == "pretrain")
+    assert stage["tokens"] == stage["work"]["steps"] * 2048 == 60 * 2048
+    assert 1e11 < stage["flops"] < 1e12
+    assert 1e8 < stage["memory_bytes"] < 1e10
+    assert found["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
+    assert set(found) == {"stages", "total", "differences", "assumptions", "rates"}
+
+
+def test_the_table_is_quick_once_calibrated_and_sums_up(tmp_path):
+    told = moinho("plan", str(CONFIG), store=tmp_path / "store")
+    assert told.returncode == 0, told.stderr
+    assert "11 of 11 stages to be made" in told.stdout
+    assert told.stdout.count("to be made") == 12
