@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import filelock
 
 from pipeline.errors import InputError
-from pipeline.store import Storage
+from pipeline.store import Storage, faults_told
 from pipeline.store.storage import cache_folder
 from pipeline.tracking.addresses import mend_addresses
 
@@ -120,7 +120,8 @@ def serve_ui(
 ) -> int:
     """Serve MLflow's web pages until they are stopped; the server's exit code.
 
-    Raises PortInUseError, and ServedElsewhereError where runs go to a server.
+    Raises PortInUseError, ServedElsewhereError where runs go to a server, and NotWritableError where there
+    is no database yet and none can be made.
     """
     destination = Destination.of(storage, configured)
     if destination.is_server:
@@ -129,7 +130,8 @@ def serve_ui(
         )
     _require_free(host, port)
     os.environ.update(QUIET_ENVIRONMENT)
-    destination.prepare()
+    with faults_told(storage.local("")):
+        destination.prepare()
     # A group of its own: the server starts others, and all of them are to end with us.
     server = subprocess.Popen(
         ui_command(destination, host, port), env=ui_environment(), start_new_session=True
