@@ -5,10 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -32,12 +31,13 @@ class Run:
         config: Path = CONFIG,
         outputs: Path | None = None,
         environment: Mapping[str, str] | None = None,
-        **popen: Any,
+        before: Sequence[str] = (),
     ) -> "Run":
-        """`outputs` is the folder for what it prints, unless that is the store itself."""
+        """`outputs` is the folder for what it prints, unless that is the store itself; `before` a command
+        that runs ours."""
         output = (outputs or Path(store)) / f"output-{time.monotonic_ns():x}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
-        command = [str(MOINHO), "run", str(config), "--store", str(store)]
+        command = [*before, str(MOINHO), "run", str(config), "--store", str(store)]
         for setting in settings:
             command += ["--set", setting]
         with output.open("wb") as file:
@@ -48,7 +48,6 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 env=os.environ | (environment or {}),
-                **popen,
             )
         return cls(process, output)
 
@@ -95,16 +94,15 @@ class Run:
 
 
 def moinho(
-    *arguments: str, store: Path | None = None, stdin: str = "", **popen: Any
+    *arguments: str, store: Path | None = None, stdin: str = "", before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """A short command to its end."""
     environment = os.environ | ({"MOINHO_STORE": str(store)} if store else {})
     return subprocess.run(
-        [str(MOINHO), *arguments],
+        [*before, str(MOINHO), *arguments],
         capture_output=True,
         text=True,
         input=stdin,
         timeout=120,
         env=environment | {"COLUMNS": "120"},
-        **popen,
     )

@@ -23,22 +23,31 @@ def mend_addresses(database: Path, files: Path) -> None:
     """Let all that lay in the folder that `files` was before lie in `files`, in one transaction.
 
     Only addresses below a former place of `files` change: a folder of its name that an experiment was
-    given. Nothing changes where the files stayed behind, as when the database alone was copied.
+    given. Nothing changes where the files stayed behind, as when the database alone was copied, or
+    where the database may only be read.
     """
-    here = files.as_uri()
     with contextlib.closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
-        if not list(_former_places(connection, files)):
+        if not _former_places(connection, files):
             return
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for before in _former_places(connection, files):
-                for table, column in ADDRESSES:
-                    connection.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                        f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                        (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
-                    )
-                log.warning("the store was moved: what lay in %s is looked for in %s", before, here)
+        try:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for before in _former_places(connection, files):
+                    _replace(connection, before, files.as_uri())
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error):
+                raise
+            log.warning("%s may only be read, so MLflow does not find the files of older runs", database)
+
+
+def _replace(connection: sqlite3.Connection, before: str, here: str) -> None:
+    for table, column in ADDRESSES:
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+            f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+            (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
+        )
+    log.warning("the store was moved: what lay in %s is looked for in %s", before, here)
 
 
 def _former_places(connection: sqlite3.Connection, files: Path) -> list[str]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import filelock
 
 from pipeline.errors import InputError
-from pipeline.store import Storage
+from pipeline.store import Storage, faults_told
 from pipeline.store.storage import cache_folder
 from pipeline.tracking.addresses import mend_addresses
 
@@ -129,7 +129,8 @@ def serve_ui(
     """Serve MLflow's web pages until they are stopped; the server's exit code.
 
     `tell` gets the address once it is known that nothing stands in the way of serving there.
-    Raises PortInUseError, and ServedElsewhereError where runs go to a server.
+    Raises PortInUseError, ServedElsewhereError where runs go to a server, and NotWritableError where there
+    is no database yet and none can be made.
     """
     destination = Destination.of(storage, configured)
     if destination.is_server:
@@ -138,7 +139,8 @@ def serve_ui(
         )
     _require_free(host, port)
     os.environ.update(QUIET_ENVIRONMENT)
-    destination.prepare()
+    with faults_told(storage.local("")):
+        destination.prepare()
     tell(f"http://{host}:{port}")
     # A group of its own: the server starts others, and all of them are to end with us.
     server = subprocess.Popen(
