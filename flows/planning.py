@@ -148,5 +148,5 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
     if rates.busy:
         yield (
             f"this machine was measured while it had other work ({rates.load:.1f} processes for each CPU), "
-            "so that times are too long: `moinho plan --recalibrate` when it is idle"
+            "so that times are too long: add --recalibrate when it is idle"
         )

@@ -224,7 +224,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup asks
+            # nohup has the terminal's end ignored, and that holds; a shell's script has Ctrl-C ignored by
+            # what it starts in the background, but whoever sends that on purpose means it.
+            if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
                 self._before[each] = signal.signal(each, self._heard)
         return self
 

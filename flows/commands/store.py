@@ -1,6 +1,7 @@
 """`moinho ls`, `show`, `verify`, `rm`, `gc`: what is in the store, whether it is whole, what can go."""
 
 import dataclasses
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,7 +89,7 @@ def verify(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        _tell_findings(found)
+        _tell_findings(found, store)
     raise typer.Exit(1 if found.faults else 0)
 
 
@@ -176,7 +177,7 @@ def _agreed(dry_run: bool, yes: bool, question: str) -> bool:
     return typer.confirm(question)
 
 
-def _tell_findings(found: "Findings") -> None:
+def _tell_findings(found: "Findings", store: str | None) -> None:
     """A line per fault, what to do about each artifact, and a summary."""
     for fault in found.faults:
         console.print(f"[red]{fault.base}[/red]  {escape(fault.what)}", soft_wrap=True)
@@ -187,9 +188,11 @@ def _tell_findings(found: "Findings") -> None:
     if not found.faults:
         console.print(f"[green]sound[/green]: {looked_at}")
         return
-    console.print(f"{len(found.faults)} faults in {looked_at}. To make again what is damaged:")
+    console.print(f"[red]not sound[/red]: {len(found.faults)} of {looked_at}. To make again what is damaged:")
+    here = [] if store is None else ["--store", store]
     for base in dict.fromkeys(fault.base for fault in found.faults):
-        console.print(f"  [bold]moinho rm {base} --yes[/bold]", soft_wrap=True)
+        command = shlex.join(["moinho", "rm", base, *here])
+        console.print(f"  [bold]{escape(command)}[/bold]", soft_wrap=True)
     console.print("then run its configuration again: what is sound is reused.")
 
 
