@@ -145,7 +145,7 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
             told = fault_of_machine(error, store.storage.local("")) or error
             tracker.ended(told)
             tracker.close(timeout_seconds=DRAIN_AFTER_FAILURE_SECONDS)
-            return _tell_failure(told, history, console, again)
+            return tell_failure(told, history, console, again)
         tracker.ended()
         unsent = _drain(tracker, signals, console)
     _tell_summary(road, history, config.name, console, time.monotonic() - start)
@@ -168,7 +168,7 @@ def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | 
         return tracker.close(0)
 
 
-def _tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
+def tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
     """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log."""
     told = str(error) if isinstance(error, MoinhoError) else f"{type(error).__name__}: {error}"
     console.print(f"[red]error:[/red] {escape(told)}", soft_wrap=True)

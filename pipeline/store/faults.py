@@ -103,7 +103,8 @@ class _Disk:
 
     @property
     def is_full(self) -> bool:
-        return self.free < FULL_BYTES or not self.files_left
+        # Some file systems, such as those of object stores, do not know and say 0 of 0.
+        return self.total > 0 and (self.free < FULL_BYTES or not self.files_left)
 
 
 def _disk(place: Path) -> _Disk:

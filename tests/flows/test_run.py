@@ -1,11 +1,16 @@
-"""How a run is stopped."""
+"""How a run is stopped, and how it tells that a stage failed."""
 
+import io
 import os
 import signal
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from flows.run import StopSignals
+from flows.run import History, StageLog, StopSignals, tell_failure
+from pipeline.config import Config
+from pipeline.store import Artifact, Attempt, Made, Store
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -18,6 +23,34 @@ def test_a_signal_stops_the_run_and_further_ones_do_not_interrupt_the_stopping(n
         signals.stopping()
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
+
+
+class Flour(Artifact):
+    stage, role = "grind", "flour"
+
+
+@pytest.mark.parametrize("root", ["folder", "memory://moinho-failing"])
+def test_a_failed_stage_names_a_log_that_is_on_this_machine(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path / "cache"))
+    history = History()
+    store = Store(str(tmp_path / root) if root == "folder" else root, [StageLog(), history])
+
+    def grind(attempt: Attempt) -> Made:
+        raise ValueError("the wind dropped")
+
+    with pytest.raises(ValueError, match="wind") as caught:
+        store.make(Flour, Config(), {}, grind)
+    console = Console(file=io.StringIO(), width=1000)
+    assert tell_failure(caught.value, history, console, "moinho run x.toml") == 1
+    assert isinstance(console.file, io.StringIO)
+    lines = dict(line.split(": ", 1) for line in console.file.getvalue().splitlines() if ": " in line)
+    assert lines["error"] == "ValueError: the wind dropped"
+    assert "the wind dropped" in Path(lines["log"]).read_text()
+    _, attempt = history.broken or (None, None)
+    assert attempt is not None
+    assert b"the wind dropped" in store.storage.read(attempt.log)
 
 
 def test_a_signal_that_got_lost_can_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
