@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -24,6 +25,8 @@ from pipeline.store import Artifact, Attempt, Store, Work
 from pipeline.tracking import Flow, Tracker
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
+BEGUN_BY = "MOINHO_BEGUN_BY"
+"""Environment variable with the command that began this run, where that was not `moinho run`."""
 DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 120.0, 10.0, 3.0
 
 
@@ -101,7 +104,8 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
     start = time.monotonic()
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
-    again = shlex.join(
+    # A job was begun by a command on another machine, and that one goes on with it.
+    again = os.environ.get(BEGUN_BY) or shlex.join(
         ["moinho", "run", str(config_path), *(word for given in settings for word in ("--set", given))]
     )
     flow = Flow(config.name, config.resolved(), str(config_path), again)

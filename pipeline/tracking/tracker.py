@@ -166,8 +166,9 @@ class Tracker:
     def _start(self) -> None:
         """Start the sender, in our process group so that it goes where we go.
 
-        Ctrl-C reaches the whole group; the sender inherits it blocked, because it has yet to
-        record that the flow was cancelled. It exits when its standard input closes.
+        Ctrl-C reaches the whole group, and a cancelled job's SIGTERM all our children; the sender
+        inherits both blocked, because it has yet to record that the flow was cancelled. It exits
+        when its standard input closes.
         """
         self._starts += 1
         code = Path(pipeline.__file__).parents[1]
@@ -175,7 +176,7 @@ class Tracker:
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(code), environment.get("PYTHONPATH")) if part
         )
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             with log_path(self.storage, self.id).open("ab") as errors:
                 self._sender = subprocess.Popen(
