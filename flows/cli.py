@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows.commands import machine, models, plans, runs, store
+from flows.commands import jobs, machine, models, plans, runs, store
 from pipeline.errors import MoinhoError
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ for command, example in (
     (runs.run, "run configs/quickstart.toml --set pretrain.steps=300 --name trial"),
     (plans.plan, "plan configs/quickstart.toml --set pretrain.steps=300"),
     (runs.config, "config configs/quickstart.toml"),
+    (jobs.submit, "submit configs/quickstart.toml --address http://127.0.0.1:8265 --follow"),
+    (jobs.jobs, "jobs --address http://127.0.0.1:8265"),
+    (jobs.logs, "logs quickstart-1a2b3c -f"),
+    (jobs.cancel, "cancel quickstart-1a2b3c"),
     (store.ls, "ls"),
     (store.show, "show quickstart/chat"),
     (store.verify, "verify quickstart/chat"),
@@ -69,3 +73,7 @@ def main() -> None:
             raise
         error.show()
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,11 +35,12 @@ def error_classes() -> list[type[MoinhoError]]:
     for _ in _modules():
         pass
     found: list[type[MoinhoError]] = []
-    waiting: list[type[MoinhoError]] = [InputError, StageError]
+    waiting: list[type[MoinhoError]] = [MoinhoError]
     while waiting:
         for each in waiting.pop().__subclasses__():
             waiting.append(each)
-            if each.__module__.partition(".")[0] in {package.__name__ for package in PACKAGES}:
+            known = each.__module__.partition(".")[0] in {package.__name__ for package in PACKAGES}
+            if known and each not in (InputError, StageError):
                 found.append(each)
     return sorted(found, key=lambda each: (each.__module__, each.__name__))
 

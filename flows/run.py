@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 import shlex
 import signal
 import sys
@@ -33,6 +34,8 @@ from pipeline.store import (
 from pipeline.tracking import Flow, Tracker
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
+BEGUN_BY = "MOINHO_BEGUN_BY"
+"""Environment variable with the command that began this run, where that was not `moinho run`."""
 DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 60.0, 10.0, 3.0
 UNHEARD_SECONDS = 3.0
 
@@ -119,7 +122,8 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
     namer = Namer(store, config.name)
-    again = shlex.join(
+    # A job was begun by a command on another machine, and that one goes on with it.
+    again = os.environ.get(BEGUN_BY) or shlex.join(
         ["moinho", "run", str(config_path), *(word for given in settings for word in ("--set", given))]
     )
     if warning := store.storage.check():

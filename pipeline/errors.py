@@ -15,7 +15,7 @@ class MoinhoError(Exception):
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
-        if MoinhoError not in cls.__bases__ and not (cls.__doc__ and cls.__dict__.get("remedy")):
+        if cls.__module__ != __name__ and not (cls.__doc__ and cls.__dict__.get("remedy")):
             raise TypeError(f"{cls.__name__} needs a docstring (the cause) and a remedy")
 
 

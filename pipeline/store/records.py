@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 FORMAT = 1
+COMMIT = "MOINHO_COMMIT"
 KEY_CHARACTERS = 16
 RECORDED_PACKAGES = (
     "moinho",
@@ -138,7 +140,12 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The git commit of the installed source tree, with `+` if it has changes, or None outside git."""
+    """The git commit of the source tree, with `+` if it has changes, or None outside git.
+
+    A job of a cluster runs from a copy without git; its submitter has left the commit in $MOINHO_COMMIT.
+    """
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
     tree = Path(__file__).parent
     try:
         head = _git(tree, "rev-parse", "--short=12", "HEAD")

@@ -101,7 +101,9 @@ class SenderProcess:
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(code), environment.get("PYTHONPATH")) if part
         )
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread, which ends with it
+        # Ctrl-C reaches the whole group, and a cancelled job's SIGTERM all our children; the mask is of
+        # this thread alone, which ends with the child.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         with self._log_path.open("ab") as errors, self._speaking:
             if self._stopping.is_set():
                 return

@@ -1,0 +1,206 @@
+"""Jobs on a real Ray cluster of this machine, with a token."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.cluster import RunningCluster, running_cluster
+from tests.road import CONFIG, MOINHO
+
+pytestmark = pytest.mark.timeout(2400)
+EAGER = ("--set", "compute.compile=false")
+
+
+@pytest.fixture(scope="module")
+def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    with running_cluster(1, tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    with running_cluster(2, tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+class Line:
+    """A way to the dashboard that can be cut, as that of a laptop is now and then."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self.target = (str(parts.hostname), parts.port or 80)
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self.listening.accept()[0], socket.create_connection(self.target)
+                self.open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        for end in self.open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self.open.clear()
+
+
+def start(cluster: RunningCluster, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    given = {"RAY_API_SERVER_ADDRESS": cluster.address, "COLUMNS": "200", **cluster.environment}
+    return subprocess.Popen(
+        [str(MOINHO), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | given | environment,
+    )
+
+
+def moinho(cluster: RunningCluster, *arguments: str, **environment: str) -> tuple[int, str]:
+    """A command to its end: its exit code, and all that it said."""
+    process = start(cluster, *arguments, **environment)
+    told, _ = process.communicate(timeout=2000)
+    return process.returncode, told
+
+
+def job_of(told: str) -> str:
+    """The id in what `moinho submit` says."""
+    return next(line.split()[1] for line in told.splitlines() if line.startswith("job "))
+
+
+def listed(cluster: RunningCluster, job: str) -> dict[str, Any]:
+    code, told = moinho(cluster, "jobs", "--json")
+    assert code == 0, told
+    return next(row for row in json.loads(told) if row["id"] == job)
+
+
+def statuses(store: Path) -> list[tuple[str, str]]:
+    """Name and status of the runs in MLflow, the oldest first."""
+    with sqlite3.connect(store / "mlflow.db") as database:
+        return list(database.execute("select name, status from runs order by start_time"))
+
+
+def test_a_job_that_fails_says_why_in_its_log_in_the_list_and_by_the_exit_code(
+    one_node: RunningCluster, tmp_path: Path
+) -> None:
+    config = tmp_path / "guide.toml"
+    config.write_text(
+        'name = "guide"\n[site]\nkind = "folder"\n'
+        '[[site.folders]]\npath = "/nowhere"\npackage = "guide-html"\n'
+    )
+    code, told = moinho(one_node, "submit", str(config), "--store", str(tmp_path / "store"), "--follow")
+    job = job_of(told)
+    fault = (
+        "error: the folder /nowhere of the site is not on this machine; install it: apt install guide-html"
+    )
+    assert code == 1, told
+    assert told.splitlines().count(fault) == 1
+    assert f"every node of the cluster must see {tmp_path}/store under this path" in told
+    row = listed(one_node, job)
+    assert (row["run"], row["status"], row["message"]) == ("guide", "failed", fault)
+
+
+@pytest.mark.everything
+def test_another_token_and_no_token_are_refused(two_nodes: RunningCluster) -> None:
+    for wrong in ({"RAY_AUTH_TOKEN": secrets.token_hex(32)}, {"RAY_AUTH_MODE": "disabled"}):
+        code, told = moinho(two_nodes, "submit", str(CONFIG), **wrong)
+        assert code == 2, told
+        assert "Set RAY_AUTH_MODE=token" in told
+        assert told.count("\n") == 1
+
+
+@pytest.mark.everything
+def test_a_job_that_the_cluster_does_not_know_is_told_in_one_line(two_nodes: RunningCluster) -> None:
+    for command in (("logs", "road-0"), ("logs", "-f", "road-0"), ("cancel", "road-0")):
+        code, told = moinho(two_nodes, *command)
+        assert (code, told.count("\n")) == (2, 1)
+        assert "road-0 does not exist; `moinho jobs` lists them" in told
+
+
+@pytest.mark.everything
+def test_the_cluster_listens_on_the_loopback_address_alone(two_nodes: RunningCluster) -> None:
+    addresses = set()
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == two_nodes.process.pid:
+                addresses |= {
+                    connection.laddr.ip.removeprefix("::ffff:")
+                    for connection in process.net_connections("tcp")
+                    if connection.laddr and connection.status == psutil.CONN_LISTEN
+                }
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    assert addresses == {"127.0.0.1"}
+
+
+@pytest.mark.everything
+def test_a_cancelled_job_ends_as_ctrl_c_does_and_the_same_submit_goes_on_to_the_end(
+    two_nodes: RunningCluster, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    road = ("submit", str(CONFIG), "--store", str(store), *EAGER)
+    job = job_of(moinho(two_nodes, *road, "--set", "pretrain.steps=100000")[1])
+    line = Line(two_nodes.address)
+    following = start(two_nodes, "logs", "-f", job, RAY_API_SERVER_ADDRESS=line.address)
+    while "steps" not in moinho(two_nodes, "logs", job)[1]:
+        assert listed(two_nodes, job)["status"] in ("pending", "running"), moinho(two_nodes, "logs", job)[1]
+        time.sleep(2)
+    line.cut()
+    code, told = moinho(two_nodes, "cancel", job)
+    assert code == 0
+    assert told.startswith(f"{job}: stopped.")
+    log, _ = following.communicate(timeout=60)
+    assert following.returncode == 130
+    assert log == moinho(two_nodes, "logs", job)[1] + f"{job}: stopped\n", (
+        "cut in the middle, and whole all the same"
+    )
+    assert "Stopped. What is finished stays in the store; to go on: moinho submit" in log
+    assert "SIGTERM received" not in log, "Ray's handler came first"
+
+    code, told = moinho(two_nodes, *road, "--set", "pretrain.steps=20", "--follow")
+    job = job_of(told)
+    assert code == 0, told
+    assert "= tokens " in told, "what the first job finished is reused"
+    assert listed(two_nodes, job)["status"] == "succeeded"
+    ended = statuses(store)
+    assert [name for name, status in ended if status == "KILLED"] == ["road", "pretrain"]
+    assert {status for _, status in ended} == {"KILLED", "FINISHED"}
+    chat = json.loads(next(store.glob("finetune/*/artifact.json")).read_text())
+    assert chat["commit"] == listed(two_nodes, job)["commit"]
+    assert len(nodes_that_worked(two_nodes)) == 2
+    assert moinho(two_nodes, "cancel", job) == (0, f"{job} does not run any more: succeeded\n")
+
+
+def nodes_that_worked(cluster: RunningCluster) -> set[str]:
+    """Nodes that ran tasks of the stages, as the cluster itself tells."""
+    program = (
+        "from ray.util.state import list_tasks\n"
+        f"for task in list_tasks(address={cluster.address!r}, limit=10_000):\n"
+        "    if ':' in task.name and task.node_id: print(task.node_id)\n"
+    )
+    told = subprocess.check_output(["python", "-c", program], text=True, env=os.environ | cluster.environment)
+    return set(told.split())
