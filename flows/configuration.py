@@ -59,7 +59,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         by = f" (extended by {seen[-1]})" if seen else ""
-        raise ConfigurationError(f"{path}: no such file{by}{_similar_files(path)}") from None
+        near = "; the path counts from the file that extends" if seen else _similar_files(path)
+        raise ConfigurationError(f"{path}: no such file{by}{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:

@@ -40,6 +40,9 @@ def chat(
             conversation.reset()
             console.print("[dim]forgotten[/]")
             continue
+        if question[:1] == "/" and question[1:].isalpha():
+            console.print(f"[dim]there is no {question}; {EXIT} leaves, {RESET} begins anew[/]")
+            continue
         _show_answer(conversation, question, console)
 
 

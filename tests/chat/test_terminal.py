@@ -29,8 +29,9 @@ def test_a_pipe_is_a_question_on_each_line(small_model: SmallModel) -> None:
 
 def test_exit_leaves_and_reset_forgets(small_model: SmallModel) -> None:
     console, output = screen()
-    chat(*small_model.load(), console, io.StringIO("One?\n/reset\n/exit\nNever?\n"), SHORT)
+    chat(*small_model.load(), console, io.StringIO("One?\n/reset\n/quit\n/exit\nNever?\n"), SHORT)
     assert "forgotten" in output.getvalue()
+    assert "there is no /quit; /exit leaves" in output.getvalue()
     assert "Never?" not in output.getvalue()
 
 

@@ -92,7 +92,7 @@ def test_a_value_that_would_work_is_told(tmp_path: Path) -> None:
     [
         ("name = a", "not TOML"),
         ('name = "a"\nextends = "self.toml"', "leads back to itself"),
-        ('name = "a"\nextends = "nowhere.toml"', "self.toml)"),
+        ('name = "a"\nextends = "nowhere.toml"', "self.toml); the path counts from the file that extends"),
         ('name = "a"\nextends = 3', "write a file name"),
     ],
 )
