@@ -108,6 +108,11 @@ def stage_seconds(store: Path) -> dict[str, float]:
     return {record["stage"]: record["seconds"] for record in _records(store)}
 
 
+def digests(store: Path) -> dict[str, str]:
+    """Stage → the digest of what it made."""
+    return {record["stage"]: record["digest"] for record in _records(store)}
+
+
 def try_kill(undisturbed: Path, folder: Path, kill: Kill) -> Outcome:
     """Run, kill, run again; what is not as it should be comes back as faults, one line each."""
     start, store = time.monotonic(), folder / "store"
@@ -133,8 +138,7 @@ def try_kill(undisturbed: Path, folder: Path, kill: Kill) -> Outcome:
 
 def differences(undisturbed: Path, store: Path) -> Iterator[str]:
     """All in which a store differs from an undisturbed one that should not."""
-    expected = {record["stage"]: record["digest"] for record in _records(undisturbed)}
-    found = {record["stage"]: record["digest"] for record in _records(store)}
+    expected, found = digests(undisturbed), digests(store)
     for stage in STAGES:
         if stage not in found:
             yield f"{stage}: not in the store"

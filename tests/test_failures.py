@@ -16,9 +16,9 @@ import pytest
 
 from pipeline.store import Storage
 from pipeline.tracking import Destination, Flow, Tracker
+from tests.kills import EAGER, SAME_BYTES, STAGES, digests
 from tests.machine import Clock, check_sound, not_permitted, obeying, read_only, small_disk
 from tests.road import CONFIG, Run, moinho
-from tests.test_kills import EAGER, SAME_BYTES, STAGES, digests
 from tests.test_road import served_ui
 from tests.tracking.recorded import Recorded
 

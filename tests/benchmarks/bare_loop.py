@@ -1,0 +1,66 @@
+"""The least that training a model takes: model, batch, loss, update, in one process and no more."""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from pipeline.models.families import llama_config
+from pipeline.tokens.encode import Tokens
+from pipeline.tokens.order import batch_rows
+from pipeline.tokens.rows import NO_LABEL
+from pipeline.tokens.vocabulary import Vocabulary
+from pipeline.training import optimizer
+from pipeline.training.forward import loss_function, to_device
+from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.schedule import learning_rate_factor
+from pipeline.training.worker import begin_as_identity, token_ids
+
+
+@dataclass(frozen=True)
+class Bare:
+    """What a bare run gets: the recipe and the data of the other, and what that chose by itself."""
+
+    config: PretrainConfig
+    tokens: Tokens
+    vocabulary: Vocabulary
+    resolved: dict[str, Any]
+    niceness: int
+    """Added to that of the parent: Ray's workers have one of their own."""
+    settled: int
+    """Steps that are not timed."""
+
+
+def tokens_per_second(bare: Bare) -> float:
+    """Labels trained on per second, from step `settled` to the last one."""
+    os.nice(bare.niceness)
+    torch.set_num_threads(bare.resolved["threads"])
+    config, recipe, device = bare.config, bare.config.recipe(), torch.device("cpu")
+    rows = bare.tokens.rows("train")
+    torch.manual_seed(config.seed)
+    ids = token_ids(AutoTokenizer.from_pretrained(bare.vocabulary.folder("tokenizer")))
+    model = LlamaForCausalLM(llama_config(config.shape(), ids, rows.row_tokens))
+    begin_as_identity(model)
+    loss_of = loss_function(model, config.precision, device)
+    make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
+    optimizers = make(model, recipe.learning_rate, config.weight_decay)
+    size = recipe.batch_tokens // rows.row_tokens
+    trained, start = 0, time.monotonic()
+    for step in range(recipe.steps):
+        if step == bare.settled:
+            trained, start = 0, time.monotonic()
+        batch = rows.batch(batch_rows(config.seed, step, size, len(rows)))
+        part = to_device(batch, size, rows.pad, device)
+        labels = int((batch.labels_BT != NO_LABEL).sum())
+        loss = loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT) / labels
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip_norm)
+        factor = learning_rate_factor(
+            step, recipe.steps, recipe.warmup_steps, config.schedule, config.decay_fraction
+        )
+        optimizers.step(factor)
+        trained += labels
+    return trained / (time.monotonic() - start)
