@@ -1,11 +1,13 @@
 """What every test shares: a store of its own, and one local Ray for the whole session."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.cluster import LOCAL_RAY_ENVIRONMENT
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.store import Store
 from tests.evaluation.fixtures import (  # noqa: F401
@@ -17,6 +19,9 @@ from tests.evaluation.fixtures import (  # noqa: F401
     small_tokens,
     small_vocabulary,
 )
+
+# Ray reads this when it is imported, which some test modules do before a cluster is started.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = LOCAL_RAY_ENVIRONMENT["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
 
 
 @pytest.fixture
