@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.compute import Compute, ComputeConfig
+from pipeline.errors import StageError
 from pipeline.store import Attempt, Storage
 from pipeline.store.records import versions
 from pipeline.store.storage import cache_folder
@@ -132,10 +133,12 @@ def _calibrate(here: dict[str, Any]) -> Calibration:
 
     load = os.getloadavg()[0] / here["cpus"]
     text = min(_seconds_of_text() for _ in range(TEXT_REPEATS))
-    compute = Compute(ComputeConfig(training_workers=1))
+    compute = Compute(ComputeConfig(training_workers=1, training_restarts=0))
     with tempfile.TemporaryDirectory(prefix="moinho-calibration-") as folder:
         try:
             found = measure(compute, Attempt(Storage(folder), "calibration", "machine", "only"))
+        except StageError as error:
+            raise StageError(f"this machine's speed could not be measured: {error}") from error
         finally:
             compute.stop()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -20,8 +20,20 @@ from tests.evaluation.fixtures import (  # noqa: F401
     small_vocabulary,
 )
 
+# Tests record in stores of their own, whatever the shell says.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
 # Ray reads this when it is imported, which some test modules do before a cluster is started.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = LOCAL_RAY_ENVIRONMENT["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+
+
+@pytest.fixture(autouse=True)
+def no_tracking_uri_left() -> Iterator[None]:
+    """`mlflow.set_tracking_uri` sets it in the environment, where the next test's flow would find it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture

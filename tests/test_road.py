@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.calibration import keep_calibration
 from tests.road import CONFIG, MOINHO, Run, moinho
 
 pytestmark = pytest.mark.slow
@@ -72,10 +73,41 @@ def test_a_second_run_reuses_every_stage(road: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")} == before
 
 
-def test_a_changed_setting_remakes_its_stage_and_what_hangs_on_it(road: Path) -> None:
+def test_a_changed_setting_remakes_its_stage_and_what_hangs_on_it(
+    road: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path))
+    keep_calibration()
     planned = moinho("plan", str(CONFIG), "--set", "pretrain.steps=61", "--json", store=road)
-    to_be_made = [stage["stage"] for stage in json.loads(planned.stdout) if not stage["in_store"]]
-    assert to_be_made == ["pretrain", "finetune", "evaluate"]
+    stages = json.loads(planned.stdout)["stages"]
+    assert [stage["stage"] for stage in stages if not stage["in_store"]] == [
+        "pretrain",
+        "finetune",
+        "evaluate",
+    ]
+
+
+@pytest.mark.everything
+def test_a_plan_foretells_the_time_of_the_road_and_the_memory_of_its_trainings(
+    road: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before there is anything, by a calibration of this machine: all stages together take the time that
+    was foretold within 50 % (most of it are starts of processes), the workers' peaks are within 20 %."""
+    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path))
+    told = moinho("plan", str(CONFIG), "--json", store=tmp_path / "store")
+    assert told.returncode == 0, told.stderr
+    assert "measuring" in told.stderr
+    planned = json.loads(told.stdout)
+    records = [json.loads(path.read_bytes()) for path in road.glob("*/*/artifact.json")]
+    foretold = {(stage["stage"], stage["key"]): stage for stage in planned["stages"]}
+    made = {(record["stage"], record["key"]): record for record in records}
+    peaks = {}
+    for which, stage in foretold.items():
+        if "peak_memory_bytes" in made[which]["compute"]:
+            peaks[which[0]] = stage["memory_bytes"] / made[which]["compute"]["peak_memory_bytes"]
+    assert peaks == pytest.approx({"pretrain": 1.0, "finetune": 1.0}, rel=0.2)
+    seconds = sum(made[which]["seconds"] for which in foretold)
+    assert planned["total"]["seconds"] == pytest.approx(seconds, rel=0.5)
 
 
 def test_models_open_in_transformers_and_from_the_registry_with_the_same_logits(road: Path) -> None:
