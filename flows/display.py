@@ -27,6 +27,11 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def counted(amount: int, noun: str) -> str:
+    """Such as 1 file, 1,200 files."""
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Such as 0.4 s, 12 s, 3:05 min, 2:10:00 h."""
     if seconds < 60:

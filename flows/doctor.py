@@ -80,7 +80,7 @@ def machine() -> Iterator[Finding]:
     yield Finding(
         "cores",
         "ok" if cores > 1 else "limited",
-        str(cores),
+        f"{cores}, {os.getloadavg()[0]:.1f} of them busy in the last minute",
         "tasks run one after the other: the quickstart takes twice its seven minutes",
     )
     easy = MEMORY_EASY + MEMORY_PER_CORE * cores
@@ -266,6 +266,10 @@ def programs() -> Iterator[Finding]:
         f"{_program('g++')}, and Python's headers" if compiler else "g++ or Python's headers are not there",
         "no torch.compile: training on a CPU is a quarter slower",
         "apt install g++ python3-dev",
+    )
+    make = shutil.which("make")
+    yield Finding(
+        "make", "ok" if make else "limited", make or "not there", "no make test", "apt install make"
     )
     git = shutil.which("git")
     yield Finding(

@@ -1,5 +1,7 @@
 """Looking into a store: listings, records, lineage; and a configuration as TOML."""
 
+import posixpath
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,9 +103,16 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     if record.compute:
         yield "compute", ", ".join(f"{k}={v}" for k, v in record.compute.items())
     size = sum(file.bytes for file in record.files.values())
-    yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB"
-    folders = sorted({file.path.rpartition("/")[0] for file in record.files.values()})
-    yield "where", artifact.storage.full(f"{artifact.base}/{folders[0]}" if folders else artifact.base)
+    folders = {posixpath.dirname(file.path) for file in record.files.values()}
+    kinds = Counter(name.partition("/")[0] for name in record.files if "/" in name)
+    listed = ", ".join(f"{kind}/ {count}" for kind, count in sorted(kinds.items()))
+    yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB" + (f" ({listed})" if listed else "")
+    yield (
+        "where",
+        artifact.storage.full(
+            posixpath.join(artifact.base, posixpath.commonpath(folders) if folders else "")
+        ),
+    )
 
 
 def as_toml(config: Config) -> str:

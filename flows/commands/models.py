@@ -34,7 +34,7 @@ def complete(
     top: Annotated[int, typer.Option(min=1, max=100, help="How many next words to show.")] = 10,
     store: StoreRoot = None,
 ) -> None:
-    """Show the likeliest next words with their probabilities, then a continuation."""
+    """Show the likeliest next words with their probabilities, then a continuation drawn by chance."""
     from flows.references import find_model_folder
     from pipeline.chat.terminal import complete as complete_in_terminal
     from pipeline.models.model import load_model

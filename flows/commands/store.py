@@ -115,9 +115,12 @@ def rm(
     for each in going:
         console.print(f"{each}  {sum(home.storage.sizes(each).values()) / 1e6:,.1f} MB")
     if hanging and not downstream:
+        console.print("what was made from it stays:")
+        for each in hanging:
+            console.print(f"  [dim]{each}[/dim]")
         console.print(
-            f"{len(hanging)} made from it stay: {', '.join(hanging[:5])}{' …' if len(hanging) > 5 else ''}. "
-            "They are used again if it is made again with the same content; --downstream discards them too"
+            "It is used again if what is discarded is made again with the same content; "
+            "--downstream discards it too."
         )
     if _agreed(dry_run, yes, f"Discard {len(going)} of the store at {home.storage.root}?"):
         for each in going:
@@ -179,16 +182,23 @@ def _agreed(dry_run: bool, yes: bool, question: str) -> bool:
 
 def _tell_findings(found: "Findings", store: str | None) -> None:
     """A line per fault, what to do about each artifact, and a summary."""
+    from flows.display import counted
+
     for fault in found.faults:
         console.print(f"[red]{fault.base}[/red]  {escape(fault.what)}", soft_wrap=True)
     looked_at = (
-        f"{found.artifacts} artifacts, {found.unfinished} unfinished, "
-        f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB read"
+        f"{counted(found.artifacts, 'artifact')}, {found.unfinished} unfinished, "
+        f"{counted(found.files, 'file')}, {found.bytes / 1e6:,.1f} MB read"
     )
+    for base, given in found.gone:
+        console.print(
+            f"[dim]{base} was made from {given}, which is no longer in the store[/dim]", soft_wrap=True
+        )
     if not found.faults:
         console.print(f"[green]sound[/green]: {looked_at}")
         return
-    console.print(f"[red]not sound[/red]: {len(found.faults)} of {looked_at}. To make again what is damaged:")
+    told = f"{counted(len(found.faults), 'fault')} in {looked_at}"
+    console.print(f"[red]not sound[/red]: {told}. To make again what is damaged:")
     here = [] if store is None else ["--store", store]
     for base in dict.fromkeys(fault.base for fault in found.faults):
         command = shlex.join(["moinho", "rm", base, *here])

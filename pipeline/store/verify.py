@@ -42,6 +42,8 @@ class Findings:
     files: int = 0
     bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
+    gone: list[tuple[str, str]] = field(default_factory=list)
+    """`stage/key` of an artifact, and of an input of it that was discarded since: no fault."""
 
 
 Tell = Callable[[int, int], None]
@@ -65,6 +67,7 @@ def verify(store: Store, bases: list[str] | None = None, tell: Tell = lambda don
         else:
             findings.artifacts += 1
             findings.faults += _faults_of_record(store.storage, base, record)
+            findings.gone += [(base, given) for given in _discarded_inputs(store.storage, record)]
             files += [(base, file) for file in record.files.values()]
     findings.faults += _faults_of_files(store.storage, files, tell)
     findings.files, findings.bytes = len(files), sum(file.bytes for _, file in files)
@@ -108,6 +111,12 @@ def _faults_of_record(storage: Storage, base: str, record: Record) -> Iterator[F
                 f"made from {given.stage}/{given.key} ({name}) with the digest {given.digest[:12]}; "
                 f"what is there now has {found.digest[:12]}",
             )
+
+
+def _discarded_inputs(storage: Storage, record: Record) -> Iterator[str]:
+    for given in record.inputs.values():
+        if not storage.exists(f"{given.stage}/{given.key}/{RECORD}"):
+            yield f"{given.stage}/{given.key}"
 
 
 def _faults_of_files(storage: Storage, files: list[tuple[str, File]], tell: Tell) -> Iterator[Fault]:

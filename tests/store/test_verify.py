@@ -92,7 +92,10 @@ def test_what_was_made_from_it_is_reused_only_if_it_comes_back_the_same(store: S
     bread = bake(store, grind(store, GrindConfig()))
     discard(store, Flour(store.storage, next(iter(store.storage.list("grind")))).base)
     bake(store, grind(store, GrindConfig()))
-    discard(store, f"grind/{store.storage.list('grind')[0]}")
+    flour = f"grind/{store.storage.list('grind')[0]}"
+    discard(store, flour)
+    found = verify(store)
+    assert (found.faults, found.gone) == ([], [(bread.base, flour)])
     other = grind(store, GrindConfig(), "of another harvest")
     with pytest.raises(StaleArtifactError, match=rf"moinho rm {bread.base} --downstream"):
         bake(store, other)
