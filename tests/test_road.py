@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,21 @@ def test_what_is_in_the_store_is_listed_by_name_and_shown_with_its_lineage(road:
     assert all(stage in tree for stage in ("pretrain", "tokens", "vocabulary", "clean", "crawl", "site"))
     key = record(road, "base")["key"]
     assert json.loads(moinho("show", key[:8], "--json", store=road).stdout)["key"] == key
+
+
+@pytest.mark.everything
+def test_two_runs_at_once_share_what_both_need_and_each_makes_the_rest(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    one, other = Run.start(store), Run.start(store, "name=other", "pretrain.steps=30")
+    assert (one.wait(600), other.wait(600)) == (0, 0), one.text() + other.text()
+    made = Counter(path.parent.parent.name for path in store.glob("*/*/artifact.json"))
+    twice = {stage for stage, times in made.items() if times == 2}
+    assert twice == {"pretrain", "finetune", "evaluate"}
+    assert set(made.values()) == {1, 2}
+    attempts = Counter(path.parent.parent.parent.name for path in store.glob("*/*/attempts/*"))
+    assert attempts == made, "what both need was begun twice"
+    verified = moinho("verify", store=store)
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_ctrl_c_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go_on(
