@@ -7,7 +7,8 @@ at its last commit, and what was in flight is waiting again, for being in flight
 What costs is inserting some sixty links a page into B-trees of ten million rows. So a URL's row is
 small (what became of it stands in `visits`), is keyed by host and place, so that a page's links fall
 on few pages of the file, and there is one more index alone: what waits at a host, in the order of the
-crawl. `python -m tests.benchmarks frontier` measures it against a bare insert. Of other embedded
+crawl. Links to hosts that are not served enter it only when their turn comes, all at once: one at a time
+each would change a page of the index for itself. `python -m tests.benchmarks frontier` measures it against a bare insert. Of other embedded
 stores, on one x86 core, thousand URLs a CPU-second in batches of 60: SQLite's bare insert 90 to 145,
 this schema 0.7 of that; LMDB 460 without and 170 with an fsync a batch, but a queue, a report and a
 repartition would each be code of our own on it; DuckDB 11.
@@ -26,9 +27,12 @@ from crawler import hosts
 from crawler.hosts import Host, Hosts
 from crawler.urls import bucket_of, host_of
 
-WAITING, DONE, OUTGOING, SENT, ASIDE = range(5)
+WAITING, DONE, OUTGOING, SENT, ASIDE, FRESH = range(6)
 """States of a URL. OUTGOING is another partition's and yet to be handed over, SENT was; ASIDE is of a
-host of which it is not known yet whether it is wanted."""
+host of which it is not known yet whether it is wanted. FRESH ones are waiting too, but are put in order
+only when their host is served."""
+BIG_HOST_URLS = 10_000
+"""The URLs of a host with more than these are put in order as they are found."""
 CACHE_KIB = 128 << 10
 """Memory that SQLite may use for pages of the file."""
 KNOWN_ORIGINS = 50_000
@@ -55,7 +59,7 @@ CREATE TABLE IF NOT EXISTS visits (
     etag TEXT, last_modified TEXT, refresh_seconds REAL, opt_outs TEXT, PRIMARY KEY (host, place)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS robots (origin TEXT PRIMARY KEY, fetched REAL NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS position (number INTEGER, offset INTEGER, seconds REAL, round INTEGER,
+CREATE TABLE IF NOT EXISTS position (id INTEGER PRIMARY KEY, number INTEGER, offset INTEGER, seconds REAL, round INTEGER,
     known INTEGER, settled INTEGER, outcomes TEXT);
 """
 ADD = """
@@ -73,6 +77,7 @@ VISIT = f"""
 INSERT OR REPLACE INTO visits (host, place, {", ".join(VISIT_COLUMNS)})
 VALUES (?, ?{", ?" * len(VISIT_COLUMNS)})
 """
+MOVE = "UPDATE urls SET state = ? WHERE host = ? AND state = ?"
 ENTRY_COLUMNS = "hosts.name, place, level, depth, redirects, priority, tries"
 ENTRY_FIELDS = 7
 LOG_COLUMNS = (
@@ -197,11 +202,21 @@ class Frontier:
         depth, takes the smaller one. Those of other partitions' hosts wait to be handed over."""
         rows: list[Row] = []
         outgoing: list[Row] = []
+        origins, direct = self._origins, self.hosts.direct
+        referrer, source = self._source
         for each in entries:
-            host, place, foreign = self._locate(each.url)
-            state = ASIDE if aside else OUTGOING if foreign else WAITING
-            small = (each.level, each.priority, each.depth, each.redirects, self._source_of(each.referrer))
-            (outgoing if foreign else rows).append((host, place, state, *small))
+            url = each.url
+            end = url.find("/", 8)
+            origin = origins.get(url[:end]) or self._origin(url[:end])
+            if each.referrer != referrer:
+                referrer, source = each.referrer, self._source_of(each.referrer)
+            host = origin.host
+            small = (each.level, each.priority, each.depth, each.redirects, source)
+            if origin.foreign:
+                outgoing.append((host, origin.prefix + url[end:], ASIDE if aside else OUTGOING, *small))
+            else:
+                state = ASIDE if aside else WAITING if host in direct else FRESH
+                rows.append((host, origin.prefix + url[end:], state, *small))
         self._insert(outgoing)
         added = self._insert(rows)
         if not aside:
@@ -226,8 +241,8 @@ class Frontier:
             host, place, _ = self._locate(each.url)
             self.db.execute(
                 "INSERT OR IGNORE INTO seeds SELECT host, place FROM urls "
-                "WHERE host = ? AND place = ? AND state = ?",
-                (host, place, WAITING),
+                f"WHERE host = ? AND place = ? AND state IN ({WAITING}, {FRESH})",
+                (host, place),
             )
 
     def refuse(self, url: str, visit: Visit, entry: Entry) -> None:
@@ -245,10 +260,10 @@ class Frontier:
             if not allowed:
                 self.db.execute("DELETE FROM urls WHERE host = ? AND state = ?", (host, ASIDE))
                 continue
-            state = OUTGOING if self._is_foreign(name) else WAITING
-            move = "UPDATE urls SET state = ? WHERE host = ? AND state = ?"
-            moved = self.db.execute(move, (state, host, ASIDE)).rowcount
-            if state == WAITING:
+            foreign = self._is_foreign(name)
+            state = OUTGOING if foreign else WAITING if host in self.hosts.direct else FRESH
+            moved = self.db.execute(MOVE, (state, host, ASIDE)).rowcount
+            if not foreign:
                 self.known += moved
                 self.hosts.queue({host})
         self.settled = True
@@ -269,6 +284,17 @@ class Frontier:
             yield _entry(row), Visit(**dict(zip(VISIT_COLUMNS, row[ENTRY_FIELDS:], strict=True)))
 
     # --- URLs that are fetched ---
+
+    def admit(self, limit: int, before: float) -> list[Host]:
+        """The queued hosts that may be asked first, `before` a time at the latest (seconds since 1970); from
+        now on they are served. Costs the same for any number of queued hosts."""
+        found = self.hosts.admit(limit, before)
+        for host in found:
+            if not host.big:
+                self.db.execute(MOVE, (WAITING, host.id, FRESH))
+                query = "SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? LIMIT ?)"
+                host.big = int(*self.db.execute(query, (host.id, BIG_HOST_URLS)).fetchone()) == BIG_HOST_URLS
+        return found
 
     def take(self, host: Host, limit: int) -> list[Entry]:
         """Waiting URLs of the host, of one level (its lowest), in order."""
@@ -339,9 +365,8 @@ class Frontier:
 
     def commit(self, position: Position) -> None:
         """Make all changes durable. The archive must have been synced up to `position` before."""
-        self.db.execute("DELETE FROM position")
         self.db.execute(
-            "INSERT INTO position VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO position VALUES (0, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(position.number, position.offset, position.seconds, position.round),
                 *(self.known, self.settled, json.dumps(self.outcomes)),

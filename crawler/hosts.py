@@ -19,13 +19,14 @@ CREATE TABLE IF NOT EXISTS hosts (
     delay REAL NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, address TEXT,
     requests INTEGER NOT NULL DEFAULT 0, pages INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0, errors INTEGER NOT NULL DEFAULT 0,
-    duplicates INTEGER NOT NULL DEFAULT 0, latency REAL NOT NULL DEFAULT 0
+    duplicates INTEGER NOT NULL DEFAULT 0, latency REAL NOT NULL DEFAULT 0,
+    big INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS queue ON hosts (queued, due) WHERE queued > 0;
 """
 COLUMNS = (
     *("due", "delay", "failures", "address", "requests", "pages", "bytes", "errors"),
-    *("duplicates", "latency"),
+    *("duplicates", "latency", "big"),
 )
 """What changes while a host is served."""
 LOAD = f"SELECT id, name, {', '.join(COLUMNS)} FROM hosts WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?"
@@ -53,6 +54,8 @@ class Host:
     duplicates: int = 0
     latency: float = 0.0
     """Seconds to the headers of an answer, a moving average."""
+    big: bool = False
+    """So many URLs of it are known that going through them would take long."""
 
 
 class Hosts:
@@ -66,6 +69,8 @@ class Hosts:
         db.execute(f"UPDATE hosts SET due = 0 WHERE queued = {QUEUED} AND due > ?", (latest,))
         self._queued: set[int] = set()
         """Hosts that are known to be queued or served: most are, when a link to them is found."""
+        self.direct = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
+        """Hosts that are served, and big ones: their URLs are put in order as they are found."""
         self._allowed: dict[str, bool] = {}
         self.changes = 0
         """Counts how often hosts were queued."""
@@ -109,9 +114,9 @@ class Hosts:
             self.changes += 1
 
     def admit(self, limit: int, before: float) -> list[Host]:
-        """The queued hosts that may be asked first, `before` a time at the latest (seconds since 1970); from
-        now on they are served. Costs the same for any number of queued hosts."""
+        """See `Frontier.admit`."""
         found = [Host(*row) for row in self._db.execute(LOAD, (before, limit))]
+        self.direct.update(each.id for each in found)
         self._db.executemany(f"UPDATE hosts SET queued = {SERVED} WHERE id = ?", ((each.id,) for each in found))
         return found
 
@@ -122,7 +127,7 @@ class Hosts:
 
     def leave(self, host: Host, *, waiting: bool) -> None:
         """The host is served no longer; it is queued again if it has waiting URLs."""
-        self.save([host])
+        self._end(host)
         self._db.execute("UPDATE hosts SET queued = ? WHERE id = ?", (QUEUED if waiting else 0, host.id))
         if waiting:
             self.changes += 1
@@ -131,9 +136,14 @@ class Hosts:
 
     def close(self, host: Host, reason: str) -> None:
         """The host is not asked any more in this crawl; what waits there stays waiting."""
-        self.save([host])
+        self._end(host)
         self._db.execute("UPDATE hosts SET queued = 0, closed = ? WHERE id = ?", (reason, host.id))
         self._queued.add(host.id)
+
+    def _end(self, host: Host) -> None:
+        self.save([host])
+        if not host.big:
+            self.direct.discard(host.id)
 
     def closed(self) -> Iterator[tuple[str, str]]:
         """Hosts that are not asked any more, each with the reason."""

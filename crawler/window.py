@@ -287,7 +287,7 @@ class Window:
         room, now = self._room - len(self.served), self._clock()
         if room <= 0 or (self._looked[0] == self._frontier.hosts.changes and now < self._looked[1]):
             return
-        found = self._frontier.hosts.admit(min(room, ADMITTED), now + FAR_SECONDS + self._epoch)
+        found = self._frontier.admit(min(room, ADMITTED), now + FAR_SECONDS + self._epoch)
         for host in found:
             due = host.due - self._epoch
             if self._started is not None:

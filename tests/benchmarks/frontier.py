@@ -20,6 +20,8 @@ URLS = 10_000_000
 LINKS, OWN = 60, 50
 """Links of a page, and how many of them lead to its own host. Half of each are known."""
 HOST_URLS = 100
+SERVED = 1_000
+"""Hosts whose pages are being fetched, so that it is theirs that links are found on."""
 FEW_HOSTS, MANY_HOSTS = 100, 100_000
 NEXT_URLS = 30
 """URLs of a host when choosing the next is measured, and turns that each of FEW_HOSTS gets."""
@@ -68,9 +70,12 @@ def _resident_mib() -> int:
 # --- adding ---
 
 
+def _name(host: int) -> str:
+    return f"www.{WORDS[host % 13]}-{host * 2654435761 % 2**32:x}.example.org"
+
+
 def _url(host: int, number: int) -> str:
-    name = f"www.{WORDS[host % 13]}-{host * 2654435761 % 2**32:x}.example.org"
-    return f"https://{name}/{WORDS[number % 13]}/{WORDS[number // 13 % 13]}/{number * 2654435761 % 2**32:08x}.html"
+    return f"https://{_name(host)}/{WORDS[number % 13]}/{WORDS[number // 13 % 13]}/{number * 2654435761 % 2**32:08x}.html"
 
 
 @dataclass
@@ -97,6 +102,9 @@ class _Growing:
         self.pages = urls // 10 // (LINKS // 2) // turns
         self.walls: tuple[list[float], list[float]] = ([], [])
         self._fill()
+        served = {host.name for host in self.frontier.admit(SERVED, time.time())}
+        self.frontier.commit(Position())
+        self.served = [host for host in range(self.hosts) if _name(host) in served]
         self._chances = (random.Random(1), random.Random(1))
 
     def _fill(self) -> None:
@@ -114,7 +122,7 @@ class _Growing:
     def _pages(self, chance: random.Random) -> Iterator[tuple[str, list[str]]]:
         """A page's address and its links: to known and to new URLs, most of them of its own host."""
         for _ in range(self.pages):
-            own = chance.randrange(self.hosts)
+            own = chance.choice(self.served)
             hosts = [own] * OWN + [chance.randrange(self.hosts) for _ in range(LINKS - OWN)]
             numbers = (
                 chance.randrange(HOST_URLS) if at % 2 else chance.randrange(HOST_URLS, 10_000_000)
