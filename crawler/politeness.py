@@ -16,7 +16,8 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
-from crawler.frontier import Frontier, canonical
+from crawler.frontier import Frontier
+from crawler.urls import canonical
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
