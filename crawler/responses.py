@@ -12,10 +12,9 @@ from scrapy.exceptions import (
     IgnoreRequest,
 )
 from scrapy.http import Headers, Response
-from selectolax.lexbor import LexborHTMLParser
 
+from crawler.markup import read_markup
 from crawler.politeness import Forbidden, Unreachable, describe
-from crawler.urls import joined
 from crawler.warc import Exchange
 
 SNIFFED_BYTES = 1024
@@ -55,22 +54,17 @@ def classify(error: BaseException, refused_address: str | None) -> tuple[str, st
     return "error", f"{type(error).__name__}: {describe(error)}", True
 
 
-def links(body: bytes, response: Response) -> Iterator[str]:
+def links(body: bytes, response: Response) -> list[str]:
     """What a page links to, as written there but joined with its `<base>`; each once, in order."""
+    return read_markup(text_of(body, response)).links
+
+
+def text_of(body: bytes, response: Response) -> str:
+    """The page's text: UTF-8 if it is that, else in the encoding that the page or its header names."""
     try:
-        text = body.decode()
+        return body.decode()
     except UnicodeDecodeError:
-        text = body.decode(getattr(response, "encoding", "latin-1"), errors="replace")
-    tree = LexborHTMLParser(text)
-    base = tree.css_first("base[href]")
-    prefix = (base.attributes.get("href") or "").strip() if base is not None else ""
-    found: dict[str, None] = {}
-    for node in tree.css("a[href], area[href], frame[src], iframe[src]"):
-        link = node.attributes.get("href") or node.attributes.get("src") or ""
-        found[link.partition("#")[0].strip()] = None
-    for link in found:
-        if link:
-            yield joined(prefix, link) if prefix else link
+        return body.decode(getattr(response, "encoding", "latin-1"), errors="replace")
 
 
 def exchange_of(url: str, response: Response, fetched: str) -> Exchange:
