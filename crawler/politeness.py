@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from protego import Protego
 from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
-from crawler.frontier import Frontier, canonical
+from crawler import robots_txt
+from crawler.frontier import Frontier
+from crawler.robots_txt import PARSED_BYTES, RobotsTxt
+from crawler.urls import canonical
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 log = logging.getLogger(__name__)
 
-PARSED_BYTES = 1 << 20
-"""How much of a robots.txt is read. RFC 9309, section 2.5: at least 500 KiB."""
 FETCHED_BYTES = 8 << 20
 REDIRECTS = 5
 """RFC 9309, section 2.3.1.2: at least five; beyond them robots.txt counts as unavailable."""
@@ -46,31 +46,25 @@ class Unreachable(IgnoreRequest):
 class Rules:
     """What one origin's robots.txt says to us."""
 
-    parser: Protego | None
+    parser: RobotsTxt | None
     """None if there are no rules: everything is allowed."""
     delay_seconds: float = 0.0
     refusal: str | None = None
     """Why everything is forbidden, if robots.txt could not be read."""
     reached: bool = True
 
-    def check(self, url: str, agent: str) -> None:
+    def check(self, url: str) -> None:
         """Raises Forbidden or Unreachable."""
         if self.refusal is not None:
             raise (Forbidden if self.reached else Unreachable)(self.refusal)
-        if self.parser is not None and not self.parser.can_fetch(url, agent):
+        if self.parser is not None and not self.parser.allows(url):
             raise Forbidden("robots.txt disallows it")
 
 
 def parse(body: bytes, agent: str) -> Rules:
-    """The rules for `agent` in a robots.txt, of which the first MiB counts."""
-    if len(body) > PARSED_BYTES:
-        body = body[: body.rfind(b"\n", 0, PARSED_BYTES) + 1]
-    parser = Protego.parse(body.decode("utf-8-sig", errors="ignore"))
-    delay = float(parser.crawl_delay(agent) or 0)
-    rate = parser.request_rate(agent)
-    if rate is not None and rate.requests:
-        delay = max(delay, rate.seconds / rate.requests)
-    return Rules(parser, delay)
+    """The rules for `agent` in a robots.txt."""
+    found = robots_txt.parse(body, agent)
+    return Rules(found, found.delay_seconds)
 
 
 def product_token(user_agent: str) -> str:
@@ -100,7 +94,7 @@ class RobotsMiddleware:
             self._rules[origin] = asyncio.ensure_future(self._obtain(origin))
         task = self._rules[origin]
         rules = task.result() if task.done() else await task
-        rules.check(request.url, self._agent)
+        rules.check(request.url)
 
     async def _obtain(self, origin: str) -> Rules:
         body = self._frontier.robots(origin)
