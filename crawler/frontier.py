@@ -8,139 +8,54 @@ What costs is inserting some sixty links a page into B-trees of ten million rows
 small (what became of it stands in `visits`), is keyed by host and place, so that a page's links fall
 on few pages of the file, and there is one more index alone: what waits at a host, in the order of the
 crawl. Links to hosts that are not served enter it only when their turn comes, all at once: one at a time
-each would change a page of the index for itself. `python -m tests.benchmarks frontier` measures it against a bare insert. Of other embedded
-stores, on one x86 core, thousand URLs a CPU-second in batches of 60: SQLite's bare insert 90 to 145,
-this schema 0.7 of that; LMDB 460 without and 170 with an fsync a batch, but a queue, a report and a
-repartition would each be code of our own on it; DuckDB 11.
+each would change a page of the index for itself. `python -m tests.benchmarks frontier` measures it against
+a bare insert. Of other embedded stores, on one x86 core, thousand URLs a CPU-second in batches of 60:
+SQLite's bare insert 90 to 145, this schema 0.7 of that; LMDB 460 without and 170 with an fsync a batch, but
+a queue, a report and a repartition would each be code of our own on it; DuckDB 11.
 """
 
 import json
 import sqlite3
 import time
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crawler import hosts
+from crawler.entries import Entry, Position, Visit
 from crawler.hosts import Host, Hosts
+from crawler.origins import KEPT_SECONDS
+from crawler.schema import (
+    ADD,
+    ASIDE,
+    DONE,
+    ENTRY_COLUMNS,
+    ENTRY_FIELDS,
+    FRESH,
+    LOG,
+    LOG_COLUMNS,
+    MOVE,
+    OUTGOING,
+    SCHEMA,
+    SENT,
+    VISIT,
+    VISIT_COLUMNS,
+    WAITING,
+)
 from crawler.urls import bucket_of, host_of
 
-WAITING, DONE, OUTGOING, SENT, ASIDE, FRESH = range(6)
-"""States of a URL. OUTGOING is another partition's and yet to be handed over, SENT was; ASIDE is of a
-host of which it is not known yet whether it is wanted. FRESH ones are waiting too, but are put in order
-only when their host is served."""
 BIG_HOST_URLS = 10_000
 """The URLs of a host with more than these are put in order as they are found."""
 CACHE_KIB = 128 << 10
 """Memory that SQLite may use for pages of the file."""
 KNOWN_ORIGINS = 50_000
 """Origins whose host is remembered in memory."""
-ROBOTS_HOURS = 24
-"""How long a robots.txt may be used (RFC 9309, section 2.4)."""
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS urls (
-    host INTEGER, place TEXT, state INTEGER, level INTEGER, priority INTEGER, depth INTEGER,
-    redirects INTEGER, source INTEGER, tries INTEGER, PRIMARY KEY (host, place)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS waiting ON urls (host, level, priority) WHERE state = 0;
-CREATE INDEX IF NOT EXISTS outgoing ON urls (host) WHERE state = 2;
-CREATE TABLE IF NOT EXISTS sources (id INTEGER PRIMARY KEY, url TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS seeds (host INTEGER, place TEXT, PRIMARY KEY (host, place)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lowered (host INTEGER, place TEXT);
-CREATE TRIGGER IF NOT EXISTS lower AFTER UPDATE OF depth ON urls BEGIN
-    INSERT INTO lowered VALUES (NEW.host, NEW.place);
-END;
-CREATE TABLE IF NOT EXISTS visits (
-    host INTEGER, place TEXT, outcome TEXT NOT NULL, status INTEGER, content_type TEXT, bytes INTEGER,
-    warc TEXT, offset INTEGER, length INTEGER, sha256 TEXT, fetched TEXT, detail TEXT,
-    etag TEXT, last_modified TEXT, refresh_seconds REAL, opt_outs TEXT, PRIMARY KEY (host, place)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS robots (origin TEXT PRIMARY KEY, fetched REAL NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS position (id INTEGER PRIMARY KEY, number INTEGER, offset INTEGER, seconds REAL, round INTEGER,
-    known INTEGER, settled INTEGER, outcomes TEXT);
-"""
-ADD = """
-INSERT INTO urls (host, place, state, level, priority, depth, redirects, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (host, place) DO UPDATE SET depth = excluded.depth, level = excluded.level,
-    redirects = excluded.redirects, source = excluded.source,
-    state = CASE state WHEN 3 THEN 2 ELSE state END
-WHERE excluded.depth < depth
-"""
-VISIT_COLUMNS = (
-    *("outcome", "status", "content_type", "bytes", "warc", "offset", "length", "sha256", "fetched"),
-    *("detail", "etag", "last_modified", "refresh_seconds", "opt_outs"),
-)
-VISIT = f"""
-INSERT OR REPLACE INTO visits (host, place, {", ".join(VISIT_COLUMNS)})
-VALUES (?, ?{", ?" * len(VISIT_COLUMNS)})
-"""
-MOVE = "UPDATE urls SET state = ? WHERE host = ? AND state = ?"
-ENTRY_COLUMNS = "hosts.name, place, level, depth, redirects, priority, tries"
-ENTRY_FIELDS = 7
-LOG_COLUMNS = (
-    *("url", "outcome", "status", "content_type", "bytes", "depth", "referrer"),
-    *("warc", "offset", "length", "sha256", "fetched", "detail"),
-)
-LOG = f"""
-SELECT url_of(hosts.name, place), outcome, status, content_type, visits.bytes, depth,
-    (SELECT url FROM sources WHERE sources.id = source), {", ".join(LOG_COLUMNS[7:])}
-FROM visits JOIN urls USING (host, place) JOIN hosts ON hosts.id = host ORDER BY 1
-"""
 Row = tuple[int, str, int, int, int, int, int, int | None]
 """What is inserted for a URL: host, place, state, level, priority, depth, redirects, source."""
-
-@dataclass(frozen=True)
-class Entry:
-    """A URL that is to be fetched."""
-
-    url: str
-    host: str
-    level: int
-    """Steps from a seed, redirects included: the order of the crawl."""
-    depth: int
-    """Links from a seed: of the shortest way that was found."""
-    redirects: int = 0
-    """Redirects that led here in a row."""
-    referrer: str | None = None
-    priority: int = 0
-    """Within a level lower ones come first."""
-    tries: int = 0
-    """How often it was asked for in vain."""
-
-
-@dataclass(frozen=True)
-class Visit:
-    """What became of a URL."""
-
-    outcome: str
-    """`page` for a stored page; otherwise why there is none."""
-    fetched: str
-    status: int | None = None
-    content_type: str | None = None
-    bytes: int | None = None
-    warc: str | None = None
-    offset: int | None = None
-    length: int | None = None
-    sha256: str | None = None
-    detail: str | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-    refresh_seconds: float | None = None
-    opt_outs: str | None = None
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where the archive stood at the last commit, the seconds that the crawl had run, and the last round
-    that was ended."""
-
-    number: int = 0
-    offset: int = 0
-    seconds: float = 0.0
-    round: int = -1
 
 
 @dataclass(slots=True)
@@ -209,7 +124,7 @@ class Frontier:
             end = url.find("/", 8)
             origin = origins.get(url[:end]) or self._origin(url[:end])
             if each.referrer != referrer:
-                referrer, source = each.referrer, self._source_of(each.referrer)
+                referrer, source = each.referrer, self.source_of(each.referrer)
             host = origin.host
             small = (each.level, each.priority, each.depth, each.redirects, source)
             if origin.foreign:
@@ -248,22 +163,22 @@ class Frontier:
     def refuse(self, url: str, visit: Visit, entry: Entry) -> None:
         """Remember a URL that is not even asked for, with the reason."""
         host, place, _ = self._locate(url)
-        source = self._source_of(entry.url)
+        source = self.source_of(entry.url)
         if self._insert([(host, place, DONE, entry.level + 1, 0, entry.depth + 1, 0, source)]).new:
             self.known += 1
             self._visit(host, place, visit)
 
     def settle(self) -> None:
-        """All seeds have led somewhere: admit the URLs that were set aside and are wanted, drop the others."""
+        """All seeds have led somewhere: admit what was set aside and is wanted, drop the rest."""
         query = "SELECT DISTINCT host, name, allowed FROM urls JOIN hosts ON hosts.id = host WHERE state = ?"
         for host, name, allowed in self.db.execute(query, (ASIDE,)).fetchall():
             if not allowed:
                 self.db.execute("DELETE FROM urls WHERE host = ? AND state = ?", (host, ASIDE))
                 continue
-            foreign = self._is_foreign(name)
-            state = OUTGOING if foreign else WAITING if host in self.hosts.direct else FRESH
+            own = self.serves(name)
+            state = OUTGOING if not own else WAITING if host in self.hosts.direct else FRESH
             moved = self.db.execute(MOVE, (state, host, ASIDE)).rowcount
-            if not foreign:
+            if own:
                 self.known += moved
                 self.hosts.queue({host})
         self.settled = True
@@ -274,9 +189,11 @@ class Frontier:
 
     def lowered(self) -> Iterator[tuple[Entry, Visit]]:
         """URLs that were done before a shorter way to them was found; each is told once."""
+        columns = ", ".join(f"visits.{name}" for name in VISIT_COLUMNS)
         query = (
-            f"SELECT {ENTRY_COLUMNS}, {', '.join(f'visits.{name}' for name in VISIT_COLUMNS)} FROM lowered JOIN urls USING (host, place) "
-            "JOIN visits USING (host, place) JOIN hosts ON hosts.id = host"
+            f"SELECT {ENTRY_COLUMNS}, {columns} "
+            "FROM lowered JOIN urls USING (host, place) JOIN visits USING (host, place) "
+            "JOIN hosts ON hosts.id = host"
         )
         rows = self.db.execute(query).fetchall()
         self.db.execute("DELETE FROM lowered")
@@ -299,8 +216,8 @@ class Frontier:
     def take(self, host: Host, limit: int) -> list[Entry]:
         """Waiting URLs of the host, of one level (its lowest), in order."""
         query = (
-            f"SELECT {ENTRY_COLUMNS} FROM urls JOIN hosts ON hosts.id = host WHERE state = 0 AND host = ?1 AND "
-            "level = (SELECT min(level) FROM urls WHERE state = 0 AND host = ?1) "
+            f"SELECT {ENTRY_COLUMNS} FROM urls JOIN hosts ON hosts.id = host WHERE state = 0 AND host = ?1 "
+            "AND level = (SELECT min(level) FROM urls WHERE state = 0 AND host = ?1) "
             "ORDER BY priority, place LIMIT ?2"
         )
         return [_entry(row) for row in self.db.execute(query, (host.id, limit))]
@@ -329,46 +246,65 @@ class Frontier:
         level, depth = self.db.execute(query, (host, place)).fetchone()
         return level, depth
 
+    def keep_links(self, url: str, links: Sequence[str]) -> None:
+        """Keep what a page led to, lest it be read again when a shorter way to it is found."""
+        host, place, _ = self._locate(url)
+        body = zlib.compress("\n".join(links).encode(), 1)
+        self.db.execute("INSERT OR REPLACE INTO links VALUES (?, ?, ?)", (host, place, body))
+
+    def kept_links(self, url: str) -> list[str]:
+        host, place, _ = self._locate(url)
+        query = "SELECT urls FROM links WHERE host = ? AND place = ?"
+        row = self.db.execute(query, (host, place)).fetchone()
+        return zlib.decompress(row[0]).decode().split("\n") if row else []
+
     # --- URLs of other partitions ---
 
-    def outgoing(self) -> Iterator[Entry]:
-        """URLs of other partitions' hosts that were not handed over yet, by host and URL."""
+    def serves(self, host: str) -> bool:
+        """True if the host is this partition's."""
+        return self.partitions == 1 or bucket_of(host) % self.partitions == self.partition
+
+    def outgoing(self) -> Iterator[tuple[Entry, bool]]:
+        """URLs of other partitions' hosts that are to be handed over, by host and URL; False goes with those
+        that were before, with a greater depth."""
         query = (
-            f"SELECT {ENTRY_COLUMNS}, (SELECT url FROM sources WHERE sources.id = source) "
-            f"FROM urls JOIN hosts ON hosts.id = host WHERE state = {OUTGOING} ORDER BY host, place"
+            f"SELECT {ENTRY_COLUMNS}, (SELECT url FROM sources WHERE sources.id = source), "
+            f"state = {OUTGOING} FROM urls JOIN hosts ON hosts.id = host WHERE state IN (2, 6) "
+            "ORDER BY host, place"
         )
         for row in self.db.execute(query):
-            yield replace(_entry(row), referrer=row[ENTRY_FIELDS])
+            yield replace(_entry(row), referrer=row[ENTRY_FIELDS]), bool(row[ENTRY_FIELDS + 1])
 
     def handed_over(self) -> None:
         """What `outgoing` told is on its way."""
-        self.db.execute(f"UPDATE urls SET state = {SENT} WHERE state = {OUTGOING}")
+        self.db.execute(f"UPDATE urls SET state = {SENT} WHERE state IN (2, 6)")
 
     # --- the rest ---
 
-    def robots(self, origin: str) -> bytes | None:
-        """The robots.txt of an origin, if it was read within the last 24 hours (not in the future of a
-        clock that was set back)."""
+    def kept_file(self, url: str) -> tuple[bytes, float] | None:
+        """A host's robots.txt or the like and its age in seconds, if it was read within the last 24 hours
+        (not in the future of a clock that was set back)."""
         now = time.time()
         row = self.db.execute(
-            "SELECT body FROM robots WHERE origin = ? AND fetched > ? AND fetched <= ?",
-            (origin, now - ROBOTS_HOURS * 3600, now),
+            "SELECT body, ?1 - fetched FROM kept_files "
+            "WHERE url = ?2 AND fetched > ?1 - ?3 AND fetched <= ?1",
+            (now, url, KEPT_SECONDS),
         ).fetchone()
-        return row[0] if row else None
+        return row and (row[0], row[1])
 
-    def keep_robots(self, origin: str, body: bytes) -> None:
-        self.db.execute("INSERT OR REPLACE INTO robots VALUES (?, ?, ?)", (origin, time.time(), body))
+    def keep_file(self, url: str, body: bytes) -> None:
+        self.db.execute("INSERT OR REPLACE INTO kept_files VALUES (?, ?, ?)", (url, time.time(), body))
 
     def position(self) -> Position:
-        row = self.db.execute("SELECT number, offset, seconds, round FROM position").fetchone()
+        row = self.db.execute("SELECT number, offset, seconds, round, ended FROM position").fetchone()
         return Position(*row) if row else Position()
 
     def commit(self, position: Position) -> None:
         """Make all changes durable. The archive must have been synced up to `position` before."""
         self.db.execute(
-            "INSERT OR REPLACE INTO position VALUES (0, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO position VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                *(position.number, position.offset, position.seconds, position.round),
+                *(position.number, position.offset, position.seconds, position.round, position.ended),
                 *(self.known, self.settled, json.dumps(self.outcomes)),
             ),
         )
@@ -402,18 +338,15 @@ class Frontier:
         port = netloc.rpartition("]")[2] if netloc.startswith("[") else netloc[len(name) :]
         if len(self._origins) >= KNOWN_ORIGINS:
             self._origins.clear()
-        origin = _Origin(self.hosts.id_of(name), scheme + port, self._is_foreign(name))
+        origin = _Origin(self.hosts.id_of(name), scheme + port, not self.serves(name))
         self._origins[text] = origin
         return origin
 
-    def _is_foreign(self, host: str) -> bool:
-        return self.partitions > 1 and bucket_of(host) % self.partitions != self.partition
-
-    def _source_of(self, url: str | None) -> int | None:
+    def source_of(self, url: str | None) -> int | None:
         """The number under which the URL of a page that links is kept."""
         if url != self._source[0]:
-            number = self.db.execute("INSERT INTO sources (url) VALUES (?)", (url,)).lastrowid if url else None
-            self._source = (url, number)
+            statement = "INSERT INTO sources (url) VALUES (?)"
+            self._source = (url, self.db.execute(statement, (url,)).lastrowid if url else None)
         return self._source[1]
 
 
@@ -432,4 +365,3 @@ def url_of(host: str, place: str) -> str:
 def _entry(row: tuple[Any, ...]) -> Entry:
     name, place, level, depth, redirects, priority, tries = row[:ENTRY_FIELDS]
     return Entry(url_of(name, place), name, level, depth, redirects, None, priority, tries or 0)
-

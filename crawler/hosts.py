@@ -29,7 +29,9 @@ COLUMNS = (
     *("duplicates", "latency", "big"),
 )
 """What changes while a host is served."""
-LOAD = f"SELECT id, name, {', '.join(COLUMNS)} FROM hosts WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?"
+LOAD = f"""
+SELECT id, name, {", ".join(COLUMNS)} FROM hosts WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?
+"""
 SAVE = f"UPDATE hosts SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 
 
@@ -117,7 +119,9 @@ class Hosts:
         """See `Frontier.admit`."""
         found = [Host(*row) for row in self._db.execute(LOAD, (before, limit))]
         self.direct.update(each.id for each in found)
-        self._db.executemany(f"UPDATE hosts SET queued = {SERVED} WHERE id = ?", ((each.id,) for each in found))
+        self._db.executemany(
+            f"UPDATE hosts SET queued = {SERVED} WHERE id = ?", ((each.id,) for each in found)
+        )
         return found
 
     def first_due(self) -> float | None:
@@ -151,6 +155,4 @@ class Hosts:
 
     def save(self, hosts: Iterable[Host]) -> None:
         """Write down what changed while they were served."""
-        self._db.executemany(
-            SAVE, ((*(getattr(host, name) for name in COLUMNS), host.id) for host in hosts)
-        )
+        self._db.executemany(SAVE, ((*(getattr(host, name) for name in COLUMNS), host.id) for host in hosts))

@@ -1,5 +1,6 @@
 """Reading responses: their type, their links, what an archive keeps of them, and why there was none."""
 
+import datetime
 import http.client
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +14,10 @@ from scrapy.exceptions import (
 )
 from scrapy.http import Headers, Response
 
+from crawler.entries import Visit
 from crawler.markup import read_markup
-from crawler.politeness import Forbidden, Unreachable, describe
-from crawler.warc import Exchange
+from crawler.origins import Forbidden, Unreachable, describe
+from crawler.warc import Exchange, Place
 
 SNIFFED_BYTES = 1024
 
@@ -33,6 +35,42 @@ def content_type(headers: Mapping[str, Any]) -> str:
     value = headers.get("Content-Type") or b""
     text: str = value.decode("latin-1")
     return text.partition(";")[0].strip().lower()
+
+
+def header(response: Response, name: str) -> str | None:
+    value = response.headers.get(name)
+    return value.decode("latin-1") if value is not None else None
+
+
+def visit_of(
+    outcome: str,
+    response: Response,
+    *,
+    fetched: str | None = None,
+    place: Place | None = None,
+    sha256: str | None = None,
+    detail: str | None = None,
+) -> Visit:
+    """What the crawl log says of an answer."""
+    return Visit(
+        outcome,
+        fetched=fetched or now(),
+        status=response.status,
+        content_type=content_type(response.headers) or None,
+        bytes=len(response.body),
+        warc=f"warc/{place.warc}" if place else None,
+        offset=place.offset if place else None,
+        length=place.length if place else None,
+        sha256=sha256,
+        detail=detail,
+        etag=header(response, "ETag"),
+        last_modified=header(response, "Last-Modified"),
+    )
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def classify(error: BaseException, refused_address: str | None) -> tuple[str, str, bool]:

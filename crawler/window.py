@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from crawler.frontier import Entry, Frontier
+from crawler.entries import Entry
+from crawler.frontier import Frontier
 from crawler.hosts import Host
 
 HOSTS = 1_000
@@ -256,6 +257,17 @@ class Window:
             served.host.delay = seconds
             self._changed.add(served.host)
 
+    def rest_seconds(self, entry: Entry) -> float:
+        """Until the entry's host may be asked for something more."""
+        served = self.served[entry.host]
+        return max(0.0, served.slot.due - self._clock())
+
+    def host_of(self, entry: Entry) -> Host:
+        """What is known of its host. A change is written down with the next `save`."""
+        host = self.served[entry.host].host
+        self._changed.add(host)
+        return host
+
     def moved(self, entry: Entry, address: str) -> None:
         """The host's address is known now; with `per_ip` it shares the politeness of others there."""
         served = self.served[entry.host]
@@ -310,11 +322,12 @@ class Window:
 
     def _leave(self, served: Served) -> None:
         """Back to the end of the queue on disk."""
-        served.host.due = max(served.due, served.slot.due, self._clock()) + self._epoch
+        served.due = max(served.due, self._clock())
         self._remove(served)
         self._frontier.hosts.leave(served.host, waiting=True)
 
     def _remove(self, served: Served) -> None:
+        served.host.due = max(served.due, served.slot.due) + self._epoch
         del self.served[served.host.name]
         self._changed.discard(served.host)
         if served in served.slot.parked:

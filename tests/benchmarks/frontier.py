@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from crawler.frontier import CACHE_KIB, Entry, Frontier, Position, Visit
+from crawler.entries import Entry, Position, Visit
+from crawler.frontier import CACHE_KIB, Frontier
 from crawler.window import Manners, Window
 from tests.benchmarks.measure import Pair, Result, in_turn, note
 
@@ -26,7 +27,10 @@ FEW_HOSTS, MANY_HOSTS = 100, 100_000
 NEXT_URLS = 30
 """URLs of a host when choosing the next is measured, and turns that each of FEW_HOSTS gets."""
 NEXT_TARGET = 1 / 1.5
-WORDS = "water wheel stone flour grain river village morning letter number window table bread".split()
+WORDS = (
+    *("water", "wheel", "stone", "flour", "grain", "river", "village"),
+    *("morning", "letter", "number", "window", "table", "bread"),
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +79,8 @@ def _name(host: int) -> str:
 
 
 def _url(host: int, number: int) -> str:
-    return f"https://{_name(host)}/{WORDS[number % 13]}/{WORDS[number // 13 % 13]}/{number * 2654435761 % 2**32:08x}.html"
+    folder = f"{WORDS[number % 13]}/{WORDS[number // 13 % 13]}"
+    return f"https://{_name(host)}/{folder}/{number * 2654435761 % 2**32:08x}.html"
 
 
 @dataclass

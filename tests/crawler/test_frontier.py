@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.frontier import Added, Entry, Frontier, Position, Visit, url_of
+from crawler.entries import Entry, Position, Visit
+from crawler.frontier import Added, Frontier, url_of
 from crawler.hosts import Host
 from crawler.urls import bucket_of, canonical, host_of
 
@@ -65,12 +66,12 @@ def test_what_was_not_committed_is_waiting_again(tmp_path: Path) -> None:
     frontier.add([entry(f"http://a.org/{number}") for number in range(4)])
     urls = taken(frontier, "a.org", 3)
     frontier.finish(urls[0], VISIT)
-    frontier.commit(Position(2, 300, 4.5, 6))
+    frontier.commit(Position(2, 300, 4.5, 6, False))
     frontier.finish(urls[1], VISIT)
     frontier.close()
 
     reopened = Frontier(tmp_path / "f.sqlite")
-    assert reopened.position() == Position(2, 300, 4.5, 6)
+    assert reopened.position() == Position(2, 300, 4.5, 6, False)
     assert [line["url"] for line in reopened.log()] == ["http://a.org/0"]
     assert taken(reopened, "a.org") == [f"http://a.org/{number}" for number in (1, 2, 3)]
     assert (reopened.known, reopened.left, reopened.outcomes["page"]) == (4, 3, 1)
@@ -127,12 +128,12 @@ def test_other_partitions_urls_are_handed_over_once_and_again_when_they_are_near
     link = Entry(f"http://{other}/x", other, 3, 3, 0, "http://a.org/")
     frontier.add([entry("http://a.org/"), link, link])
     assert frontier.left == 1
-    assert list(frontier.outgoing()) == [replace(link, referrer="http://a.org/")]
+    assert list(frontier.outgoing()) == [(replace(link, referrer="http://a.org/"), True)]
     frontier.handed_over()
     frontier.add([link, replace(link, depth=4, level=4)])
     assert list(frontier.outgoing()) == []
     frontier.add([replace(link, depth=1, level=1)])
-    assert [each.depth for each in frontier.outgoing()] == [1]
+    assert [(each.depth, is_new) for each, is_new in frontier.outgoing()] == [(1, False)]
     assert [each.name for each in frontier.admit(9, 1e12)] == ["a.org"]
 
 
