@@ -14,7 +14,7 @@ from scrapy.exceptions import (
 from scrapy.http import Headers, Response
 
 from crawler.markup import read_markup
-from crawler.politeness import Forbidden, Unreachable, describe
+from crawler.origins import Forbidden, Unreachable, describe
 from crawler.warc import Exchange
 
 SNIFFED_BYTES = 1024

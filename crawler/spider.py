@@ -34,7 +34,8 @@ from twisted.python.failure import Failure
 from crawler.frontier import REDIRECTS, Entry, Frontier, Position, Visit, Window
 from crawler.guard import GuardedResolver
 from crawler.options import FRONTIER, Options
-from crawler.politeness import IS_ROBOTS, RobotsMiddleware, describe
+from crawler.origins import describe
+from crawler.politeness import IS_ROBOTS, RobotsMiddleware
 from crawler.responses import classify, content_type, exchange_of, is_html, links
 from crawler.urls import canonical, host_of, resolve
 from crawler.warc import Archive, Place
