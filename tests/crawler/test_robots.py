@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawler.politeness import product_token
+from crawler.origins import product_token
 from tests.crawler.web import Answer, page, redirect, serve, small_site
 
 Crawl = Callable[..., dict[str, dict[str, Any]]]
