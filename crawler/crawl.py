@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from crawler.options import FRONTIER, Options
+from crawler.progress import PARTITION, telling
 from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages
@@ -199,6 +200,7 @@ def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: 
             hosts[site.host] = stack.enter_context(serve(site))
         options = _options(site, config, hosts)
         partitions = {options.partition: Partition(attempt, options)}
+        stack.enter_context(telling(attempt, config.max_pages))
         records = compute.map_shards(
             attempt, "crawl", partitions, crawl_partition, beside_driver=site is not None
         )
@@ -332,7 +334,7 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
         for line in child.stdout:
             told = json.loads(line)
             if told["kind"] == "progress":
-                _pass_on(told, journal)
+                journal.write(PARTITION, **told["progress"])
             elif told["kind"] == "fault":
                 fault = OSError(f"{options.folder} cannot be written: {told['message']}")
                 if lacks_room(fault):
@@ -367,19 +369,6 @@ def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-
-
-def _pass_on(told: Mapping[str, Any], journal: Journal) -> None:
-    journal.progress(
-        told["pages"],
-        told["pages"] + told["waiting"],
-        "pages",
-        waiting=told["waiting"],
-        errors=told["errors"],
-    )
-    journal.metrics(
-        told["tried"], pages=told["pages"], waiting=told["waiting"], pages_per_second=told["pages_per_second"]
-    )
 
 
 def _ending(status: int) -> str:

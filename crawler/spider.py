@@ -35,6 +35,7 @@ from crawler.frontier import REDIRECTS, Entry, Frontier, Position, Visit, Window
 from crawler.guard import GuardedResolver
 from crawler.options import FRONTIER, Options
 from crawler.politeness import IS_ROBOTS, RobotsMiddleware, describe
+from crawler.progress import TELL_SECONDS, Progress, Rate
 from crawler.responses import classify, content_type, exchange_of, is_html, links, resolve
 from crawler.warc import Archive, Place
 
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 COMMIT_SECONDS = 0.25
 COMMIT_PAGES = 16
 """A commit comes when either is reached: what a kill costs is at most this much, asked for again."""
-PROGRESS_SECONDS = 1.0
 TRIES = 2
 """How often a URL is asked for whose server failed or did not answer."""
 SMALL_BODY_BYTES = 32 << 10
@@ -73,7 +73,8 @@ class PageSpider(scrapy.Spider):
         self._uncommitted = 0
         self._tries: Counter[str] = Counter()
         self._seen: set[str] = set()
-        self._pages_before = self.frontier.outcomes["page"]
+        self._rate = Rate()
+        self._rate.per_second(self.frontier.outcomes["page"], self._started)
         self._begin()
 
     @classmethod
@@ -273,7 +274,7 @@ class PageSpider(scrapy.Spider):
     def _opened(self) -> None:
         self._loops = [LoopingCall(self._commit_if_needed), LoopingCall(self._tell)]
         self._loops[0].start(COMMIT_SECONDS, now=False)
-        self._loops[1].start(PROGRESS_SECONDS, now=False)
+        self._loops[1].start(TELL_SECONDS, now=False)
 
     def _closed(self, reason: str) -> None:
         for loop in self._loops:
@@ -295,17 +296,15 @@ class PageSpider(scrapy.Spider):
                 give_up(error)
 
     def _tell(self) -> None:
-        pages, tried = self.frontier.outcomes["page"], self.frontier.tried
-        here = time.monotonic() - self._started
-        good = pages + self.frontier.outcomes["redirect"] + self.frontier.outcomes["not-html"]
-        tell(
-            "progress",
-            pages=pages,
-            tried=tried,
+        progress = Progress(
+            partition=int(self.options.partition),
+            seconds=self.seconds,
             waiting=self.frontier.left,
-            errors=tried - good,
-            pages_per_second=round((pages - self._pages_before) / here, 2),
+            outcomes=dict(self.frontier.outcomes),
+            pages_per_second=self._rate.per_second(self.frontier.outcomes["page"], time.monotonic()),
+            in_flight=self.window.in_flight,
         )
+        tell("progress", progress=dataclasses.asdict(progress))
 
 
 class FrontierScheduler:

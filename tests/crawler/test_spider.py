@@ -21,6 +21,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from crawler.crawl import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
+from crawler.progress import PARTITION
 from crawler.spider import COMMIT_PAGES
 from pipeline.store import JournalReader, Storage
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
@@ -78,7 +79,7 @@ def test_a_clock_that_is_set_back_does_not_hold_up_a_crawl(
         thread.join()
     assert outcomes(log)["page"] == 21
     lines = JournalReader(Storage(str(tmp_path)), "journal").read()
-    told = [line for line in lines if line["kind"] == "progress" and line["time"] > changed[0] + 1]
+    told = [line for line in lines if line["kind"] == PARTITION and line["time"] > changed[0] + 1]
     assert len(told) >= 3, "nothing was told, and nothing made durable, after the clock was set back"
 
 
