@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from crawler.options import Ended, Options
+from crawler.progress import PARTITION
 from pipeline.errors import StageError
 from pipeline.store import Journal, lacks_room
 
@@ -42,7 +43,7 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> Ended:
         for line in child.stdout:
             told = json.loads(line)
             if told["kind"] == "progress":
-                _pass_on(told, journal, options)
+                journal.write(PARTITION, **told["progress"])
             elif told["kind"] == "fault":
                 fault = OSError(f"{options.folder} cannot be written: {told['message']}")
                 if lacks_room(fault):
@@ -79,19 +80,6 @@ def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-
-
-def _pass_on(told: Mapping[str, Any], journal: Journal, options: Options) -> None:
-    journal.progress(
-        told["pages"],
-        told["pages"] + told["waiting"],
-        "pages",
-        waiting=told["waiting"],
-        errors=told["errors"],
-    )
-    end = f".{options.partition:02d}" if options.partitions > 1 else ""
-    names = ("pages", "waiting", "pages_per_second", "hosts")
-    journal.metrics(told["tried"], **{name + end: told[name] for name in names})
 
 
 def _ending(status: int) -> str:
