@@ -72,6 +72,7 @@ class Fetching:
 
     async def run(self) -> None:
         """Returns when nothing is left to do in this round, everything is committed and nothing in flight."""
+        self._partition.start()
         self._loop = asyncio.get_running_loop()
         self._over = self._loop.create_future()
         committing = self._loop.create_task(self._commit_now_and_then())

@@ -54,6 +54,10 @@ class Partition:
         self._started = time.monotonic()
         self._uncommitted = 0
 
+    def start(self) -> None:
+        """From now on time counts: on a busy machine it may be long until the process can fetch."""
+        self._started = time.monotonic()
+
     @property
     def has_ended(self) -> bool:
         return self._position.ended

@@ -240,7 +240,8 @@ def _next(history: History, limits: Limits, partitions: int, *, settled: bool = 
     waiting = _with_work(history, limits, settled)
     if not waiting:
         return None
-    if before.partitions != partitions:
+    # A partition that has not begun has its seeds yet to come.
+    if before.partitions != partitions and len(history.last) == before.partitions:
         return Plan(number, partitions, number, before.settled, regroups=True)
     pages = {name: record.counts.get("pages", 0) for name, (_, record) in history.last.items()}
     return Plan(number, partitions, before.layout, settled, seconds, _shares(room, waiting, pages))
