@@ -161,6 +161,10 @@ class Fetching:
     # --- one entry's turn ---
 
     def _begin(self, entry: Entry) -> None:
+        if self._options.per_ip and self._window.host_of(entry).address is None:
+            self._window.alone(entry)
+            self._start(self._look_up(entry))
+            return
         origin = origin_of(entry.url)
         rules = self._rules.known(origin)
         if rules is None:
@@ -204,6 +208,19 @@ class Fetching:
             self._give_up(error)
         if not self._over.done():
             self._over.set_exception(error)
+
+    async def _look_up(self, entry: Entry) -> None:
+        """Learn at which address the host is; then it is the entry's turn again, among others there."""
+        mapped = self._options.hosts.get(entry.host)
+        if mapped is not None:
+            address = mapped.rpartition(":")[0].strip("[]")
+        else:
+            try:
+                address = str((await self._loop.getaddrinfo(entry.host, None))[0][4][0])
+            except OSError:
+                address = entry.host  # it shares it with nobody
+        self._window.moved(entry, address)
+        self._window.put_back(entry)
 
     async def _read_rules(self, entry: Entry) -> None:
         """Ask for the origin's rules; then it is the entry's turn again, unless the host puts us off."""

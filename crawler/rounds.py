@@ -142,7 +142,8 @@ def crawl_in_rounds(
     beside_driver: bool,
 ) -> History:
     """Crawl until nothing is left or a limit is reached. `options` are those of every partition; None
-    `processes` are as many as the crawl was begun with, or one per CPU up to four."""
+    `processes` are as many as the crawl was begun with, or else one per CPU, but at most four, and no more
+    than find something to do among the seeds."""
     history = History()
     for plan in _plans(attempt):
         records = _finished(attempt, plan)
@@ -152,8 +153,9 @@ def crawl_in_rounds(
     while True:
         plan = _begun(attempt, len(history.rounds))
         if plan is None:
-            partitions = _count(history, compute, processes)
-            plan = _next(history, limits, partitions, settled=options.settled)
+            count = processes or _count(history, compute, options)
+            seeded = seeded_in(options.seeds, history.rounds[-1][0].partitions if history.rounds else count)
+            plan = _next(history, limits, count, seeded, settled=options.settled)
         if plan is None:
             return history
         plan = _written(attempt, plan)
@@ -163,10 +165,18 @@ def crawl_in_rounds(
             attempt.storage.remove(f"{attempt.base}/{file.path}")  # what came after stands for it
 
 
-def _count(history: History, compute: Compute, processes: int | None) -> int:
-    if processes is not None:
-        return processes
-    return history.rounds[-1][0].partitions if history.rounds else min(4, compute.cpus())
+def _count(history: History, compute: Compute, options: Options) -> int:
+    if history.rounds:
+        return history.rounds[-1][0].partitions
+    return min(4, compute.cpus(), len(seeded_in(options.seeds, None)))
+
+
+def seeded_in(seeds: Sequence[str], partitions: int | None) -> list[str]:
+    """The partitions that serve seeds, sorted; without a number of them there are as many as buckets."""
+    from crawler.urls import BUCKETS, bucket_of, canonical, host_of
+
+    urls = [url for seed in seeds if (url := canonical(seed)) is not None]
+    return sorted({f"{bucket_of(host_of(url)) % (partitions or BUCKETS):02d}" for url in urls}) or ["00"]
 
 
 # --- what is written down ---
@@ -223,25 +233,26 @@ def forget_rounds(attempt: Attempt) -> None:
 # --- what comes next ---
 
 
-def _next(history: History, limits: Limits, partitions: int, *, settled: bool = False) -> Plan | None:
-    """The next round, or None if nothing is left or a limit is reached. `settled`: it is known from the
-    beginning whose pages are wanted."""
+def _next(
+    history: History, limits: Limits, partitions: int, seeded: Sequence[str], *, settled: bool = False
+) -> Plan | None:
+    """The next round, or None if nothing is left or a limit is reached. `seeded`: the partitions that begin
+    with seeds; `settled`: it is known from the beginning whose pages are wanted."""
     number = len(history.rounds)
     if not history.rounds:
-        names = [f"{each:02d}" for each in range(partitions)]
-        shares = _shares(limits.max_pages, names, {})
+        shares = _shares(limits.max_pages, seeded, {})
         return Plan(0, partitions, 0, settled, _seconds(limits, history), shares)
     before = history.rounds[-1][0]
     seconds = _seconds(limits, history)
     room = limits.max_pages - history.total("pages")
     if room <= 0 or (seconds is not None and seconds <= 0):
         return None
-    settled = before.settled or (not before.regroups and _all_seeds_have_led(history))
-    waiting = _with_work(history, limits, settled)
+    have_begun = before.layout > 0 or all(name in history.last for name in seeded)
+    settled = before.settled or (not before.regroups and have_begun and _all_seeds_have_led(history))
+    waiting = _with_work(history, limits, [] if have_begun else seeded, settled)
     if not waiting:
         return None
-    # A partition that has not begun has its seeds yet to come.
-    if before.partitions != partitions and len(history.last) == before.partitions:
+    if before.partitions != partitions and have_begun:
         return Plan(number, partitions, number, before.settled, regroups=True)
     pages = {name: record.counts.get("pages", 0) for name, (_, record) in history.last.items()}
     return Plan(number, partitions, before.layout, settled, seconds, _shares(room, waiting, pages))
@@ -249,21 +260,22 @@ def _next(history: History, limits: Limits, partitions: int, *, settled: bool = 
 
 def _all_seeds_have_led(history: History) -> bool:
     """Several partitions know together which hosts are wanted once no seed is open anywhere."""
-    return len(history.last) == history.rounds[-1][0].partitions and not any(
-        record.counts.get("open_seeds") or history.handed("seeds", name)
-        for name, (_, record) in history.last.items()
+    names = [f"{number:02d}" for number in range(history.rounds[-1][0].partitions)]
+    return not any(history.handed("seeds", name) for name in names) and not any(
+        record.counts.get("open_seeds") for _, record in history.last.values()
     )
 
 
-def _with_work(history: History, limits: Limits, settled: bool) -> list[str]:
-    """Partitions in which something waits, to which something was handed, or which are to be told what
-    is wanted."""
+def _with_work(history: History, limits: Limits, seeded: Sequence[str], settled: bool) -> list[str]:
+    """Partitions in which something waits, to which something was handed, which have `seeded` and not begun,
+    or which have begun and are to be told what is wanted."""
     last = history.rounds[-1][0]
     found = []
     for number in range(last.partitions):
         name = f"{number:02d}"
         if name not in history.last:
-            found.append(name)
+            if name in seeded or _is_news(history, name, limits):
+                found.append(name)
             continue
         counts = history.last[name][1].counts
         to_settle = settled and last.partitions > 1 and not counts.get("settled")
@@ -310,9 +322,9 @@ def _run(
 ) -> dict[str, ShardRecord]:
     names = _names(plan)
     if plan.regroups:
-        sources = tuple(history.frontiers().values())
+        before, sources = history.rounds[-1][0].partitions, history.frontiers()
         shards: dict[str, Any] = {
-            name: Regroup(attempt, sources, plan.number, int(name), plan.partitions) for name in names
+            name: Regroup(attempt, sources, before, plan.number, int(name), plan.partitions) for name in names
         }
         records = compute.map_shards(attempt, plan.step, shards, regroup, beside_driver=beside_driver)
     else:
@@ -323,7 +335,7 @@ def _run(
 
 def _turn(attempt: Attempt, plan: Plan, history: History, options: Options, name: str) -> Turn:
     number, record = history.last.get(name, (-1, None))
-    told = plan.settled and record is not None and not record.counts.get("settled")
+    told = plan.settled and (record is None or not record.counts.get("settled"))
     turn = dataclasses.replace(
         options,
         partition=int(name),

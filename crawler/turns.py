@@ -41,7 +41,10 @@ class Regroup:
     """What the task gets that makes a partition of a new layout."""
 
     attempt: Attempt
-    frontiers: tuple[File, ...]
+    frontiers: Mapping[str, File]
+    """Those of the old layout, by partition; one that never had anything to do has none."""
+    before: int
+    """Partitions of the old layout."""
     round: int
     partition: int
     partitions: int
@@ -157,9 +160,9 @@ def regroup(given: Regroup, output: ShardOutput) -> Mapping[str, int]:
     """In a Ray task: a partition of a new layout, made from all frontiers of the old one."""
     from crawler.regrouping import regrouped
 
-    sources = [_local(given.attempt, file) for file in given.frontiers]
+    sources = {int(name): _local(given.attempt, file) for name, file in given.frontiers.items()}
     target = output.path(f"{FRONTIERS}/{given.partition:02d}.sqlite")
-    ended = regrouped(sources, target, given.round, given.partition, given.partitions)
+    ended = regrouped(sources, given.before, target, given.round, given.partition, given.partitions)
     if ended.allowed:
         output.path(f"{ALLOWED}/{given.partition:02d}.txt").write_text("\n".join(ended.allowed) + "\n")
     return _counts(ended)
