@@ -27,8 +27,8 @@ RATE_SECONDS = 10.0
 STALE_SECONDS = 5.0
 """A partition that has told nothing for so long is at rest: its counts stand, it does nothing now."""
 EVEN_POINTS = 600
-"""Metrics are told every second for so many seconds, then as rarely as keeps the curves' points bounded:
-a crawl of a day has 3,600 of each."""
+"""Metrics are told every second for twice as many seconds, then ever more rarely, as keeps the points of a
+curve bounded: a crawl of a day has 3,800."""
 SLOWEST_HOSTS = 5
 TOLD_KINDS = 6
 
