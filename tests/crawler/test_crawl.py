@@ -13,14 +13,8 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from crawler.crawl import (
-    CrawlConfig,
-    ForbiddenError,
-    NoPagesError,
-    NoSeedsError,
-    UnreachableError,
-    crawl,
-)
+from crawler.crawl import CrawlConfig, NoSeedsError, crawl
+from crawler.no_pages import ForbiddenError, NoPagesError, UnreachableError
 from pipeline.compute import Compute
 from pipeline.store import JournalReader, PlanningStore, Store
 from tests.crawler.web import Answer, serve, small_site

@@ -19,10 +19,10 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from crawler.crawl import SpiderDiedError, UnwritableCrawlError
+from crawler.child import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
+from crawler.partition import COMMIT_PAGES
 from crawler.progress import PARTITION
-from crawler.spider import COMMIT_PAGES
 from pipeline.store import JournalReader, Storage
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
 from tests.machine import Clock
@@ -246,7 +246,9 @@ def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:
     with serve(small_site(50), pause_seconds=0.2) as web:
         child = subprocess.Popen([sys.executable, "-m", "crawler.spider"], stdin=subprocess.PIPE)
-        settings = dataclasses.asdict(dataclasses.replace(options, seeds=[web.url()]))
+        settings = dataclasses.asdict(
+            dataclasses.replace(options, seeds=[web.url()], allowed_hosts=["127.0.0.1"])
+        )
         assert child.stdin is not None
         child.stdin.write(json.dumps(settings).encode() + b"\n")
         child.stdin.flush()
