@@ -10,9 +10,15 @@ from scrapy.http import Response
 from crawler import backoff
 from crawler.entries import Entry, Visit
 from crawler.guard import GuardedResolver
+from crawler.markup import Markup, read_markup, visible_text
+from crawler.opt_outs import Honoured, OptOuts, opt_outs
 from crawler.partition import Partition
-from crawler.responses import classify, exchange_of, header, is_html, links, now, visit_of
-from crawler.urls import URL_CHARACTERS, host_of, resolve
+from crawler.politeness import OriginRules, RuleBook, origin_of
+from crawler.repetition import Traps
+from crawler.responses import classify, exchange_of, header, is_wanted, now, pairs, text_of, visit_of
+from crawler.scope import Scope, language_of, priority_of
+from crawler.traps import URL_CHARACTERS
+from crawler.urls import host_of, resolve
 from crawler.window import Window
 
 TRIES = 2
@@ -32,17 +38,38 @@ TOLD_CHARACTERS = 500
 
 
 class Answers:
-    """Turns what came back into pages, links and outcomes. Each call ends the entry's turn in the window."""
+    """Turns what came back into pages, links and outcomes. Each call ends the entry's turn in the window,
+    unless `probe` has something to ask for then."""
 
-    def __init__(self, partition: Partition, window: Window, guard: GuardedResolver) -> None:
-        self._partition, self._window, self._guard = partition, window, guard
+    def __init__(self, partition: Partition, window: Window, rules: RuleBook, guard: GuardedResolver) -> None:
+        self._partition, self._window, self._rules, self._guard = partition, window, rules, guard
         self._frontier, self._options = partition.frontier, partition.options
+        self._scope = Scope(tuple(self._options.allow), tuple(self._options.deny))
+        self._honoured = Honoured(**self._options.opt_outs)
+        self.traps: Traps = partition.traps
         self._seen: dict[str, int] = {}
         """URL → the smallest depth that it was found with."""
+        self._probes: dict[str, str] = {}
+
+    def probe(self, entry: Entry) -> str | None:
+        """A URL that the host cannot have, to be asked for before the entry's turn ends."""
+        return self._probes.pop(entry.url, None)
+
+    def refusal(self, entry: Entry, rules: OriginRules) -> Visit | None:
+        """Why it is not to be asked for, though it is known and its turn has come. Raises Forbidden or
+        Unreachable."""
+        rules.robots.check(entry.url)
+        if rules.tdmrep:
+            found = opt_outs((), (), self._rules.agent, entry.url, rules.tdmrep)
+            reason = found.forbids_storing(self._honoured)
+            if reason is not None:
+                return Visit("opt-out", fetched=now(), detail=reason, opt_outs=found.text())
+        trap = self.traps.refusal(entry.url)
+        return Visit(trap.name, fetched=now(), detail=trap.detail) if trap else None
 
     def received(self, entry: Entry, response: Response) -> None:
         """An answer came."""
-        self._window.host_of(entry).bytes += len(response.body)
+        self._window.came(entry, len(response.body))
         if response.ip_address is not None:
             self._window.moved(entry, str(response.ip_address))
         if backoff.failed(response.status):
@@ -75,7 +102,8 @@ class Answers:
         host.pages += visit.outcome == "page"
         host.errors += visit.outcome not in ("page", "redirect", "not-html")
         self._partition.finish(entry, visit)
-        self._window.ended(entry)
+        if entry.url not in self._probes:
+            self._window.ended(entry)
 
     def _try_again(self, entry: Entry) -> bool:
         if entry.tries + 1 >= TRIES:
@@ -107,9 +135,10 @@ class Answers:
         target = resolve(entry.url, location)
         visit = visit_of("redirect", response, detail=target or location[:TOLD_CHARACTERS])
         if target is None:
-            self._refuse(entry, location, "a redirect to no web page")
+            self._refuse(entry, location, "refused-scheme", "a redirect to no web page")
         elif entry.redirects >= REDIRECTS:
             visit = replace(visit, outcome="redirect-loop")
+            self.traps.saw_chain(entry.url)
         else:
             level, depth = self._frontier.depth_of(entry.url)
             self._lead_on(replace(entry, level=level, depth=depth), target)
@@ -119,38 +148,80 @@ class Answers:
         """A redirect's target is a URL of its own, at the same depth. Where seeds lead to is wanted,
         unless it is configured what is."""
         following = Entry(
-            target, host_of(target), entry.level + 1, entry.depth, entry.redirects + 1, entry.url
+            target,
+            host_of(target),
+            entry.level + 1,
+            entry.depth,
+            entry.redirects + 1,
+            entry.url,
+            entry.priority,
         )
         if entry.depth == 0 and not self._options.settled and not self._frontier.settled:
             self._frontier.add_seeds([following])
         else:
-            self._add([following])
+            self._add(entry, [following])
 
     def _keep(self, entry: Entry, response: Response) -> None:
-        if not is_html(response, self._options.content_types):
+        if not is_wanted(response, self._options.content_types):
             self.finish(entry, visit_of("not-html", response))
             return
-        fetched = now()
-        place = self._partition.archive.write(exchange_of(entry.url, response, fetched))
+        html = text_of(response.body, response)
+        markup = read_markup(html)
+        found = self._opt_outs(entry, response, markup)
+        reason = found.forbids_storing(self._honoured)
+        if reason is None:
+            text = visible_text(html)
+            seen = self.traps.saw_page(entry.url, text)
+            if seen.trap is not None:
+                self.finish(entry, visit_of(seen.trap.name, response, detail=seen.trap.detail))
+                return
+            self._window.host_of(entry).duplicates += seen.duplicate
+            if seen.probe is not None:
+                self._probes[entry.url] = seen.probe
         level, depth = self._frontier.depth_of(entry.url)
-        if self._options.max_depth is None or depth < self._options.max_depth:
-            self._follow(replace(entry, level=level, depth=depth), links(response.body, response))
-        sha256 = hashlib.sha256(response.body).hexdigest()
-        self.finish(entry, visit_of("page", response, fetched=fetched, place=place, sha256=sha256))
+        beyond = self._options.max_depth is not None and depth >= self._options.max_depth
+        if not beyond and not found.forbids_following(self._honoured):
+            priority = self._priority(markup, html)
+            self._follow(replace(entry, level=level, depth=depth), markup.links, priority)
+        self._store(entry, response, found, reason)
 
-    def _follow(self, entry: Entry, found: Iterable[str]) -> None:
+    def _store(self, entry: Entry, response: Response, found: OptOuts, reason: str | None) -> None:
+        said = found.text()
+        if reason is not None:
+            self.finish(entry, replace(visit_of("opt-out", response, detail=reason), opt_outs=said))
+            return
+        fetched = now()
+        exchange = exchange_of(entry.url, response, fetched, found.found)
+        place = self._partition.archive.write(exchange)
+        sha256 = hashlib.sha256(response.body).hexdigest()
+        visit = visit_of("page", response, fetched=fetched, place=place, sha256=sha256)
+        self.finish(entry, replace(visit, opt_outs=said))
+
+    def _opt_outs(self, entry: Entry, response: Response, markup: Markup) -> OptOuts:
+        rules = self._rules.known(origin_of(entry.url))
+        return opt_outs(
+            pairs(response.headers),
+            markup.metas,
+            self._rules.agent,
+            entry.url,
+            rules.tdmrep if rules else (),
+            rules.robots.text.statements(entry.url) if rules and rules.robots.text.usage else (),
+        )
+
+    def _priority(self, markup: Markup, html: str) -> int:
+        """Of the page's links, by its language."""
+        wanted = tuple(self._options.languages)
+        if not wanted:
+            return 0
+        return priority_of(language_of(markup.language, lambda: visible_text(html)), wanted)
+
+    def _follow(self, entry: Entry, found: Iterable[str], priority: int) -> None:
         urls: list[str] = []
         depth, seen = entry.depth + 1, self._seen
         for link in found:
             url = resolve(entry.url, link)
             if url is None:
-                if link.lower().startswith(NOTED_SCHEMES):
-                    self._refuse(entry, link, "not a web page's scheme")
-                elif (
-                    len(link) > URL_CHARACTERS and link[:11].lower() != "javascript:" and link[:5] != "data:"
-                ):
-                    visit = Visit("trap-url-length", fetched=now(), detail=f"{len(link)} characters")
-                    self._frontier.refuse(link[:TOLD_CHARACTERS], visit, entry)
+                self._note(entry, link)
             elif seen.get(url, depth + 1) > depth:
                 seen[url] = depth
                 urls.append(url)
@@ -158,23 +229,47 @@ class Answers:
             seen.clear()
         if self._options.max_depth is not None:
             self._frontier.keep_links(entry.url, urls)
-        self._link(entry, urls)
+        self._link(entry, urls, priority)
 
-    def _link(self, entry: Entry, urls: Iterable[str]) -> None:
+    def _note(self, entry: Entry, link: str) -> None:
+        """A link that leads to no web page, if that is worth a line in the log."""
+        scheme = link[:11].lower()
+        if scheme.startswith(NOTED_SCHEMES):
+            self._refuse(entry, link, "refused-scheme", "not a web page's scheme")
+        elif len(link) > URL_CHARACTERS and not scheme.startswith(("javascript:", "data:")):
+            self._refuse(entry, link, "trap-url-length", f"{len(link)} characters")
+
+    def _link(self, entry: Entry, urls: Iterable[str], priority: int = 0) -> None:
         level, depth = entry.level + 1, entry.depth + 1
-        self._add([Entry(url, host_of(url), level, depth, referrer=entry.url) for url in urls])
+        found = [Entry(url, host_of(url), level, depth, 0, entry.url, priority) for url in urls]
+        self._add(entry, found)
 
-    def _add(self, found: list[Entry]) -> None:
-        """Those of hosts that are wanted; of others as well, aside, while it is not settled who is."""
-        allows = self._frontier.hosts.allows
-        self._frontier.add([each for each in found if allows(each.host)])
-        if not self._frontier.settled:
-            self._frontier.add([each for each in found if not allows(each.host)], aside=True)
+    def list_page(self, entry: Entry, sitemap: str, url: str) -> None:
+        """A page that a sitemap of the entry's host lists: as if its front page had linked to it."""
+        self._add(entry, [Entry(url, host_of(url), 1, 1, referrer=sitemap)])
 
-    def _refuse(self, entry: Entry, url: str, why: str) -> None:
-        self._frontier.refuse(
-            url[:TOLD_CHARACTERS], Visit("refused-scheme", fetched=now(), detail=why), entry
-        )
+    def _add(self, entry: Entry, found: Iterable[Entry]) -> None:
+        """Those that are wanted; of hosts of which that is not settled yet, aside."""
+        wanted: list[Entry] = []
+        aside: list[Entry] = []
+        allows, scope = self._frontier.hosts.allows, self._scope
+        for each in found:
+            if scope.refusal(each.url, each.host) is not None:
+                continue
+            is_wanted_host = allows(each.host) or scope.names(each.host)
+            if not is_wanted_host and self._frontier.settled:
+                continue
+            trap = self.traps.refusal(each.url)
+            if trap is None:
+                (wanted if is_wanted_host else aside).append(each)
+            elif is_wanted_host:
+                self._refuse(entry, each.url, trap.name, trap.detail)
+        self._frontier.add(wanted)
+        if aside:
+            self._frontier.add(aside, aside=True)
+
+    def _refuse(self, entry: Entry, url: str, outcome: str, why: str) -> None:
+        self._frontier.refuse(url[:TOLD_CHARACTERS], Visit(outcome, fetched=now(), detail=why), entry)
 
     def lower(self) -> None:
         """Pages to which a shorter way was found since they were stored: what they lead to is nearer, too."""

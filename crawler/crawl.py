@@ -6,15 +6,17 @@ import importlib.metadata
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from crawler.no_pages import no_page_error
+from crawler.opt_outs import Honoured
 from crawler.options import Options
 from crawler.progress import telling
 from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
+from crawler.scope import Scope
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
@@ -40,6 +42,16 @@ class CrawlConfig(Config):
     """The web changes: a later date makes a new crawl of the same seeds (YYYY-MM-DD)."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
+    allow: tuple[str, ...] = ()
+    """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
+    deny: tuple[str, ...] = ()
+    """Patterns of URLs that are not fetched, whatever `allow` says."""
+    languages: tuple[str, ...] = ()
+    """Languages wanted, such as `pt`: links on pages in them come first. Default: all alike."""
+    sitemaps: bool = True
+    """Read the sitemaps that a host's robots.txt names."""
+    opt_outs: Honoured = Honoured()
+    """Which of a page's own statements against its use are obeyed."""
     max_pages: int = Field(default=10_000, ge=1)
     """Pages stored at most."""
     max_depth: int | None = Field(default=None, ge=0)
@@ -87,6 +99,11 @@ class CrawlConfig(Config):
             if "/" in host or not host.strip():
                 raise ValueError(f"{host!r} is not a host name; write it without scheme, port and path")
         return tuple(host.lower().strip("[]") for host in hosts)
+
+    @model_validator(mode="after")
+    def patterns_can_be_read(self) -> Self:
+        Scope(self.allow, self.deny)
+        return self
 
     @field_validator("contact", "user_agent")
     @classmethod
@@ -246,4 +263,10 @@ def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) ->
         per_ip=config.per_ip,
         pages_per_host=config.pages_per_host,
         bytes_per_host=config.bytes_per_host,
+        allow=list(config.allow),
+        deny=list(config.deny),
+        languages=list(config.languages),
+        sitemaps=config.sitemaps,
+        opt_outs=config.opt_outs.identity(),
+        year=config.snapshot.year if config.snapshot else None,
     )

@@ -19,11 +19,13 @@ from scrapy.http.request import NO_CALLBACK
 from crawler import backoff
 from crawler.answers import Answers
 from crawler.entries import Entry, Visit
-from crawler.origins import Forbidden, Reply, Rules, Unreachable, describe
+from crawler.markup import visible_text
+from crawler.origins import Forbidden, Reply, Unreachable, describe
 from crawler.partition import Partition
-from crawler.politeness import RuleBook, origin_of
-from crawler.responses import header, now
-from crawler.urls import host_of
+from crawler.politeness import OriginRules, RuleBook, origin_of
+from crawler.responses import header, now, text_of
+from crawler.sitemaps import listed
+from crawler.urls import canonical, host_of
 from crawler.window import Window
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ BATCH = 200
 SHORTEST_WAIT_SECONDS = 0.005
 FILE_BYTES = 8 << 20
 """Of a robots.txt or the like."""
+SITEMAP_BYTES = 50 << 20
+"""The protocol's limit."""
 WELL_KNOWN = "moinho_well_known"
 """Marks, in a request's meta, what is no page: robots.txt and the like, of any content type."""
 SLOT = "all"
@@ -52,6 +56,7 @@ class Fetching:
         self,
         partition: Partition,
         window: Window,
+        rules: RuleBook,
         answers: Answers,
         download: Download,
         give_up: Callable[[Exception], Any],
@@ -60,7 +65,7 @@ class Fetching:
         self._partition, self._window, self._answers = partition, window, answers
         self._frontier, self._options = partition.frontier, partition.options
         self._download, self._give_up = download, give_up
-        self._rules = RuleBook(self._frontier, self._options.user_agent)
+        self._rules = rules
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._waking: asyncio.Handle | None = None
@@ -151,17 +156,24 @@ class Fetching:
     # --- one entry's turn ---
 
     def _begin(self, entry: Entry) -> None:
-        rules = self._rules.known(origin_of(entry.url))
+        origin = origin_of(entry.url)
+        rules = self._rules.known(origin)
         if rules is None:
             self._window.alone(entry)
             self._start(self._read_rules(entry))
             return
-        if rules.text.delay_seconds:
-            self._window.slow_down(entry.host, rules.text.delay_seconds)
+        if rules.robots.text.delay_seconds:
+            self._window.slow_down(entry.host, rules.robots.text.delay_seconds)
         try:
-            rules.check(entry.url)
+            refusal = self._answers.refusal(entry, rules)
         except (Forbidden, Unreachable) as error:
             self._answers.refused(entry, error)
+            return
+        if refusal is not None:
+            self._answers.finish(entry, refusal)
+        elif self._options.sitemaps and self._rules.wants_sitemaps(origin, rules):
+            self._window.alone(entry)
+            self._start(self._read_sitemaps(entry, rules))
         else:
             self._start(self._fetch(entry))
 
@@ -188,16 +200,13 @@ class Fetching:
         """Ask for the origin's rules; then it is the entry's turn again, unless the host puts us off."""
 
         async def get(url: str) -> Reply:
-            if host_of(url) == entry.host:
-                await asyncio.sleep(self._window.rest_seconds(entry))
-            meta = {"download_maxsize": FILE_BYTES, WELL_KNOWN: True}
-            response = await self._ask(entry, url, meta)
+            response = await self._ask_more(entry, url, FILE_BYTES)
             location, later = header(response, "Location"), header(response, "Retry-After")
             return Reply(response.status, response.body, location, later)
 
-        rules: Rules = await self._rules.obtain(origin_of(entry.url), get)
+        rules = await self._rules.obtain(origin_of(entry.url), get)
+        host = self._window.host_of(entry)
         if rules.is_passing and self._rules.known(origin_of(entry.url)) is None:
-            host = self._window.host_of(entry)
             host.failures += 1
             asked_for = backoff.retry_after(rules.retry_after, time.time())
             seconds = backoff.wait_seconds(host.failures, asked_for)
@@ -207,8 +216,48 @@ class Fetching:
                 return
             self._window.put_off(entry, seconds)
         else:
-            self._window.host_of(entry).failures = 0
+            host.failures = 0
         self._window.put_back(entry)
+
+    async def _read_sitemaps(self, entry: Entry, rules: OriginRules) -> None:
+        """Take in what the host's sitemaps list; then it is the entry's turn again. They are begun anew
+        where the round ended meanwhile: the frontier knows what it has."""
+
+        async def get(url: str) -> bytes | None:
+            if self._is_enough() or host_of(url) != entry.host or not rules.robots.text.allows(url):
+                return None
+            try:
+                response = await self._ask_more(entry, url, SITEMAP_BYTES)
+            except Exception as error:
+                log.info("%s: %s", url, describe(error))
+                return None
+            return response.body if response.status == 200 else None
+
+        starts = [url for each in rules.robots.text.sitemaps if (url := canonical(each)) is not None]
+        async for page in listed(starts, get):
+            self._answers.list_page(entry, starts[0], page.url)
+        if not self._is_enough():
+            self._rules.read_sitemaps(origin_of(entry.url))
+        self._window.put_back(entry)
+
+    async def _probe(self, entry: Entry, url: str) -> None:
+        """Ask for what cannot be there, to learn how the host says that."""
+        rules = self._rules.known(origin_of(url))
+        status, text = 0, ""
+        if rules is not None and rules.robots.text.allows(url):
+            try:
+                response = await self._ask_more(entry, url, FILE_BYTES)
+                status, text = response.status, visible_text(text_of(response.body, response))
+            except Exception as error:
+                log.info("%s: %s", url, describe(error))
+        self._answers.traps.probed(url, status, text)
+        self._window.ended(entry)
+
+    async def _ask_more(self, entry: Entry, url: str, size: int) -> Response:
+        """A further request within an entry's turn, for something that is no page."""
+        if host_of(url) == entry.host:
+            await asyncio.sleep(self._window.rest_seconds(entry))
+        return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
 
     async def _fetch(self, entry: Entry) -> None:
         meta: dict[str, Any] = {}
@@ -224,6 +273,9 @@ class Fetching:
         except Exception as error:
             log.exception("%s", entry.url)
             self._answers.finish(entry, Visit("error", fetched=now(), detail=describe(error)))
+        probe = self._answers.probe(entry)
+        if probe is not None:
+            await self._probe(entry, probe)
 
     async def _ask(self, entry: Entry, url: str, meta: dict[str, Any]) -> Response:
         """One request, told to the window: its host is left alone for a delay from when it answers."""

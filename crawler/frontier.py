@@ -19,10 +19,10 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from crawler import hosts
 from crawler.entries import Entry, Position, Visit
@@ -54,6 +54,7 @@ CACHE_KIB = 128 << 10
 KNOWN_ORIGINS = 50_000
 """Origins whose host is remembered in memory."""
 
+T = TypeVar("T")
 Row = tuple[int, str, int, int, int, int, int, int | None]
 """What is inserted for a URL: host, place, state, level, priority, depth, redirects, source."""
 
@@ -99,6 +100,13 @@ class Frontier:
         self.outcomes: Counter[str] = Counter(json.loads(row[2]) if row else {})
         self._origins: dict[str, _Origin] = {}
         self._source: tuple[str | None, int | None] = (None, None)
+
+    def outside(self, make: Callable[[sqlite3.Connection], T]) -> T:
+        """What `make` returns, which has tables of its own in the file; no transaction is open meanwhile."""
+        self.db.execute("COMMIT")
+        made = make(self.db)
+        self.db.execute("BEGIN")
+        return made
 
     @property
     def tried(self) -> int:

@@ -33,8 +33,6 @@ LOAD = f"""
 SELECT id, name, {", ".join(COLUMNS)} FROM hosts WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?
 """
 SAVE = f"UPDATE hosts SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
-COUNTS = f"SELECT total(queued = {QUEUED}), total(queued = 0 AND requests > 0), total(bytes) FROM hosts"
-"""Hosts that wait, hosts that were asked and are done, bytes received: a pass over all hosts."""
 
 
 @dataclass(eq=False)
@@ -76,6 +74,8 @@ class Hosts:
         self.direct = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
         """Hosts that are served, and big ones: their URLs are put in order as they are found."""
         self._allowed: dict[str, bool] = {}
+        done = db.execute("SELECT count(*) FROM hosts WHERE queued = 0 AND requests > 0").fetchone()
+        self._done = int(done[0])
         self.changes = 0
         """Counts how often hosts were queued."""
 
@@ -110,8 +110,13 @@ class Hosts:
         """These hosts have waiting URLs now."""
         new = numbers - self._queued
         if new:
-            statement = f"UPDATE hosts SET queued = {QUEUED} WHERE id = ? AND queued = 0 AND closed IS NULL"
-            self._db.executemany(statement, ((number,) for number in new))
+            statement = (
+                f"UPDATE hosts SET queued = {QUEUED} WHERE id = ? AND queued = 0 AND closed IS NULL "
+                "RETURNING requests > 0"
+            )
+            for number in new:
+                row = self._db.execute(statement, (number,)).fetchone()
+                self._done -= row is not None and row[0]
             if len(self._queued) >= REMEMBERED_HOSTS:
                 self._queued.clear()
             self._queued |= new
@@ -135,6 +140,7 @@ class Hosts:
         """The host is served no longer; it is queued again if it has waiting URLs."""
         self._end(host)
         self._db.execute("UPDATE hosts SET queued = ? WHERE id = ?", (QUEUED if waiting else 0, host.id))
+        self._done += not waiting
         if waiting:
             self.changes += 1
         else:
@@ -144,6 +150,7 @@ class Hosts:
         """The host is not asked any more in this crawl; what waits there stays waiting."""
         self._end(host)
         self._db.execute("UPDATE hosts SET queued = 0, closed = ? WHERE id = ?", (reason, host.id))
+        self._done += 1
         self._queued.add(host.id)
 
     def _end(self, host: Host) -> None:
@@ -154,6 +161,16 @@ class Hosts:
     def closed(self) -> Iterator[tuple[str, str]]:
         """Hosts that are not asked any more, each with the reason."""
         yield from self._db.execute("SELECT name, closed FROM hosts WHERE closed IS NOT NULL ORDER BY name")
+
+    def counts(self) -> tuple[int, int]:
+        """Hosts that wait for their turn, and hosts that had it and of which nothing waits or that are
+        asked no more."""
+        row = self._db.execute(f"SELECT count(*) FROM hosts WHERE queued = {QUEUED}").fetchone()
+        return int(row[0]), self._done
+
+    def bytes(self) -> int:
+        """Received from all hosts, as of the last commit."""
+        return int(self._db.execute("SELECT ifnull(sum(bytes), 0) FROM hosts").fetchone()[0])
 
     def save(self, hosts: Iterable[Host]) -> None:
         """Write down what changed while they were served."""

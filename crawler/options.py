@@ -44,6 +44,15 @@ class Options:
     per_ip: bool = False
     pages_per_host: int | None = None
     bytes_per_host: int | None = None
+    allow: list[str] = field(default_factory=list)
+    deny: list[str] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
+    sitemaps: bool = True
+    """Read those that robots.txt names."""
+    opt_outs: dict[str, bool] = field(default_factory=dict)
+    """Which are honoured, where that is not the default."""
+    year: int | None = None
+    """The crawl's own; dates far beyond it are traps. Default: this one."""
 
     @property
     def prefix(self) -> str:

@@ -5,6 +5,7 @@ that was killed goes on at its last commit; one that had ended only tells again 
 """
 
 import contextlib
+import datetime
 import json
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import TextIO
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
+from crawler.repetition import Traps
 from crawler.urls import bucket_of, canonical, host_of
 from crawler.warc import Archive
 
@@ -30,6 +32,8 @@ class Partition:
         """Begin the round, or go on in it. Raises OSError if the archive is not what was committed."""
         self.options, self.folder = options, Path(options.folder)
         self.frontier = Frontier(self.folder / FRONTIER, options.partition, options.partitions)
+        year = options.year or datetime.datetime.now(datetime.UTC).year
+        self.traps = self.frontier.outside(lambda db: Traps(db, year))
         self._position = self.frontier.position()
         self.was_interrupted = self._position.round == options.round and not self._position.ended
         """True if this process goes on in a round that another had begun."""
@@ -45,7 +49,6 @@ class Partition:
         )
         self._started = time.monotonic()
         self._uncommitted = 0
-        self.pages_before = self.pages
 
     @property
     def has_ended(self) -> bool:

@@ -4,9 +4,20 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from crawler.frontier import Frontier
-from crawler.origins import KEPT_SECONDS, Get, Rules, obtain_robots, product_token, rules_of
+from crawler.opt_outs import TdmRule, read_tdmrep
+from crawler.origins import (
+    KEPT_SECONDS,
+    TDMREP_PATH,
+    Get,
+    Rules,
+    obtain_robots,
+    obtain_tdmrep,
+    product_token,
+    rules_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -16,51 +27,84 @@ REMEMBERED_ORIGINS = 5_000
 """Origins whose rules are held in memory; those of others are parsed again."""
 
 
+@dataclass(frozen=True)
+class OriginRules:
+    """What holds for all pages of an origin."""
+
+    robots: Rules
+    tdmrep: tuple[TdmRule, ...] = ()
+
+
 class RuleBook:
     """The rules of all origins."""
 
     def __init__(
-        self, frontier: Frontier, user_agent: str, clock: Callable[[], float] = time.monotonic
+        self,
+        frontier: Frontier,
+        user_agent: str,
+        *,
+        reads_tdmrep: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._frontier, self._agent, self._clock = frontier, product_token(user_agent), clock
-        self._rules: dict[str, tuple[float, Rules]] = {}
+        self._frontier, self._clock, self._reads_tdmrep = frontier, clock, reads_tdmrep
+        self.agent = product_token(user_agent)
+        self._rules: dict[str, tuple[float, OriginRules]] = {}
         self._tries = Counter[str]()
 
-    def known(self, origin: str) -> Rules | None:
+    def known(self, origin: str) -> OriginRules | None:
         """None if the origin must be asked, as it never was or a day is over."""
         now = self._clock()
         until, rules = self._rules.get(origin, (0.0, None))
         if rules is not None and now < until:
             return rules
-        kept = self._frontier.kept_file(robots_of(origin))
-        if kept is None:
+        kept = self._frontier.kept_file(f"{origin}/robots.txt")
+        tdmrep = self._frontier.kept_file(origin + TDMREP_PATH) if self._reads_tdmrep else (b"", 0.0)
+        if kept is None or tdmrep is None:
             return None
-        body, age_seconds = kept
-        return self._remember(origin, rules_of(body, self._agent), KEPT_SECONDS - age_seconds)
+        return self._remember(
+            origin, rules_of(kept[0], self.agent), tdmrep[0], KEPT_SECONDS - max(kept[1], tdmrep[1])
+        )
 
     async def obtain(self, origin: str, get: Get) -> Rules:
-        """Ask the origin. If the rules are passing, they are not remembered: the host is to be put off
-        and asked again, TRIES times in all. Then they hold, and forbid everything."""
-        rules = await obtain_robots(origin, self._agent, get)
+        """Ask the origin. If what came is passing and `known` has nothing afterwards, the host is to be put
+        off and asked again; after TRIES times it holds, and forbids everything."""
+        rules = await obtain_robots(origin, self.agent, get)
+        tdmrep = b""
         if rules.keep is not None:
-            self._frontier.keep_file(robots_of(origin), rules.keep)
+            self._frontier.keep_file(f"{origin}/robots.txt", rules.keep)
+            if self._reads_tdmrep:
+                tdmrep = await obtain_tdmrep(origin, get)
+                self._frontier.keep_file(origin + TDMREP_PATH, tdmrep)
         elif rules.is_passing:
             self._tries[origin] += 1
             if self._tries[origin] < TRIES:
                 return rules
             log.warning("%s: %s; nothing is fetched from it", origin, rules.refusal)
         del self._tries[origin]
-        return self._remember(origin, rules, KEPT_SECONDS)
-
-    def _remember(self, origin: str, rules: Rules, seconds: float) -> Rules:
-        if len(self._rules) >= REMEMBERED_ORIGINS:
-            self._rules.clear()
-        self._rules[origin] = (self._clock() + seconds, rules)
+        self._remember(origin, rules, tdmrep, KEPT_SECONDS)
         return rules
 
+    def _remember(self, origin: str, rules: Rules, tdmrep: bytes, seconds: float) -> OriginRules:
+        if len(self._rules) >= REMEMBERED_ORIGINS:
+            self._rules.clear()
+        whole = OriginRules(rules, tuple(read_tdmrep(tdmrep)) if tdmrep else ())
+        self._rules[origin] = (self._clock() + seconds, whole)
+        return whole
 
-def robots_of(origin: str) -> str:
-    return f"{origin}/robots.txt"
+    # --- sitemaps ---
+
+    def wants_sitemaps(self, origin: str, rules: OriginRules) -> bool:
+        """True if robots.txt names sitemaps that were not read within a day."""
+        return bool(rules.robots.text.sitemaps) and self._frontier.kept_file(_listed(origin)) is None
+
+    def read_sitemaps(self, origin: str) -> None:
+        """They were read to their end."""
+        self._frontier.keep_file(_listed(origin), b"")
+
+
+def _listed(origin: str) -> str:
+    """The name under which it is kept that an origin's sitemaps were read."""
+    return f"{origin}/robots.txt#sitemaps"
 
 
 def origin_of(url: str) -> str:

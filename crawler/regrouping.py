@@ -10,6 +10,7 @@ from crawler.frontier import Frontier
 from crawler.hosts import COLUMNS, QUEUED
 from crawler.options import Ended
 from crawler.partition import ended_of
+from crawler.repetition import TABLES, Traps
 from crawler.schema import ADD, ASIDE, DONE, FRESH, NEARER, OUTGOING, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
 
@@ -25,6 +26,7 @@ def regrouped(sources: Sequence[Path], target: Path, number: int, partition: int
     That URLs of others were handed over is forgotten: they are once more, when they are found again.
     """
     frontier = Frontier(target, partition, partitions)
+    frontier.outside(lambda db: Traps(db, 0))
     opened = [sqlite3.connect(source) for source in sources]
     try:
         for index, source in enumerate(opened):
@@ -81,6 +83,8 @@ def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, cou
         _copy(frontier, source, "visits", ("place", *VISIT_COLUMNS), old, new)
         for table, columns in (("seeds", ("place",)), ("lowered", ("place",)), ("links", ("place", "urls"))):
             _copy(frontier, source, table, columns, old, new)
+        for table in TABLES:
+            _copy_named(frontier, source, table, name)
     for number in used:
         url = source.execute("SELECT url FROM sources WHERE id = ?", (number,)).fetchone()
         frontier.db.execute("INSERT INTO sources VALUES (?, ?)", (number + offset, *url))
@@ -101,6 +105,13 @@ def _copy(
     rows = source.execute(f"SELECT {names} FROM {table} WHERE host = ?", (old,))
     marks = ", ?" * len(columns)
     frontier.db.executemany(f"INSERT OR IGNORE INTO {table} (host, {names}) VALUES ({new}{marks})", rows)
+
+
+def _copy_named(frontier: Frontier, source: sqlite3.Connection, table: str, host: str) -> None:
+    rows = source.execute(f"SELECT * FROM {table} WHERE host = ?", (host,)).fetchall()
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        frontier.db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
 
 
 def _take_found(frontier: Frontier, source: sqlite3.Connection) -> None:

@@ -8,6 +8,7 @@ started it. Scrapy does the talking; which URL is next (fetching.py, window.py, 
 
 import asyncio
 import dataclasses
+import heapq
 import json
 import logging
 import os
@@ -29,12 +30,14 @@ from twisted.internet.base import ReactorBase
 from crawler.answers import Answers
 from crawler.fetching import SLOT, WELL_KNOWN, Fetching
 from crawler.guard import GuardedResolver
+from crawler.opt_outs import Honoured
 from crawler.options import Options
 from crawler.origins import describe
 from crawler.partition import Partition
-from crawler.progress import TELL_SECONDS
+from crawler.politeness import RuleBook
+from crawler.progress import SLOWEST_HOSTS, TELL_SECONDS, Progress, Rate, SlowHost
 from crawler.responses import content_type
-from crawler.telling import Telling
+from crawler.scope import wants_type
 from crawler.window import Manners, Window
 
 log = logging.getLogger(__name__)
@@ -61,8 +64,11 @@ class PageSpider(scrapy.Spider):
             options.bytes_per_host,
         )
         self.window = Window(partition.frontier, manners, restarted=partition.was_interrupted)
-        self._telling = Telling(partition, self.window)
         self._content_types = options.content_types
+        self._pages, self._bytes = Rate(), Rate()
+        self._pages.per_second(partition.pages, time.monotonic())
+        self._bytes.per_second(0, time.monotonic())
+        self._bytes_before = partition.frontier.hosts.bytes()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> "PageSpider":
@@ -74,8 +80,11 @@ class PageSpider(scrapy.Spider):
         """The whole round. Scrapy gets nothing to schedule."""
         engine = self.crawler.engine
         assert engine is not None
-        answers = Answers(self.partition, self.window, self.guard)
-        fetching = Fetching(self.partition, self.window, answers, engine.download_async, give_up)
+        options = self.partition.options
+        reads_tdmrep = Honoured(**options.opt_outs).tdmrep
+        rules = RuleBook(self.partition.frontier, options.user_agent, reads_tdmrep=reads_tdmrep)
+        answers = Answers(self.partition, self.window, rules, self.guard)
+        fetching = Fetching(self.partition, self.window, rules, answers, engine.download_async, give_up)
         telling = asyncio.get_running_loop().create_task(self._tell_now_and_then())
         engine.pause()  # it would look for scheduled requests after each answer
         try:
@@ -94,7 +103,7 @@ class PageSpider(scrapy.Spider):
             return
         kind = content_type(headers)
         small = isinstance(body_length, int) and body_length <= SMALL_BODY_BYTES
-        if kind and kind not in self._content_types and not small:
+        if kind and not wants_type(kind, self._content_types) and not small:
             raise StopDownload(fail=False)
 
     async def _tell_now_and_then(self) -> None:
@@ -103,7 +112,26 @@ class PageSpider(scrapy.Spider):
             self._tell()
 
     def _tell(self) -> None:
-        tell("progress", progress=dataclasses.asdict(self._telling.progress()))
+        partition, frontier, window = self.partition, self.partition.frontier, self.window
+        now, (waiting, done) = time.monotonic(), frontier.hosts.counts()
+        served = (each.host for each in window.served.values())
+        slowest = heapq.nlargest(SLOWEST_HOSTS, served, key=lambda host: host.latency)
+        progress = Progress(
+            partition=partition.options.partition,
+            partitions=partition.options.partitions,
+            seconds=partition.seconds,
+            waiting=frontier.left,
+            bytes=self._bytes_before + window.bytes,
+            outcomes=dict(frontier.outcomes),
+            pages_per_second=self._pages.per_second(partition.pages, now),
+            bytes_per_second=self._bytes.per_second(window.bytes, now),
+            in_flight=window.in_flight,
+            hosts_active=len(window.served),
+            hosts_waiting=waiting,
+            hosts_done=done,
+            slowest=tuple(SlowHost(host.name, round(host.latency, 3)) for host in slowest if host.latency),
+        )
+        tell("progress", progress=dataclasses.asdict(progress))
 
 
 def tell(kind: str, **fields: Any) -> None:

@@ -121,6 +121,8 @@ class Window:
         """The state of the queue on disk in which nothing was found there, and until when that holds."""
         self._changed: set[Host] = set()
         self.in_flight = 0
+        self.bytes = 0
+        """Of all bodies that came."""
 
     # --- what may be asked for ---
 
@@ -238,6 +240,11 @@ class Window:
     def alone(self, entry: Entry) -> None:
         """Let the host wait until this has ended."""
         self.served[entry.host].alone = True
+
+    def came(self, entry: Entry, size: int) -> None:
+        """A body of so many bytes came."""
+        self.bytes += size
+        self.host_of(entry).bytes += size
 
     def put_off(self, entry: Entry, seconds: float) -> None:
         """Do not ask the host for so long."""

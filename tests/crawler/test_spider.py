@@ -27,6 +27,7 @@ from pipeline.store import JournalReader, Storage
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
 from tests.machine import Clock
 
+WELL_KNOWN = ("/robots.txt", "/.well-known/tdmrep.json")
 Crawl = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -49,7 +50,7 @@ def test_every_page_of_a_site_is_fetched_and_stored_once(crawl_here: Crawl, opti
     site = small_site()
     with serve(site) as web:
         log = crawl_here(web.url())
-    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", "/robots.txt"], 1))
+    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", *WELL_KNOWN], 1))
     assert outcomes(log) == {"page": len(site), "http-error": 1}
     assert dict(archived(options)) == {web.url(path): answer.body for path, answer in site.items()}
     assert len(archived(options)) == len(site)
@@ -239,7 +240,7 @@ def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
     assert outcomes(log) == {"page": len(site), "http-error": 1}
     urls = [url for url, _ in archived(options)]
     assert sorted(urls) == sorted(web.url(path) for path in site)
-    again = web.times_asked().total() - len(site) - 2
+    again = web.times_asked().total() - len(site) - 3
     assert again <= 3 * (options.requests_per_host + COMMIT_PAGES)
 
 
