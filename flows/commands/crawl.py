@@ -199,7 +199,10 @@ def _standing(crawl: "Crawl") -> "Progress":
     if told is None or heard is None or heard > ALIVE_SECONDS:
         return standing
     live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest")
-    return dataclasses.replace(standing, **{name: getattr(told, name) for name in live})
+    waiting = max(0, standing.hosts_waiting - told.hosts_active)
+    return dataclasses.replace(
+        standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live}
+    )
 
 
 def _state(crawl: "Crawl") -> str:

@@ -1,9 +1,10 @@
 """Looking into frontiers: finished ones, ones that are being written, and several of one crawl."""
 
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawler.entries import Position
@@ -30,6 +31,7 @@ def frontiers(tmp_path: Path):
         yield found
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["http", "https"]),
     st.sampled_from(["a.org", "127.0.0.1", "[::1]", "localhost"]),
@@ -160,8 +162,6 @@ def test_pages_that_led_to_each_other_are_no_endless_way(tmp_path: Path):
     ],
 )
 def test_why_tells_what_became_of_a_url_and_what_to_do(frontiers, asked, state, told, advice):
-    import re
-
     answer = why(frontiers, asked, CONFIG, finished=True)
     assert answer.state == state
     assert re.search(told, answer.told)
