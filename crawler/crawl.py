@@ -241,11 +241,14 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
         forget_rounds(attempt)
         raise no_page_error(lines, config.full_user_agent(), config.content_types)
     from crawler.cdxj import index_archive
+    from crawler.report import ToReport, write_report
 
     archive = history.files("warc/")
     shards = {name: Logged(attempt, name, file) for name, file in frontiers.items()}
     logs = compute.map_shards(attempt, "log", shards, write_log)
     index = index_archive(compute, attempt, archive)
+    shown = ToReport(attempt, tuple(frontiers.values()), archive)
+    report = compute.map_shards(attempt, "report", {"report": shown}, write_report)
     # What the rounds made has links of its own in the store.
     shutil.rmtree(attempt.scratch(), ignore_errors=True)
     counts = {
@@ -255,10 +258,10 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
     }
     frontier_files = {f"frontier/{name}.sqlite": file for name, file in frontiers.items()}
     return Made(
-        files=archive | frontier_files | files_of(logs) | index,
+        files=archive | frontier_files | files_of(logs) | index | files_of(report),
         counts=counts,
         compute={"crawl_processes": len(frontiers)},
-        incomplete=history.any_lost() or any_lost(logs),
+        incomplete=history.any_lost() or any_lost([*logs, *report]),
     )
 
 

@@ -34,14 +34,16 @@ OUTCOMES: dict[str, Meaning] = {
     "opt-out": Meaning(
         REFUSED,
         "the page asks not to be used",
-        "Only the site can allow it, unless the configuration says otherwise of this kind of opt-out.",
+        "Only the site can allow it; crawl.opt_outs has a setting for each kind.",
     ),
     "refused-address": Meaning(
         REFUSED, "at an address that is never asked", "Name the host in crawl.private_hosts if it is meant."
     ),
     "refused-scheme": Meaning(REFUSED, "neither http nor https"),
     "host-limit": Meaning(
-        REFUSED, "its host has given as much as is wanted of one", "Raise the limits for a host in [crawl]."
+        REFUSED,
+        "its host has given as much as is wanted of one",
+        "Raise crawl.pages_per_host or crawl.bytes_per_host.",
     ),
     "given-up": Meaning(REFUSED, "its host failed again and again, and was given up", SERVER),
     "redirect-loop": Meaning(TRAP, "redirects without an end", SERVER),
@@ -53,9 +55,7 @@ OUTCOMES: dict[str, Meaning] = {
     "error": Meaning(ERROR, "no answer that could be understood", SERVER),
 }
 TRAP_PREFIX = "trap-"
-A_TRAP = Meaning(
-    TRAP, "one of an endless family of URLs", "Name its host or path in what [crawl] allows if it is meant."
-)
+A_TRAP = Meaning(TRAP, "one of an endless family of URLs", "Add the URL to crawl.seeds if it is meant.")
 UNKNOWN = Meaning(ERROR, "not known to this version")
 
 

@@ -27,8 +27,8 @@ RATE_SECONDS = 10.0
 STALE_SECONDS = 5.0
 """A partition that has told nothing for so long is at rest: its counts stand, it does nothing now."""
 EVEN_POINTS = 600
-"""Metrics are told every second for so many seconds, then as rarely as keeps the curves' points bounded:
-a crawl of a day has 3,600 of each."""
+"""Metrics are told every second for twice as many seconds, then ever more rarely, as keeps the points of a
+curve bounded: a crawl of a day has 3,800."""
 SLOWEST_HOSTS = 5
 TOLD_KINDS = 6
 
@@ -149,6 +149,10 @@ class Total:
             self._told.clear()
         self._told[told.partition] = (at, told)
 
+    def latest(self) -> Progress | None:
+        """As it was told last, however long ago that is. None while nothing was told."""
+        return added(told for _, told in self._told.values()) if self._told else None
+
     def sum(self, now: float) -> Progress | None:
         """None while nothing was told."""
         if not self._told:
@@ -183,8 +187,9 @@ def rows(told: Progress) -> list[tuple[str, str]]:
     """What is shown under the line of the stage: label and text. What there is not has no row."""
     hosts = (("active", told.hosts_active), ("waiting", told.hosts_waiting), ("done", told.hosts_done))
     speed = f"{told.pages_per_second:,.1f} pages/s, {told.bytes_per_second / 1e6:,.2f} MB/s"
+    under_way = f", {told.in_flight:,} requests under way" if told.in_flight else ""
     found = [
-        ("speed", f"{speed}, {told.in_flight:,} requests under way"),
+        ("speed", speed + under_way),
         (
             "hosts",
             ", ".join(f"{count:,} {name}" for name, count in hosts) if any(n for _, n in hosts) else "",

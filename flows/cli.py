@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows.commands import jobs, machine, models, plans, runs, store
+from flows.commands import crawl, jobs, machine, models, plans, runs, store
 from pipeline.errors import MoinhoError
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ for command, example in (
     (machine.doctor, "doctor --store /data/store"),
 ):
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
+app.add_typer(crawl.crawl_group, name="crawl")
+app.add_typer(crawl.frontier_group, name="frontier")
 
 
 def _quiet_environment() -> None:

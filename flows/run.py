@@ -9,18 +9,20 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.display import Display, duration, number
-from flows.web_to_model import Road, WebToModel, web_to_model
+from flows.web_to_model import Road, WebToModel, web_to_model, web_to_pages
 from pipeline.compute import Compute
+from pipeline.corpus.pages import Pages
 from pipeline.errors import MoinhoError
 from pipeline.store import (
     Artifact,
@@ -32,6 +34,8 @@ from pipeline.store import (
     fault_of_machine,
 )
 from pipeline.tracking import Flow, Tracker
+
+M = TypeVar("M")
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
 BEGUN_BY = "MOINHO_BEGUN_BY"
@@ -117,14 +121,50 @@ class StageLog(Quiet):
 
 
 def run(config: WebToModel, config_path: Path, settings: Sequence[str], console: Console) -> int:
-    """Run the flow to its end. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
+    """Run the whole road. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
+    return _run(
+        _Command("run", "from URLs to a chat model", web_to_model, _tell_road),
+        config,
+        config_path,
+        settings,
+        console,
+    )
+
+
+def crawl_alone(config: WebToModel, config_path: Path, settings: Sequence[str], console: Console) -> int:
+    """Run the road's beginning, up to the pages. Returns the exit code as `run` does."""
+    return _run(
+        _Command("crawl", "from URLs to pages", web_to_pages, _tell_pages),
+        config,
+        config_path,
+        settings,
+        console,
+    )
+
+
+@dataclass(frozen=True)
+class _Command(Generic[M]):
+    """A flow, and how it is spoken of."""
+
+    word: str
+    """After `moinho` it begins the flow."""
+    way: str
+    flow: Callable[[WebToModel, Store, Compute], M]
+    tell: Callable[[M, str, Console], None]
+    """Tells what was made, by the name of the run."""
+
+
+def _run(
+    command: _Command[M], config: WebToModel, config_path: Path, settings: Sequence[str], console: Console
+) -> int:
+    """Run a flow to its end. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
     start = time.monotonic()
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
     namer = Namer(store, config.name)
     # A job was begun by a command on another machine, and that one goes on with it.
     again = os.environ.get(BEGUN_BY) or shlex.join(
-        ["moinho", "run", str(config_path), *(word for given in settings for word in ("--set", given))]
+        ["moinho", command.word, str(config_path), *(w for given in settings for w in ("--set", given))]
     )
     if warning := store.storage.check():
         console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
@@ -136,7 +176,7 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
                 display = closing.enter_context(Display(console))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
-                road = web_to_model(config, store, compute)
+                made = command.flow(config, store, compute)
         except (KeyboardInterrupt, SystemExit) as stop:  # Ray answers SIGTERM by the latter while it starts
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
@@ -152,7 +192,8 @@ def run(config: WebToModel, config_path: Path, settings: Sequence[str], console:
             return tell_failure(told, history, console, again)
         tracker.ended()
         unsent = _drain(tracker, signals, console)
-    _tell_summary(road, history, config.name, console, time.monotonic() - start)
+    _tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
+    command.tell(made, config.name, console)
     for remark in filter(None, (namer.fault, unsent)):
         console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
     return EXIT_DONE
@@ -186,8 +227,8 @@ def tell_failure(error: Exception, history: History, console: Console, again: st
     return error.exit_code if isinstance(error, MoinhoError) else EXIT_FAILED
 
 
-def _tell_summary(road: Road, history: History, name: str, console: Console, seconds: float) -> None:
-    table = Table(title=f"{name}: from URLs to a chat model in {duration(seconds)}", title_justify="left")
+def _tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
+    table = Table(title=f"{title} in {duration(seconds)}", title_justify="left")
     for column in ("stage", "key", "took", "counts"):
         table.add_column(column, overflow="fold", no_wrap=column in ("stage", "key", "took"))
     for artifact, made in history.stages:
@@ -199,6 +240,9 @@ def _tell_summary(road: Road, history: History, name: str, console: Console, sec
         )
         table.add_row(record.stage, record.key[:8], duration(record.seconds) if made else "reused", counts)
     console.print(table)
+
+
+def _tell_road(road: Road, name: str, console: Console) -> None:
     for title, model in (("base model", road.base), ("chat model", road.chat)):
         figures = ", ".join(f"{key.replace('_', ' ')} {number(v)}" for key, v in model.record.figures.items())
         console.print(f"[bold]{title}[/bold]  {figures}\n            {model.folder('model')}", soft_wrap=True)
@@ -210,6 +254,16 @@ def _tell_summary(road: Road, history: History, name: str, console: Console, sec
         f"  [bold]moinho chat {name}/chat[/bold]\n"
         f"  [bold]moinho show {name}/chat[/bold]       what it was made from\n"
         f"  [bold]moinho ui[/bold]                     curves, counts and models in MLflow",
+        soft_wrap=True,
+    )
+
+
+def _tell_pages(pages: Pages, name: str, console: Console) -> None:
+    console.print(
+        f"\nnext:\n"
+        f"  [bold]moinho crawl report {name}/pages[/bold]          what was found, in pictures\n"
+        f"  [bold]moinho frontier ls {name}/pages[/bold]           what became of each URL\n"
+        f"  [bold]moinho frontier why URL {name}/pages[/bold]      what became of one, and why",
         soft_wrap=True,
     )
 

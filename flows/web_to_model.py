@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
+from pipeline.corpus.pages import Pages
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.model import Model
 from pipeline.store import Store
@@ -69,10 +70,15 @@ class Road:
     scores: Scores
 
 
+def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
+    """The road's beginning: the site, if it is made here, and the crawl."""
+    site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
+    return crawl(store, site, config.crawl, compute)
+
+
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
-    site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
-    pages = crawl(store, site, config.crawl, compute)
+    pages = web_to_pages(config, store, compute)
     raw = extract(store, pages, config.extract, compute)
     documents = clean(store, raw, config.clean, compute)
     corpus = hold_out(store, documents, config.hold_out, compute)

@@ -25,7 +25,8 @@ class PageEntry:
 
 
 class Pages(Artifact):
-    """Web pages as WARC 1.1 (`warc/*.warc.gz`) and the crawl log (`crawl-log/*.jsonl`, sorted by URL).
+    """Web pages as WARC 1.1 (`warc/*.warc.gz`), the crawl log (`crawl-log/*.jsonl`, sorted by URL), and a
+    report (`report.html`).
 
     A line of the log has `url`, `outcome` (`page`, or why there is none), `status`, `content_type`,
     `bytes`, `depth` (links from a seed), `referrer`, `warc`, `offset`, `length`, `sha256` (of the
