@@ -1,0 +1,204 @@
+"""Serves a test web on addresses of 127.0.0.0/8 and writes down every request.
+
+One asyncio loop in a thread of its own, on raw streams: a library's server would not send what is
+broken on purpose. Each host is a name; which address and port stands for it is what
+`compute.hosts` is told. The names themselves are never looked up.
+"""
+
+import asyncio
+import contextlib
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.crawler.testweb.certificates import GARBAGE, STALL, Certificates
+from tests.crawler.testweb.exchange import Asked, Reply, Request, digest, missing
+from tests.crawler.testweb.hosts import Host
+
+ADDRESSES = tuple(f"127.0.1.{number}" for number in range(1, 9))
+PRIVATE_ADDRESS = "127.0.9.9"
+"""Nobody names it to the crawler; where it is asked all the same, that is a fault."""
+REQUEST_BYTES = 1 << 20
+TICK_SECONDS = 0.01
+WATCHED_BYTES = 64 << 10
+"""A larger answer than this counts as sent when the other side has taken it."""
+
+
+@dataclass
+class Web:
+    """Hosts, what is asked of them, and where they are."""
+
+    hosts: dict[str, Host]
+    certificates: Certificates | None = None
+    snapshot: int = 1
+    log: list[Request] = field(default_factory=list)
+    """Every request, in the order of arrival."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Host name → address:port, once it is served: for `compute.hosts`."""
+    private_origin: str = ""
+    times: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def seeds(self) -> list[str]:
+        return [host.url(path) for host in self.hosts.values() for path in host.seeds]
+
+    def answer(self, request: Request, headers: dict[str, str]) -> Reply:
+        host = self.hosts.get(request.host)
+        if host is None:
+            return missing()
+        request.before = self.times[request.host, request.path]
+        self.times[request.host, request.path] += 1
+        return host.answer(Asked(request.path, headers, request.before, self.snapshot, self.private_origin))
+
+
+class _Loop:
+    """What runs in the thread."""
+
+    def __init__(self, web: Web) -> None:
+        self.web = web
+        self.ready = threading.Event()
+        self.fault: BaseException | None = None
+        self._ticked = time.monotonic()
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            self.fault = error
+            self.ready.set()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _run(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(lambda loop, context: None)  # broken TLS, on purpose
+        ticking = asyncio.ensure_future(self._tick())
+        servers = await self._listen()
+        self.ready.set()
+        await self._stopping.wait()
+        ticking.cancel()
+        for server in servers:
+            server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _listen(self) -> list[asyncio.Server]:
+        web = self.web
+        servers = [await self._bind(address) for address in (*ADDRESSES, PRIVATE_ADDRESS)]
+        web.private_origin = f"http://{_place(servers[-1])}"
+        for number, host in enumerate(web.hosts.values()):
+            if host.certificate is None:
+                server = servers[number % len(ADDRESSES)]
+            else:
+                server = await self._bind_secured(host, ADDRESSES[number % len(ADDRESSES)])
+                servers.append(server)
+            web.places[host.name] = _place(server)
+        return servers
+
+    async def _bind(self, address: str, context: ssl.SSLContext | None = None) -> asyncio.Server:
+        return await asyncio.start_server(
+            self._converse, address, 0, limit=REQUEST_BYTES, backlog=1024, ssl=context
+        )
+
+    async def _bind_secured(self, host: Host, address: str) -> asyncio.Server:
+        if host.certificate == GARBAGE:
+            return await asyncio.start_server(_say_garbage, address, 0)
+        if host.certificate == STALL:
+            return await asyncio.start_server(_stall, address, 0)
+        assert self.web.certificates is not None
+        assert host.certificate is not None
+        return await self._bind(address, self.web.certificates.context(host.certificate, host.name))
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = writer.get_extra_info("sockname")[0]
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                now = time.monotonic()
+                late = max(0.0, now - self._ticked - TICK_SECONDS)
+                request, headers = _read(head, now, late, address)
+                self.web.log.append(request)
+                if not await _send(writer, request, self.web.answer(request, headers)):
+                    break
+        writer.close()
+
+
+def _read(head: bytes, now: float, late: float, address: str) -> tuple[Request, dict[str, str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+    if not host.replace(".", "").isdigit():
+        host = headers.get("host", "").partition(":")[0]
+    conditional = "if-none-match" in headers or "if-modified-since" in headers
+    path = first.split(" ")[1]
+    agent = headers.get("user-agent", "")
+    return Request(host.lower(), path, now, late, address, agent, conditional), headers
+
+
+async def _send(writer: asyncio.StreamWriter, request: Request, reply: Reply) -> bool:
+    """True if the connection may be used again. The log has the end, also where it is not a good one."""
+    if reply.wait_seconds is not None:
+        request.not_before = time.monotonic() + reply.wait_seconds
+    try:
+        if reply.stream is not None:
+            async for piece in reply.stream():
+                writer.write(piece)
+                await writer.drain()
+            return False
+        request.status, request.sha256 = reply.status, digest(reply.body)
+        writer.write(reply.wire)
+        if len(reply.wire) > WATCHED_BYTES:
+            await writer.drain()
+        request.whole = True
+        return True
+    finally:
+        request.ended = time.monotonic()
+
+
+async def _say_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        await reader.read(1)
+        writer.write(b"\x16\x03\x01\xff\xffthis is no handshake" * 20)
+        await writer.drain()
+        writer.close()
+
+
+async def _stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take what comes and say nothing."""
+    with contextlib.suppress(OSError):
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+
+
+def _place(server: asyncio.Server) -> str:
+    address, port = server.sockets[0].getsockname()[:2]
+    return f"{address}:{port}"
+
+
+@contextlib.contextmanager
+def serve(web: Web) -> Iterator[Web]:
+    """Serve until the block ends. The log can be read meanwhile."""
+    loop = _Loop(web)
+    thread = threading.Thread(target=loop.run, daemon=True)
+    thread.start()
+    loop.ready.wait()
+    if loop.fault is not None:
+        raise loop.fault
+    try:
+        yield web
+    finally:
+        loop.stop()
+        thread.join()
