@@ -84,6 +84,11 @@ def _chunks(*pieces: bytes) -> Reply:
     return raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *pieces)
 
 
+def _falsely(body: bytes, coding: str) -> Reply:
+    """The body is not in the coding that it is said to be in."""
+    return Reply(body, headers=(*HTML, ("Content-Encoding", coding)), sound=False)
+
+
 def bomb_tables() -> dict[str, dict[str, Reply | Answer]]:
     """Kind of host → its one path. Packed beforehand: a server that packs answers nobody else."""
     return {
@@ -102,9 +107,9 @@ BODIES: Mapping[str, Mapping[str, Reply | Answer]] = {
         "/head": _stream(_endless_head),
     },
     "false-encoding": {
-        "/gzip": Reply(b"<html>not gzip</html>", headers=(*HTML, ("Content-Encoding", "gzip"))),
-        "/unknown": Reply(b"<html>what?</html>", headers=(*HTML, ("Content-Encoding", "sdch, foo"))),
-        "/cut": Reply(bombs.small_gzip()[:-20], headers=(*HTML, ("Content-Encoding", "gzip"))),
+        "/gzip": _falsely(b"<html>not gzip</html>", "gzip"),
+        "/unknown": _falsely(b"<html>what?</html>", "sdch, foo"),
+        "/cut": _falsely(bombs.small_gzip()[:-20], "gzip"),
     },
     "length-too-long": {"/a": raw(HEAD + b"Content-Length: 5000\r\n\r\n<html>this is all</html>")},
     "length-nonsense": {

@@ -63,7 +63,7 @@ def _changing(asked: Asked) -> Reply:
     if asked.path.startswith("/gone") and later:
         return Reply(b"gone", int(asked.path[-3:]))
     state = 2 if later and "page" in change.outcomes else 1
-    links = [path for path in CHANGES if path != "/new" or later]
+    links = [path for path in CHANGES if path != "/new" or later] if asked.path == "/" else ["/"]
     body = page(*links, title=asked.path, text=prose(f"{asked.path} {state}")).body
     validators = {
         "ETag": f'"{digest(body)[:16]}"',

@@ -6,7 +6,7 @@ and to others anywhere, each link in one of the many spellings that the web has 
 
 import random
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +16,8 @@ from tests.crawler.testweb.words import some_words
 
 HOSTS_PER_DOMAIN = 2
 NEAR_LINKS, FAR_LINKS = 5, 3
+WITH_HOST = 0.3
+"""Share of the links within a host that name it."""
 PARAGRAPH_WORDS = 120
 ROBOTS = text("User-agent: *\nDisallow: /private/\n")
 LOGO = Reply(b"\x89PNG\r\n\x1a\n" + bytes(200), headers=(("Content-Type", "image/png"),))
@@ -49,6 +51,7 @@ class _Plan:
 
     seed: int
     paths: dict[str, tuple[str, ...]]
+    spellings: "Sequence[Spelling]"
 
     def links(self, host: str, number: int) -> Iterator[str]:
         """All that a page leads to, as it is spelled there."""
@@ -56,20 +59,25 @@ class _Plan:
         own = self.paths[host]
         for child in (2 * number + 1, 2 * number + 2):
             if child < len(own):
-                yield _spelled(chance, host, own[child], own=True)
+                yield self._spelled(chance, host, own[child], own=True)
         for _ in range(NEAR_LINKS):
-            yield _spelled(chance, host, chance.choice(own), own=True)
+            yield self._spelled(chance, host, chance.choice(own), own=True)
         names = sorted(self.paths)
         for _ in range(FAR_LINKS):
             other = chance.choice(names)
-            yield _spelled(chance, other, chance.choice(self.paths[other]), own=other == host)
+            yield self._spelled(chance, other, chance.choice(self.paths[other]), own=other == host)
         yield f"http://outside{chance.randrange(OUTSIDE_HOSTS):02d}.example/{number}"
         yield f"/private/{number}.html"
         if number % 5 == 0:
             yield from (f"/missing/{number}", f"/old/{number}", "/logo.png", "mailto:someone@site.example")
 
+    def _spelled(self, chance: random.Random, host: str, path: str, *, own: bool) -> str:
+        """One of the spellings of a URL, all of which stand for the same page."""
+        named = host if not own or chance.random() < WITH_HOST else None
+        return chance.choice(self.spellings)(chance, named, path)
 
-def good_hosts(seed: int, size: Size) -> list[Host]:
+
+def good_hosts(seed: int, size: Size, spellings: "Sequence[Spelling] | None" = None) -> list[Host]:
     """Two hosts for each domain. What is true of them follows from seed and size alone."""
     chance = random.Random(f"{seed} good hosts")
     names = [
@@ -78,7 +86,7 @@ def good_hosts(seed: int, size: Size) -> list[Host]:
         for label in ("", "docs.")[:HOSTS_PER_DOMAIN]
     ]
     paths = {name: _paths(chance, chance.randint(size.fewest_pages, size.most_pages)) for name in names}
-    plan = _Plan(seed, paths)
+    plan = _Plan(seed, paths, spellings or SPELLINGS)
     return [_host(plan, name) for name in names]
 
 
@@ -124,11 +132,6 @@ def _page(plan: _Plan, host: str, number: int) -> Reply:
         title=f"Page {number} of {host}",
         text=some_words(chance, PARAGRAPH_WORDS),
     )
-
-
-def _spelled(chance: random.Random, host: str, path: str, *, own: bool) -> str:
-    """One of the spellings of a URL, all of which stand for the same page."""
-    return chance.choice(SPELLINGS)(chance, host if not own or chance.random() < 0.3 else None, path)
 
 
 def _joined(host: str | None, path: str) -> str:
@@ -198,7 +201,10 @@ def _padded(chance: random.Random, host: str | None, path: str) -> str:
     return f"\n  {_joined(host, path)} "
 
 
-SPELLINGS = (
+Spelling = Callable[[random.Random, str | None, str], str]
+COMMON_SPELLINGS: tuple[Spelling, ...] = (_plain, _fragment, _loud, _schemeless, _roundabout, _padded)
+"""Those that joining two URLs undoes, without a list of tracking parameters."""
+SPELLINGS: tuple[Spelling, ...] = (
     *(_plain, _fragment, _port, _loud, _schemeless, _roundabout, _tracked),
     *(_session, _php_session, _other_order, _coded, _empty_query, _padded),
 )

@@ -38,8 +38,6 @@ class Host:
     """Requests that the host may cost at most. None: only known paths may be asked for."""
     counted: frozenset[str] = frozenset()
     """Outcomes of which at least one must stand in the log for this host: how its kind is counted."""
-    spoiled: bool = False
-    """What is stored of it need not be what was sent: it breaks its own bodies."""
     delay_seconds: float = 0.0
     """What robots.txt asks for between two requests."""
     certificate: str | None = None

@@ -11,11 +11,11 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 
 from tests.crawler.testweb.certificates import GARBAGE, STALL, Certificates
-from tests.crawler.testweb.exchange import Asked, Reply, Request, digest, missing
+from tests.crawler.testweb.exchange import Asked, Reply, Request, Stream, digest, missing
 from tests.crawler.testweb.hosts import Host
 
 ADDRESSES = tuple(f"127.0.1.{number}" for number in range(1, 9))
@@ -127,7 +127,7 @@ class _Loop:
                 late = max(0.0, now - self._ticked - TICK_SECONDS)
                 request, headers = _read(head, now, late, address)
                 self.web.log.append(request)
-                if not await _send(writer, request, self.web.answer(request, headers)):
+                if not await _send(reader, writer, request, self.web.answer(request, headers)):
                     break
         writer.close()
 
@@ -147,24 +147,45 @@ def _read(head: bytes, now: float, late: float, address: str) -> tuple[Request, 
     return Request(host.lower(), path, now, late, address, agent, conditional), headers
 
 
-async def _send(writer: asyncio.StreamWriter, request: Request, reply: Reply) -> bool:
+async def _send(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request, reply: Reply
+) -> bool:
     """True if the connection may be used again. The log has the end, also where it is not a good one."""
     if reply.wait_seconds is not None:
         request.not_before = time.monotonic() + reply.wait_seconds
     try:
         if reply.stream is not None:
-            async for piece in reply.stream():
-                writer.write(piece)
-                await writer.drain()
+            await _first_of(_pour(writer, reply.stream), _gone(reader))
             return False
         request.status, request.sha256 = reply.status, digest(reply.body)
         writer.write(reply.wire)
         if len(reply.wire) > WATCHED_BYTES:
             await writer.drain()
-        request.whole = True
+        request.whole = reply.sound
         return True
     finally:
         request.ended = time.monotonic()
+
+
+async def _pour(writer: asyncio.StreamWriter, stream: Stream) -> None:
+    with contextlib.suppress(OSError):
+        async for piece in stream():
+            writer.write(piece)
+            await writer.drain()
+
+
+async def _gone(reader: asyncio.StreamReader) -> None:
+    """Returns when the other side has hung up, which a server that is silent does not notice by itself."""
+    with contextlib.suppress(OSError):
+        while await reader.read(1 << 16):
+            pass
+
+
+async def _first_of(*both: Coroutine[None, None, None]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in both]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 async def _say_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -177,10 +198,8 @@ async def _say_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 async def _stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Take what comes and say nothing."""
-    with contextlib.suppress(OSError):
-        while await reader.read(1 << 16):
-            pass
-        writer.close()
+    await _gone(reader)
+    writer.close()
 
 
 def _place(server: asyncio.Server) -> str:

@@ -1,11 +1,12 @@
 """The whole test web: good hosts, hosts with rules, traps, and hosts that break what can be broken."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.crawler.testweb.broken import broken_hosts
 from tests.crawler.testweb.certificates import Certificates
 from tests.crawler.testweb.changing import changing_host, sitemap_hosts
-from tests.crawler.testweb.good import Size, good_hosts
+from tests.crawler.testweb.good import SPELLINGS, Size, Spelling, good_hosts
 from tests.crawler.testweb.hosts import Host
 from tests.crawler.testweb.rules import opt_out_hosts, robots_hosts
 from tests.crawler.testweb.server import Web
@@ -20,9 +21,9 @@ def ruled_hosts() -> list[Host]:
     return [*robots_hosts(), *opt_out_hosts(), *sitemap_hosts(), changing_host()]
 
 
-def good_web(seed: int, size: Size) -> Web:
+def good_web(seed: int, size: Size, spellings: Sequence[Spelling] = SPELLINGS) -> Web:
     """Good hosts alone."""
-    return web_of(good_hosts(seed, size))
+    return web_of(good_hosts(seed, size, spellings))
 
 
 def whole_web(seed: int, size: Size, folder: Path) -> Web:
