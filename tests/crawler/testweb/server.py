@@ -39,6 +39,8 @@ class Web:
     places: dict[str, str] = field(default_factory=dict)
     """Host name → address:port, once it is served: for `compute.hosts`."""
     private_origin: str = ""
+    listen: tuple[tuple[str, int], ...] = ()
+    """More addresses and ports that all hosts are served at."""
     times: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
@@ -95,6 +97,7 @@ class _Loop:
         web = self.web
         servers = [await self._bind(address) for address in (*ADDRESSES, PRIVATE_ADDRESS)]
         web.private_origin = f"http://{_place(servers[-1])}"
+        servers += [await self._bind(address, port=port) for address, port in web.listen]
         for number, host in enumerate(web.hosts.values()):
             if host.certificate is None:
                 server = servers[number % len(ADDRESSES)]
@@ -104,9 +107,11 @@ class _Loop:
             web.places[host.name] = _place(server)
         return servers
 
-    async def _bind(self, address: str, context: ssl.SSLContext | None = None) -> asyncio.Server:
+    async def _bind(
+        self, address: str, context: ssl.SSLContext | None = None, port: int = 0
+    ) -> asyncio.Server:
         return await asyncio.start_server(
-            self._converse, address, 0, limit=REQUEST_BYTES, backlog=1024, ssl=context
+            self._converse, address, port, limit=REQUEST_BYTES, backlog=1024, ssl=context
         )
 
     async def _bind_secured(self, host: Host, address: str) -> asyncio.Server:
@@ -159,10 +164,11 @@ async def _send(
             return False
         request.status, request.sha256 = reply.status, digest(reply.body)
         writer.write(reply.wire)
+        closing = ("Connection", "close") in reply.headers
         if len(reply.wire) > WATCHED_BYTES:
             await writer.drain()
         request.whole = reply.sound
-        return True
+        return not closing
     finally:
         request.ended = time.monotonic()
 

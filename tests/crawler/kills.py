@@ -1,0 +1,222 @@
+"""Kills at random moments of a crawl: start it over the test web, kill something, start it again, judge.
+
+Of the whole, nothing may be missing; of what is fetched again, only what was in flight at a kill, or
+answered within the crawl's stated window before it. Victim and moments follow from the seed and the
+trial's number, so that a trial can be repeated.
+
+    python -m tests.crawler.kills --kills 20 --seed 0
+"""
+
+import argparse
+import contextlib
+import gzip
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from tests.crawler.testweb.exchange import Request
+from tests.crawler.testweb.good import COMMON_SPELLINGS, Size
+from tests.crawler.testweb.judge import Crawled, Killed, fetched_again, judge
+from tests.crawler.testweb.server import Web, serve
+from tests.crawler.testweb.stage import Stage, stage_for
+from tests.crawler.testweb.world import good_web
+from tests.road import Run
+
+SIZE = Size(domains=12, fewest_pages=5, most_pages=15)
+DELAY_SECONDS = 0.4
+"""Politeness makes a crawl long enough to be killed in its midst, and is judged too."""
+LAST_SHARE = 0.9
+"""Of the pages: kills come before so many were asked for."""
+WINDOW_SECONDS = 0.25
+WINDOW_PAGES = 16
+"""What a kill may cost: a page counts as durable after so long, or when so many were answered since."""
+START_SECONDS, END_SECONDS = 120.0, 280.0
+POLL_SECONDS = 0.005
+
+Victim = Literal["partition", "driver", "tree"]
+SPIDER = "crawler.spider"
+"""What stands in the command line of a partition's child process."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What is done to a crawl."""
+
+    victim: Victim
+    signal: signal.Signals
+    after_pages: int
+    """Requests for pages that the web has had when it comes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    kill: Kill
+    hit: bool
+    """False if the crawl had ended before."""
+    seconds: float
+    again: Counter[str]
+    """Requests that were repetitions, by why."""
+    faults: list[str]
+
+
+def kill_of(seed: int, trial: int, pages: int) -> Kill:
+    chance = random.Random(f"{seed}-{trial}")
+    victims: tuple[Victim, ...] = ("partition", "driver", "tree")
+    return Kill(
+        chance.choice(victims),
+        chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
+        chance.randrange(1, int(LAST_SHARE * pages)),
+    )
+
+
+def try_kill(folder: Path, kill: Kill, seed: int, processes: int | None = None) -> Outcome:
+    """Crawl, kill, crawl to the end; what is not as it should be comes back as faults, one line each.
+
+    `processes` is the number of partitions, where the crawler knows of several.
+    """
+    start = time.monotonic()
+    web = good_web(seed, SIZE, COMMON_SPELLINGS)
+    compute = {"crawl_processes": processes} if processes else {}
+    with (
+        serve(web),
+        stage_for(web, folder, compute, delay_seconds=DELAY_SECONDS, timeout_seconds=10.0) as stage,
+    ):
+        run = stage.start()
+        killed = _kill_at(run, web, kill)
+        faults = list(_after(run, kill))
+        crawled = _finish(stage, faults) if run.process.returncode else stage.crawled()
+        kills = [killed] if killed else []
+        if crawled is not None:
+            faults += judge(web.hosts, web.log, crawled, delay_seconds=DELAY_SECONDS, kills=kills)
+            faults += broken_archives(stage.warcs())
+        faults += beyond_window(web.log, kills)
+        return Outcome(
+            kill, killed is not None, time.monotonic() - start, fetched_again(web.log, kills), faults
+        )
+
+
+def pages_of(seed: int) -> int:
+    web = good_web(seed, SIZE, COMMON_SPELLINGS)
+    return sum(len(host.pages) for host in web.hosts.values())
+
+
+def beyond_window(requests: Sequence[Request], kills: Sequence[Killed]) -> Iterator[str]:
+    """More repetitions of what had been answered than a commit may lie behind."""
+    again = fetched_again(requests, kills)["not yet durable at a kill"]
+    if again > WINDOW_PAGES * max(1, len(kills)):
+        yield f"{again} answered pages were fetched again; a commit comes every {WINDOW_PAGES}"
+
+
+def broken_archives(warcs: Sequence[Path]) -> Iterator[str]:
+    """What independent readers find wrong with WARC files.
+
+    `warcio check` compares digests, and takes a file that ends in the midst of a record for whole.
+    """
+    for path in warcs:
+        try:
+            with gzip.open(path) as file:
+                while file.read(1 << 20):
+                    pass
+        except (EOFError, OSError, zlib.error) as error:
+            yield f"{path.name}: {type(error).__name__}: {error}"
+    command = [sys.executable, "-m", "warcio.cli", "check", *map(str, warcs)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if checked.returncode:
+        yield f"warcio check: {(checked.stdout + checked.stderr)[-500:]}"
+
+
+def _kill_at(run: Run, web: Web, kill: Kill) -> Killed | None:
+    """Wait until the web has had so many requests, then kill. None if the crawl ended before."""
+    end = time.monotonic() + START_SECONDS
+    while _asked(web) < kill.after_pages:
+        if run.process.poll() is not None:
+            return None
+        if time.monotonic() > end:
+            run.kill()
+            raise AssertionError(f"{_asked(web)} requests after {START_SECONDS} s:\n{run.text()[-2000:]}")
+        time.sleep(POLL_SECONDS)
+    if kill.victim == "tree":
+        victims = run.family()
+    elif kill.victim == "driver":
+        victims = [psutil.Process(run.process.pid)]
+    else:
+        victims = [each for each in run.family() if SPIDER in _command(each)][:1]
+    at = time.monotonic()
+    for victim in victims:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.send_signal(kill.signal)
+    return Killed(at, WINDOW_SECONDS) if victims else None
+
+
+def _after(run: Run, kill: Kill) -> Iterator[str]:
+    """Wait for the killed run's end, and for that of everything that it had started."""
+    try:
+        run.wait(END_SECONDS)
+        run.wait_for_family()
+    except AssertionError as error:
+        yield f"after the kill of {kill.victim}: {str(error)[:500]}"
+        for process in run.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _finish(stage: Stage, faults: list[str]) -> Crawled | None:
+    try:
+        return stage.finish(END_SECONDS)
+    except AssertionError as error:
+        faults.append(f"the run after the kill did not end well: {str(error)[-500:]}")
+        return None
+
+
+def _asked(web: Web) -> int:
+    return sum(not request.is_well_known for request in list(web.log))
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kill a crawl of the test web at random moments.")
+    parser.add_argument("--kills", type=int, default=20, help="how many trials")
+    parser.add_argument("--seed", type=int, default=0, help="what the trials follow from")
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial, to repeat one")
+    parser.add_argument("--processes", type=int, help="partitions (compute.crawl_processes)")
+    given = parser.parse_args()
+    bad, hits = 0, Counter[str]()
+    with tempfile.TemporaryDirectory(prefix="kills") as folder:
+        for trial in range(given.first, given.first + given.kills):
+            kill = kill_of(given.seed, trial, pages_of(given.seed))
+            here = Path(folder) / f"trial-{trial}"
+            outcome = try_kill(here, kill, given.seed, given.processes)
+            bad += bool(outcome.faults)
+            hits[kill.victim if outcome.hit else "nothing"] += 1
+            print(
+                f"{trial:4} {kill.victim:9} {kill.signal.name} at page {kill.after_pages:4} "
+                f"{outcome.seconds:5.0f} s; again: {dict(outcome.again)}; "
+                f"{'; '.join(outcome.faults[:5]) or 'no fault'}",
+                flush=True,
+            )
+            if not outcome.faults:
+                shutil.rmtree(here)
+        print(f"{given.kills} kills, {bad} with faults; hit {dict(hits)}")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
