@@ -148,9 +148,12 @@ def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
     key, section = ".".join(location), ".".join(location[:-1])
     here = [name for name in valid if name.rpartition(".")[0] == section]
     by_last = {name.rpartition(".")[2]: name for name in reversed(valid)}
-    near = difflib.get_close_matches(key, here, n=1, cutoff=0.6) or [
-        by_last[last] for last in difflib.get_close_matches(location[-1], by_last, n=1, cutoff=0.6)
-    ]
+    exact = [by_last[location[-1]]] if location[-1] in by_last else []
+    near = (
+        exact
+        or difflib.get_close_matches(key, here, n=1, cutoff=0.6)
+        or [by_last[last] for last in difflib.get_close_matches(location[-1], by_last, n=1, cutoff=0.6)]
+    )
     if near:
         return f"; did you mean {near[0]}?"
     return f"; there are: {', '.join(name.rpartition('.')[2] for name in here)}" if here else ""

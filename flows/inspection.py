@@ -124,7 +124,7 @@ def as_toml(config: Config) -> str:
 
 def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> None:
     """Single values first, then sections: TOML has no way back out of a section."""
-    sections = {name: value for name, value in values.items() if isinstance(value, Config)}
+    sections = {name: value for name, value in values.items() if isinstance(value, Config | Mapping)}
     for name, value in values.items():
         if value is None:
             table.add(tomlkit.comment(f"{name} is not set"))
@@ -132,5 +132,5 @@ def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> Non
             table.add(name, value)
     for name, section in sections.items():
         inner = tomlkit.table()
-        _fill(inner, section.resolved())
+        _fill(inner, section.resolved() if isinstance(section, Config) else section)
         table.add(name, inner)

@@ -67,6 +67,9 @@ def open_store(root: str | None, needed: bool = True) -> "Store":
     from pipeline.store import Store
 
     store = Store(root or DEFAULT_STORE)
+    folder = store.storage.local("")
+    if folder is not None and folder.is_file():
+        raise NoStoreError(f"{folder} is a file, and a store is a folder; name another with --store")
     if needed and not store.storage.exists(""):
         raise NoStoreError(
             f"there is no store at {store.storage.root}: name another with --store, "

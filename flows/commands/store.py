@@ -177,7 +177,10 @@ def _agreed(dry_run: bool, yes: bool, question: str) -> bool:
         return True
     if not sys.stdin.isatty():
         raise NotConfirmedError("nothing was removed: add --yes to do it, or --dry-run to only look")
-    return typer.confirm(question)
+    if not typer.confirm(question):
+        console.print("Nothing was removed.")
+        return False
+    return True
 
 
 def _tell_findings(found: "Findings", store: str | None) -> None:

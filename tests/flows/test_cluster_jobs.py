@@ -7,6 +7,7 @@ import secrets
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -202,5 +203,7 @@ def nodes_that_worked(cluster: RunningCluster) -> set[str]:
         f"for task in list_tasks(address={cluster.address!r}, limit=10_000):\n"
         "    if ':' in task.name and task.node_id: print(task.node_id)\n"
     )
-    told = subprocess.check_output(["python", "-c", program], text=True, env=os.environ | cluster.environment)
+    told = subprocess.check_output(
+        [sys.executable, "-c", program], text=True, env=os.environ | cluster.environment
+    )
     return set(told.split())

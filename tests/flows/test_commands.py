@@ -17,6 +17,12 @@ def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
         options.open_store(f"{tmp_path}/none")
 
 
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "sack").touch()
+    with pytest.raises(options.NoStoreError, match=r"sack is a file, and a store is a folder"):
+        options.open_store(f"{tmp_path}/sack")
+
+
 def test_an_unknown_artifact_names_the_nearest(tmp_path: Path) -> None:
     home = Store(str(tmp_path))
     home.name("farm/flour", grind(home, GrindConfig()))

@@ -20,7 +20,9 @@ class Mill(Config):
 
 
 class River(Config):
+    boats: dict[str, int] = Field(default_factory=dict)
     flow: float | None = None
+    grain: str = ""
 
 
 class Farm(Config):
@@ -60,6 +62,11 @@ def test_a_misspelt_key_names_the_file_and_the_nearest_valid_key(tmp_path: Path)
 def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(tmp_path: Path) -> None:
     path = write(tmp_path, "farm.toml", 'name = "a"\n')
     assert fault(path, "stones=2") == "--set stones=2: stones: unknown key; did you mean mill.stones?"
+
+
+def test_a_key_that_exists_elsewhere_is_meant_rather_than_one_that_looks_like_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "farm.toml", 'name = "a"\n')
+    assert fault(path, "river.grains=2").endswith("did you mean mill.grains?")
 
 
 def test_a_misspelt_section_is_blamed_on_the_setting_that_has_it(tmp_path: Path) -> None:
@@ -113,3 +120,9 @@ def test_a_malformed_setting_says_how_to_write_one(tmp_path: Path, setting: str)
 def test_a_printed_configuration_loads_again(tmp_path: Path) -> None:
     farm = Farm(name='quo"te\\ é', mill=Mill(grains=("a", "b")))
     assert load(Farm, write(tmp_path, "printed.toml", as_toml(farm))) == farm
+
+
+def test_what_is_not_set_is_printed_where_it_may_be_set(tmp_path: Path) -> None:
+    printed = as_toml(Farm(name="a", river=River(boats={"Anna": 2})))
+    path = write(tmp_path, "printed.toml", printed.replace("# flow is not set", "flow = 0.5"))
+    assert load(Farm, path).river == River(boats={"Anna": 2}, flow=0.5)
