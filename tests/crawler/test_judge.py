@@ -12,6 +12,7 @@ from tests.crawler.testweb.judge import (
     Logged,
     Stored,
     at_once,
+    by_address,
     fetched_again,
     forbidden,
     judge,
@@ -142,6 +143,13 @@ def test_what_the_server_was_late_is_not_held_against_the_crawler() -> None:
 
 def test_other_hosts_do_not_count_as_too_close() -> None:
     assert list(too_close(HOSTS, [asked("/", 1), asked("/", 1.01, "b.example")], 1.0)) == []
+
+
+def test_hosts_of_one_address_count_as_one_where_that_is_wanted() -> None:
+    both = [asked("/", 1, address="127.0.1.1"), asked("/", 1.05, "b.example", address="127.0.1.1")]
+    assert [*too_close(HOSTS, both, 1.0), *at_once(both)] == []
+    assert len(list(too_close(HOSTS, both, 1.0, by_address))) == 1
+    assert len(list(at_once(both, 1, by_address))) == 1
 
 
 def test_a_host_asked_before_its_retry_after_is_found() -> None:

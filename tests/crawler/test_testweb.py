@@ -14,6 +14,7 @@ import pytest
 from selectolax.lexbor import LexborHTMLParser
 
 from tests.crawler.testweb import bombs, certificates
+from tests.crawler.testweb.broken import SLOW_SECONDS
 from tests.crawler.testweb.certificates import Certificates
 from tests.crawler.testweb.changing import CHANGES
 from tests.crawler.testweb.exchange import Asked, digest
@@ -165,6 +166,17 @@ def test_a_busy_host_refuses_each_page_once_and_says_for_how_long(web: Web) -> N
     dated = ask(web, "busy-date.example", "/")
     assert dated.status == 503
     assert dated.headers["Retry-After"].endswith("GMT")
+    silent = ask(web, "busy-silent.example", "/")
+    assert (silent.status, silent.headers["Retry-After"]) == (429, None)
+
+
+def test_a_host_where_nobody_listens_refuses_connections_and_a_slow_one_takes_its_time(web: Web) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        ask(web, "robots-nobody.example", "/")
+    start = time.monotonic()
+    assert ask(web, "slow-answers.example", "/").status == 200
+    assert time.monotonic() - start >= SLOW_SECONDS
+    assert ask(web, "fails-always.example", "/page/1").status == 500
 
 
 def test_pages_answer_304_to_what_they_said_and_change_between_snapshots(web: Web) -> None:

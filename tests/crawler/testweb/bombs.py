@@ -1,4 +1,4 @@
-"""Small bodies that unpack to 128 MiB of zeros, for each content coding."""
+"""Small bodies that unpack to 64 MiB of zeros, for each content coding."""
 
 import gzip
 import struct
@@ -8,7 +8,7 @@ from functools import cache
 
 import brotli
 
-UNPACKED_BYTES = 128 << 20
+UNPACKED_BYTES = 64 << 20
 PIECE = bytes(1 << 20)
 ZSTD_BLOCK_BYTES = 128 << 10
 

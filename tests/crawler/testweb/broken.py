@@ -4,6 +4,7 @@ import asyncio
 import email.utils
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 
 from tests.crawler.testweb import bombs, certificates
 from tests.crawler.testweb.exchange import HTML, Asked, Headers, Reply, page, raw
@@ -18,6 +19,11 @@ BUSY_SECONDS = 2
 FOREVER_SECONDS = 86_400
 FOREVER_AT_MOST = 15
 """Requests that a host may cost which is busy for ever."""
+FAILING_PAGES, FAILING_AT_MOST = 60, 60
+"""Pages of a host that always fails, and requests that it may cost: fewer than one try for each and some."""
+SLOW_SECONDS = 0.4
+"""From a request to its answer, on a host that a crawler should be gentle with."""
+SLOW = "slow-answers"
 
 
 def broken_hosts() -> list[Host]:
@@ -26,7 +32,7 @@ def broken_hosts() -> list[Host]:
         *_charset_hosts(),
         *_secured_hosts(),
         *(busy("busy-seconds", _in_seconds), busy("busy-date", _as_date), busy_for_ever()),
-        *(failing_once(), short_lengths()),
+        *(busy_silently(), failing_once(), failing_always(), slow_answers(), short_lengths()),
     ]
 
 
@@ -140,20 +146,21 @@ BODIES: Mapping[str, Mapping[str, Reply | Answer]] = {
 """Kind of host → its paths that are broken, each in a way of its own."""
 TOLERABLE = frozenset({"page", "http-error", "redirect", "refused-scheme", "not-html"}) | FAILED
 """A broken answer may count as a failure, or as what can be made of it."""
-MUST_FAIL = frozenset({"slow-drip", "never-ending"})
-"""Kinds of which nothing must be stored, but what is real: bombs too."""
+MUST_FAIL = {"slow-drip": "timeout", "never-ending": "too-large", "bomb": "too-large"}
+"""Kinds (bombs by their first word) of which nothing but what is real must be stored → how they count."""
 
 
 def _broken_bodies(kind: str, table: Mapping[str, Reply | Answer]) -> Host:
     front = page(*REAL, *table, title=f"Front page of {kind}", text=prose(kind))
-    allowed = FAILED if kind in MUST_FAIL or kind.startswith("bomb-") else TOLERABLE
+    named = MUST_FAIL.get("bomb" if kind.startswith("bomb-") else kind)
+    allowed = TOLERABLE if named is None else FAILED
     return Host(
         f"{kind}.example",
         kind,
         by_table({"/": front, **_real(kind), **table}),
         pages=frozenset(("/", *REAL)),
         may=dict.fromkeys(table, allowed),
-        counted=FAILED if allowed is FAILED else outcomes(),
+        counted=outcomes() if named is None else outcomes(named),
     )
 
 
@@ -271,6 +278,36 @@ def busy_for_ever() -> Host:
         at_most=FOREVER_AT_MOST,
         counted=outcomes("http-error", "given-up"),
     )
+
+
+def busy_silently() -> Host:
+    """As those that are busy, but without a word about when to come again."""
+    return busy("busy-silent", lambda asked: Reply(b"", 429))
+
+
+def failing_always() -> Host:
+    """A front page that leads to many, each of which fails at every try: the host is to be given up."""
+    kind = "fails-always"
+    paths = [f"/page/{number}" for number in range(FAILING_PAGES)]
+    table = {"/": page(*paths, title=kind), **dict.fromkeys(paths, Reply(b"", 500))}
+    return Host(
+        f"{kind}.example",
+        kind,
+        by_table(table),
+        pages=frozenset({"/"}),
+        at_most=FAILING_AT_MOST,
+        counted=outcomes("given-up"),
+    )
+
+
+def slow_answers() -> Host:
+    """Honest, and out of breath."""
+    known = by_table({"/": page(*REAL, title=f"Front page of {SLOW}", text=prose(SLOW)), **_real(SLOW)})
+
+    def answer(asked: Asked) -> Reply:
+        return replace(known(asked), after_seconds=SLOW_SECONDS)
+
+    return Host(f"{SLOW}.example", SLOW, answer, pages=frozenset(("/", *REAL)))
 
 
 def failing_once() -> Host:

@@ -39,6 +39,8 @@ class Reply:
     headers: Headers = HTML
     stream: Stream | None = None
     """Sent verbatim in place of everything, status line included; then the connection is closed."""
+    after_seconds: float = 0.0
+    """The answer begins so long after the request."""
     sound: bool = True
     """False where the body is not what the headers say: whoever asks again has a reason."""
     wait_seconds: float | None = None

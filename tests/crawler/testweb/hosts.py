@@ -42,6 +42,8 @@ class Host:
     """What robots.txt asks for between two requests."""
     certificate: str | None = None
     """The kind of certificate that it is served with over TLS. None: plain HTTP."""
+    listens: bool = True
+    """False where nobody answers at its address."""
     seeds: tuple[str, ...] = ("/",)
     """Paths that a crawl begins with."""
 

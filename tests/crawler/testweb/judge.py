@@ -7,7 +7,7 @@ nothing of the crawler but its crawl log's columns, and read WARC files by a lib
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,19 @@ class Killed:
     """Seconds (monotonic)."""
     window_seconds: float
     """What was answered so long before it may not have been durable."""
+
+
+Unit = Callable[[Request], str]
+"""What politeness counts as one."""
+
+
+def by_name(request: Request) -> str:
+    return request.host
+
+
+def by_address(request: Request) -> str:
+    """For a crawl that counts hosts of one address as one."""
+    return request.address
 
 
 def read_crawl(warcs: Iterable[Path], logs: Iterable[Path]) -> Crawled:
@@ -148,22 +161,26 @@ def too_many(hosts: Mapping[str, Host], requests: Iterable[Request]) -> Iterator
             yield f"{name}: {asked[name]} requests, {host.at_most} at most are worth it"
 
 
-def too_close(hosts: Mapping[str, Host], requests: Iterable[Request], delay_seconds: float) -> Iterator[str]:
+def too_close(
+    hosts: Mapping[str, Host], requests: Iterable[Request], delay_seconds: float, unit: Unit = by_name
+) -> Iterator[str]:
     """Two requests to a host that came closer together than the delay, as the server measured it.
 
     What the server itself was late in reading the first is allowed for.
     """
-    for name, asked in _by_host(requests).items():
-        delay = max(delay_seconds, hosts[name].delay_seconds if name in hosts else 0.0)
+    for name, asked in _by(unit, requests).items():
         for first, second in itertools.pairwise(asked):
+            host = hosts.get(second.host)
+            delay = max(delay_seconds, host.delay_seconds if host is not None else 0.0)
             apart = second.arrived - first.arrived + first.late
             if apart < delay - TOLERANCE_SECONDS:
-                yield f"{name}: {second.path} came {apart:.3f} s after {first.path}, not {delay:g} s"
+                both = f"{second.path[:200]} came {apart:.3f} s after {first.path[:200]}"
+                yield f"{name}: {both}, not {delay:g} s"
 
 
 def too_early(requests: Iterable[Request]) -> Iterator[str]:
     """Requests before the time that a Retry-After of the host had named."""
-    for name, asked in _by_host(requests).items():
+    for name, asked in _by(by_name, requests).items():
         until = 0.0
         for request in asked:
             if request.arrived + TOLERANCE_SECONDS < until:
@@ -172,15 +189,15 @@ def too_early(requests: Iterable[Request]) -> Iterator[str]:
                 until = max(until, request.not_before)
 
 
-def at_once(requests: Iterable[Request], most: int = 1) -> Iterator[str]:
+def at_once(requests: Iterable[Request], most: int = 1, unit: Unit = by_name) -> Iterator[str]:
     """Hosts that were asked for more things at once than they should be."""
-    for name, asked in _by_host(requests).items():
+    for name, asked in _by(unit, requests).items():
         ends: list[float] = []
         for request in asked:
             ends = [end for end in ends if end > request.arrived]
             ends.append(request.ended if request.ended is not None else float("inf"))
             if len(ends) > most:
-                yield f"{name}: {request.path} made {len(ends)} requests at once, not {most}"
+                yield f"{name}: {request.path[:200]} made {len(ends)} requests at once, not {most}"
 
 
 def repeated(requests: Iterable[Request], kills: Sequence[Killed] = ()) -> Iterator[str]:
@@ -250,6 +267,7 @@ def judge(
     *,
     delay_seconds: float,
     at_once_per_host: int = 1,
+    unit: Unit = by_name,
     kills: Sequence[Killed] = (),
 ) -> list[str]:
     """All faults of a crawl that ended because nothing was left."""
@@ -258,18 +276,18 @@ def judge(
         *wrong_outcomes(hosts.values(), crawled),
         *forbidden(hosts, requests),
         *too_many(hosts, requests),
-        *too_close(hosts, requests, delay_seconds),
+        *too_close(hosts, requests, delay_seconds, unit),
         *too_early(requests),
-        *at_once(requests, at_once_per_host),
+        *at_once(requests, at_once_per_host, unit),
         *repeated(requests, kills),
     ]
 
 
-def _by_host(requests: Iterable[Request]) -> dict[str, list[Request]]:
-    """Host → its requests in the order of their arrival."""
+def _by(unit: Unit, requests: Iterable[Request]) -> dict[str, list[Request]]:
+    """Unit → its requests in the order of their arrival."""
     found: dict[str, list[Request]] = defaultdict(list)
     for request in sorted(requests, key=lambda each: each.arrived):
-        found[request.host].append(request)
+        found[unit(request)].append(request)
     return found
 
 

@@ -34,6 +34,7 @@ class Robots:
     delay_seconds: float = 0.0
     may: tuple[str, ...] = ()
     """Other paths that whoever reads it asks for."""
+    listens: bool = True
 
 
 def _hang_up(asked: Asked) -> Reply:
@@ -59,6 +60,7 @@ ROBOTS: Mapping[str, Robots] = {
     "robots-500": Robots(text("broken", 500), closed="its robots.txt answers 500"),
     "robots-503": Robots(text("busy", 503), closed="its robots.txt answers 503"),
     "robots-unreachable": Robots(_hang_up, closed="its robots.txt cannot be read"),
+    "robots-nobody": Robots(text(""), closed="nobody answers there", listens=False),
     "robots-redirect": Robots(redirect("/elsewhere/robots.txt"), may=("/elsewhere/robots.txt",)),
     "robots-redirect-loop": Robots(redirect("/robots.txt"), shut=False),
     "robots-huge": Robots(text(HUGE_FILL * (HUGE_BYTES // len(HUGE_FILL)) + RULES)),
@@ -93,6 +95,7 @@ def _robots_host(kind: str, robots: Robots) -> Host:
         never=dict.fromkeys(SHUT, "robots.txt disallows it") if robots.shut else {},
         closed=robots.closed,
         delay_seconds=robots.delay_seconds,
+        listens=robots.listens,
         counted=outcomes("robots", "unreachable") if robots.closed else outcomes(),
     )
 

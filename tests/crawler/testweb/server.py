@@ -7,6 +7,7 @@ broken on purpose. Each host is a name; which address and port stands for it is 
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -64,6 +65,7 @@ class _Loop:
         self.ready = threading.Event()
         self.fault: BaseException | None = None
         self._ticked = time.monotonic()
+        self._taken: list[socket.socket] = []
 
     def run(self) -> None:
         try:
@@ -83,8 +85,8 @@ class _Loop:
         self.ready.set()
         await self._stopping.wait()
         ticking.cancel()
-        for server in servers:
-            server.close()
+        for each in (*servers, *self._taken):
+            each.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
@@ -99,13 +101,22 @@ class _Loop:
         web.private_origin = f"http://{_place(servers[-1])}"
         servers += [await self._bind(address, port=port) for address, port in web.listen]
         for number, host in enumerate(web.hosts.values()):
-            if host.certificate is None:
-                server = servers[number % len(ADDRESSES)]
+            address = ADDRESSES[number % len(ADDRESSES)]
+            if not host.listens:
+                web.places[host.name] = self._deaf(address)
+            elif host.certificate is None:
+                web.places[host.name] = _place(servers[number % len(ADDRESSES)])
             else:
-                server = await self._bind_secured(host, ADDRESSES[number % len(ADDRESSES)])
-                servers.append(server)
-            web.places[host.name] = _place(server)
+                servers.append(await self._bind_secured(host, address))
+                web.places[host.name] = _place(servers[-1])
         return servers
+
+    def _deaf(self, address: str) -> str:
+        """A port at which every connection is refused, and that nobody else gets meanwhile."""
+        taken = socket.socket()
+        taken.bind((address, 0))
+        self._taken.append(taken)
+        return f"{address}:{taken.getsockname()[1]}"
 
     async def _bind(
         self, address: str, context: ssl.SSLContext | None = None, port: int = 0
@@ -162,6 +173,8 @@ async def _send(
         if reply.stream is not None:
             await _first_of(_pour(writer, reply.stream), _gone(reader))
             return False
+        if reply.after_seconds:
+            await asyncio.sleep(reply.after_seconds)
         request.status, request.sha256 = reply.status, digest(reply.body)
         writer.write(reply.wire)
         closing = ("Connection", "close") in reply.headers
