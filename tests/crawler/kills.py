@@ -12,17 +12,16 @@ import contextlib
 import gzip
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -39,6 +38,8 @@ DELAY_SECONDS = 0.4
 """Politeness makes a crawl long enough to be killed in its midst, and is judged too."""
 LAST_SHARE = 0.9
 """Of the pages: kills come before so many were asked for."""
+LATER_SECONDS = 0.5
+"""After that request a kill comes at most so much later."""
 WINDOW_SECONDS = 0.25
 WINDOW_PAGES = 16
 """What a kill may cost: a page counts as durable after so long, or when so many were answered since."""
@@ -55,9 +56,12 @@ class Kill:
     """What is done to a crawl."""
 
     victim: Victim
-    signal: signal.Signals
     after_pages: int
     """Requests for pages that the web has had when it comes."""
+    later_seconds: float
+    """How long after the last of them."""
+    which: int
+    """Number of the partition's process, if that is the victim: modulo how many there are."""
 
 
 @dataclass(frozen=True)
@@ -76,32 +80,31 @@ def kill_of(seed: int, trial: int, pages: int) -> Kill:
     victims: tuple[Victim, ...] = ("partition", "driver", "tree")
     return Kill(
         chance.choice(victims),
-        chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]),
         chance.randrange(1, int(LAST_SHARE * pages)),
+        chance.uniform(0, LATER_SECONDS),
+        chance.randrange(12),
     )
 
 
-def try_kill(folder: Path, kill: Kill, seed: int, processes: int | None = None) -> Outcome:
+def try_kill(folder: Path, kill: Kill, seed: int, compute: Sequence[Mapping[str, Any]] = ({},)) -> Outcome:
     """Crawl, kill, crawl to the end; what is not as it should be comes back as faults, one line each.
 
-    `processes` is the number of partitions, where the crawler knows of several.
+    `compute` has settings of the crawl that is killed, and, if they are others, of the one that goes on.
     """
     start = time.monotonic()
     web = good_web(seed, SIZE, COMMON_SPELLINGS)
-    compute = {"crawl_processes": processes} if processes else {}
-    with (
-        serve(web),
-        stage_for(web, folder, compute, delay_seconds=DELAY_SECONDS, timeout_seconds=10.0) as stage,
-    ):
+    polite = {"delay_seconds": DELAY_SECONDS, "timeout_seconds": 10.0}
+    with serve(web), stage_for(web, folder, compute[0], **polite) as stage:
         run = stage.start()
         killed = _kill_at(run, web, kill)
         faults = list(_after(run, kill))
-        crawled = _finish(stage, faults) if run.process.returncode else stage.crawled()
+        going_on = replace(stage, compute={**stage.compute, **compute[-1]})
+        crawled = _finish(going_on, faults) if run.process.returncode else stage.crawled()
         kills = [killed] if killed else []
         if crawled is not None:
             faults += judge(web.hosts, web.log, crawled, delay_seconds=DELAY_SECONDS, kills=kills)
             faults += broken_archives(stage.warcs())
-        faults += beyond_window(web.log, kills)
+        faults += beyond_window(web.log, kills, int(compute[0].get("crawl_processes", 1)))
         return Outcome(
             kill, killed is not None, time.monotonic() - start, fetched_again(web.log, kills), faults
         )
@@ -112,10 +115,10 @@ def pages_of(seed: int) -> int:
     return sum(len(host.pages) for host in web.hosts.values())
 
 
-def beyond_window(requests: Sequence[Request], kills: Sequence[Killed]) -> Iterator[str]:
-    """More repetitions of what had been answered than a commit may lie behind."""
+def beyond_window(requests: Sequence[Request], kills: Sequence[Killed], partitions: int = 1) -> Iterator[str]:
+    """More repetitions of what had been answered than the commits of all partitions may lie behind."""
     again = fetched_again(requests, kills)["not yet durable at a kill"]
-    if again > WINDOW_PAGES * max(1, len(kills)):
+    if again > partitions * WINDOW_PAGES:
         yield f"{again} answered pages were fetched again; a commit comes every {WINDOW_PAGES}"
 
 
@@ -147,17 +150,26 @@ def _kill_at(run: Run, web: Web, kill: Kill) -> Killed | None:
             run.kill()
             raise AssertionError(f"{_asked(web)} requests after {START_SECONDS} s:\n{run.text()[-2000:]}")
         time.sleep(POLL_SECONDS)
-    if kill.victim == "tree":
-        victims = run.family()
-    elif kill.victim == "driver":
-        victims = [psutil.Process(run.process.pid)]
-    else:
-        victims = [each for each in run.family() if SPIDER in _command(each)][:1]
+    time.sleep(kill.later_seconds)
+    victims = _victims(run, kill)
     at = time.monotonic()
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
-            victim.send_signal(kill.signal)
+            victim.kill()
     return Killed(at, WINDOW_SECONDS) if victims else None
+
+
+def _victims(run: Run, kill: Kill) -> list[psutil.Process]:
+    """None where the crawl has ended, or has no partition's process just then."""
+    if run.process.poll() is not None:
+        return []
+    if kill.victim == "driver":
+        return [psutil.Process(run.process.pid)]
+    family = run.family()
+    if kill.victim == "tree":
+        return family
+    spiders = sorted((each for each in family if SPIDER in _command(each)), key=lambda each: each.pid)
+    return [spiders[kill.which % len(spiders)]] if spiders else []
 
 
 def _after(run: Run, kill: Kill) -> Iterator[str]:
@@ -197,17 +209,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="what the trials follow from")
     parser.add_argument("--first", type=int, default=0, help="number of the first trial, to repeat one")
     parser.add_argument("--processes", type=int, help="partitions (compute.crawl_processes)")
+    parser.add_argument("--then", type=int, help="partitions after the kill")
     given = parser.parse_args()
+    compute = [{"crawl_processes": count} for count in (given.processes, given.then) if count] or [{}]
     bad, hits = 0, Counter[str]()
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
         for trial in range(given.first, given.first + given.kills):
             kill = kill_of(given.seed, trial, pages_of(given.seed))
             here = Path(folder) / f"trial-{trial}"
-            outcome = try_kill(here, kill, given.seed, given.processes)
+            outcome = try_kill(here, kill, given.seed, compute)
             bad += bool(outcome.faults)
             hits[kill.victim if outcome.hit else "nothing"] += 1
             print(
-                f"{trial:4} {kill.victim:9} {kill.signal.name} at page {kill.after_pages:4} "
+                f"{trial:4} {kill.victim:9} at page {kill.after_pages:4} + {kill.later_seconds:.2f} s "
                 f"{outcome.seconds:5.0f} s; again: {dict(outcome.again)}; "
                 f"{'; '.join(outcome.faults[:5]) or 'no fault'}",
                 flush=True,

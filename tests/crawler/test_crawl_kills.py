@@ -40,6 +40,7 @@ def test_more_repetitions_than_a_commit_may_lie_behind_are_found() -> None:
     ]
     assert len(list(beyond_window(log, [kill]))) == 1
     assert list(beyond_window(log[2:], [kill])) == []
+    assert list(beyond_window(log, [kill], partitions=2)) == []
 
 
 def test_an_archive_that_is_torn_or_changed_is_found(tmp_path: Path) -> None:
