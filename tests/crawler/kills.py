@@ -43,7 +43,7 @@ LATER_SECONDS = 0.5
 WINDOW_SECONDS = 0.25
 WINDOW_PAGES = 16
 """What a kill may cost: a page counts as durable after so long, or when so many were answered since."""
-START_SECONDS, END_SECONDS = 120.0, 280.0
+START_SECONDS, END_SECONDS = 240.0, 400.0
 POLL_SECONDS = 0.005
 
 Victim = Literal["partition", "driver", "tree"]
