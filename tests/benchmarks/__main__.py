@@ -4,11 +4,12 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import crawl, hostile, overhead, reuse, scale, tokens
+from tests.benchmarks import crawl, frontier, hostile, overhead, reuse, scale, tokens
 from tests.benchmarks.measure import PAIRS, report
 
 BENCHMARKS: dict[str, ModuleType] = {
     "crawl": crawl,
+    "frontier": frontier,
     "scale": scale,
     "hostile": hostile,
     "tokens": tokens,
