@@ -14,6 +14,8 @@ from tests.crawler.testweb.words import prose
 REAL = ("/real/one.html", "/real/two.html", "/real/three.html")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
 DRIP_SECONDS = 0.2
+LONG_SECONDS = 30
+"""What a seed asks for that is busy for longer; no other host's pages need wait for it."""
 BUSY_SECONDS = 2
 """What a busy host asks for; the first answer to each of its pages is that."""
 FOREVER_SECONDS = 86_400
@@ -32,7 +34,7 @@ def broken_hosts() -> list[Host]:
         *_charset_hosts(),
         *_secured_hosts(),
         *(busy("busy-seconds", _in_seconds), busy("busy-date", _as_date), busy_for_ever()),
-        *(busy_silently(), failing_once(), failing_always(), slow_answers(), short_lengths()),
+        *(busy_seed(), busy_silently(), failing_once(), failing_always(), slow_answers(), short_lengths()),
     ]
 
 
@@ -278,6 +280,18 @@ def busy_for_ever() -> Host:
         at_most=FOREVER_AT_MOST,
         counted=outcomes("http-error", "given-up"),
     )
+
+
+def busy_seed() -> Host:
+    """Its front page alone is refused, once, and for longer."""
+    kind = "busy-seed"
+    refused = Reply(b"", 503, (("Retry-After", str(LONG_SECONDS)),), wait_seconds=LONG_SECONDS)
+    known = by_table({"/": page(*REAL, title=f"Front page of {kind}", text=prose(kind)), **_real(kind)})
+
+    def answer(asked: Asked) -> Reply:
+        return refused if asked.path == "/" and not asked.before else known(asked)
+
+    return Host(f"{kind}.example", kind, answer, pages=frozenset(("/", *REAL)))
 
 
 def busy_silently() -> Host:

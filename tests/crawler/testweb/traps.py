@@ -80,7 +80,7 @@ def endless_calendar() -> Host:
         near = [f"/calendar/{each // MONTHS}/{each % MONTHS + 1:02d}/" for each in (month - 1, month + 1)]
         return page(*near, title=f"Calendar {month}", text=f"No events in month {month}.")
 
-    return _trap(kind, answer, "trap-path", "trap-duplicates", "host-limit")
+    return _trap(kind, answer, "trap-calendar", "trap-path", "trap-duplicates", "host-limit")
 
 
 def endless_query_calendar() -> Host:
@@ -98,7 +98,7 @@ def endless_query_calendar() -> Host:
         days = [f"/cal?d={day}&m={month % MONTHS + 1}&y={month // MONTHS}" for day in range(1, 29)]
         return page(*near, *days, title=f"Calendar {query}", text="There are no events.")
 
-    return _trap(kind, answer, "trap-path", "trap-duplicates", "host-limit")
+    return _trap(kind, answer, "trap-calendar", "trap-path", "trap-duplicates", "host-limit")
 
 
 def session_ids() -> Host:
@@ -125,9 +125,9 @@ def growing_paths() -> Host:
 
     def answer(asked: Asked) -> Reply:
         if asked.path == "/":
-            return _front(kind, "a/b/")
-        if asked.path.startswith("/a/"):
-            return page("a/b/", "b/a/", title="Somewhere", text=prose(kind + asked.path))
+            return _front(kind, "about/team/")
+        if asked.path.startswith("/about/"):
+            return page("about/team/", "team/about/", title="Somewhere", text=prose(kind + asked.path))
         return by_table(_real(kind))(asked)
 
     return _trap(kind, answer, "trap-path", "trap-url-length", "host-limit")
