@@ -204,9 +204,12 @@ class Frontier:
             "JOIN hosts ON hosts.id = host"
         )
         rows = self.db.execute(query).fetchall()
-        self.db.execute("DELETE FROM lowered")
+        self.forget_lowered()
         for row in rows:
             yield _entry(row), Visit(**dict(zip(VISIT_COLUMNS, row[ENTRY_FIELDS:], strict=True)))
+
+    def forget_lowered(self) -> None:
+        self.db.execute("DELETE FROM lowered")
 
     # --- URLs that are fetched ---
 

@@ -38,7 +38,7 @@ def regrouped(sources: Sequence[Path], target: Path, number: int, partition: int
         frontier.settled = all(settled for _, settled in places)
         seconds = max(float(seconds) for seconds, _ in places)
         frontier.commit(Position(0, 0, seconds, number, ended=True))
-        ended = ended_of(frontier, seconds, Counter())
+        ended = ended_of(frontier, seconds, {}, {})
     finally:
         for source in opened:
             source.close()

@@ -64,7 +64,7 @@ def crawl_turn(turn: Turn, output: ShardOutput) -> Mapping[str, int]:
     name = "spider" if options.partitions == 1 else f"spider-{options.partition:02d}"
     ended = run_spider(options, turn.attempt.journal(name), folder / "spider.log")
     _hand_over(folder, options, ended, output)
-    return _counts(ended, output)
+    return _counts(ended)
 
 
 def _restore(turn: Turn, folder: Path) -> None:
@@ -135,8 +135,9 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _counts(ended: Ended, output: ShardOutput) -> dict[str, int]:
+def _counts(ended: Ended) -> dict[str, int]:
     handed = {f"handed.{target}": count for target, count in ended.handed.items() if count}
+    seeds = {f"seeds.{target}": count for target, count in ended.seeds.items() if count}
     outcomes = {f"outcome.{name}": count for name, count in ended.outcomes.items() if count}
     return {
         "pages": ended.pages,
@@ -147,6 +148,7 @@ def _counts(ended: Ended, output: ShardOutput) -> dict[str, int]:
         "settled": int(ended.settled),
         "milliseconds": int(ended.seconds * 1000),
         **handed,
+        **seeds,
         **outcomes,
     }
 
@@ -160,7 +162,7 @@ def regroup(given: Regroup, output: ShardOutput) -> Mapping[str, int]:
     ended = regrouped(sources, target, given.round, given.partition, given.partitions)
     if ended.allowed:
         output.path(f"{ALLOWED}/{given.partition:02d}.txt").write_text("\n".join(ended.allowed) + "\n")
-    return _counts(ended, output)
+    return _counts(ended)
 
 
 @dataclass(frozen=True)
