@@ -18,10 +18,10 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
@@ -45,6 +45,9 @@ WINDOW_PAGES = 16
 """What a kill may cost: a page counts as durable after so long, or when so many were answered since."""
 START_SECONDS, END_SECONDS = 240.0, 400.0
 POLL_SECONDS = 0.005
+PROCESSES = (1, 2, 4)
+ROUND_SECONDS = 3.0
+"""Short, so that kills meet beginnings and ends of rounds, too."""
 
 Victim = Literal["partition", "driver", "tree"]
 SPIDER = "crawler.spider"
@@ -86,25 +89,32 @@ def kill_of(seed: int, trial: int, pages: int) -> Kill:
     )
 
 
-def try_kill(folder: Path, kill: Kill, seed: int, compute: Sequence[Mapping[str, Any]] = ({},)) -> Outcome:
+def partitions_of(trial: int) -> tuple[int, int]:
+    """Processes of the crawl that is killed, and of the one that goes on: now and then others."""
+    before = PROCESSES[trial % len(PROCESSES)]
+    return before, PROCESSES[(trial + 1) % len(PROCESSES)] if trial % 5 == 4 else before
+
+
+def try_kill(folder: Path, kill: Kill, seed: int, partitions: tuple[int, int]) -> Outcome:
     """Crawl, kill, crawl to the end; what is not as it should be comes back as faults, one line each.
 
-    `compute` has settings of the crawl that is killed, and, if they are others, of the one that goes on.
+    `partitions` is the number of processes of the crawl that is killed, and of the one that goes on.
     """
     start = time.monotonic()
     web = good_web(seed, SIZE, COMMON_SPELLINGS)
     polite = {"delay_seconds": DELAY_SECONDS, "timeout_seconds": 10.0}
-    with serve(web), stage_for(web, folder, compute[0], **polite) as stage:
+    before, after = ({"crawl_processes": count, "crawl_round_seconds": ROUND_SECONDS} for count in partitions)
+    with serve(web), stage_for(web, folder, before, **polite) as stage:
         run = stage.start()
         killed = _kill_at(run, web, kill)
         faults = list(_after(run, kill))
-        going_on = replace(stage, compute={**stage.compute, **compute[-1]})
+        going_on = replace(stage, compute={**stage.compute, **after})
         crawled = _finish(going_on, faults) if run.process.returncode else stage.crawled()
         kills = [killed] if killed else []
         if crawled is not None:
             faults += judge(web.hosts, web.log, crawled, delay_seconds=DELAY_SECONDS, kills=kills)
             faults += broken_archives(stage.warcs())
-        faults += beyond_window(web.log, kills, int(compute[0].get("crawl_processes", 1)))
+        faults += beyond_window(web.log, kills, partitions[0])
         return Outcome(
             kill, killed is not None, time.monotonic() - start, fetched_again(web.log, kills), faults
         )
@@ -208,20 +218,23 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="how many trials")
     parser.add_argument("--seed", type=int, default=0, help="what the trials follow from")
     parser.add_argument("--first", type=int, default=0, help="number of the first trial, to repeat one")
-    parser.add_argument("--processes", type=int, help="partitions (compute.crawl_processes)")
-    parser.add_argument("--then", type=int, help="partitions after the kill")
+    parser.add_argument("--processes", type=int, help="compute.crawl_processes; default: 1, 2 and 4 in turn")
+    parser.add_argument("--then", type=int, help="the same after the kill")
     given = parser.parse_args()
-    compute = [{"crawl_processes": count} for count in (given.processes, given.then) if count] or [{}]
     bad, hits = 0, Counter[str]()
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
         for trial in range(given.first, given.first + given.kills):
             kill = kill_of(given.seed, trial, pages_of(given.seed))
             here = Path(folder) / f"trial-{trial}"
-            outcome = try_kill(here, kill, given.seed, compute)
+            before, after = partitions_of(trial)
+            before = given.processes or before
+            after = given.then or (before if given.processes else after)
+            outcome = try_kill(here, kill, given.seed, (before, after))
             bad += bool(outcome.faults)
             hits[kill.victim if outcome.hit else "nothing"] += 1
             print(
-                f"{trial:4} {kill.victim:9} at page {kill.after_pages:4} + {kill.later_seconds:.2f} s "
+                f"{trial:4} {before} → {after} {kill.victim:9} at page {kill.after_pages:4} "
+                f"+ {kill.later_seconds:.2f} s "
                 f"{outcome.seconds:5.0f} s; again: {dict(outcome.again)}; "
                 f"{'; '.join(outcome.faults[:5]) or 'no fault'}",
                 flush=True,

@@ -1,17 +1,22 @@
 """The broad crawl on the test web: every page once, nothing forbidden, the same by one process or four."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
+from crawler.opt_outs import Honoured
 from tests.crawler.testweb.exchange import Asked
 from tests.crawler.testweb.good import COMMON_SPELLINGS, Size
+from tests.crawler.testweb.hosts import outcomes
 from tests.crawler.testweb.judge import by_address, judge
+from tests.crawler.testweb.rules import WHOLE_HOST, opt_out_hosts
 from tests.crawler.testweb.server import Web, serve
 from tests.crawler.testweb.stage import stage_for
-from tests.crawler.testweb.world import good_web
+from tests.crawler.testweb.world import good_web, web_of
 from tests.crawler.whole import Whole, crawl_whole
 
 SMALL = Size(domains=8, fewest_pages=3, most_pages=8)
@@ -91,6 +96,18 @@ def _page(web: Web, url: str) -> str | None:
         return host.url(path)
     location = dict(host.answer(Asked(path, {})).headers).get("Location")
     return host.url(location) if location else None
+
+
+@pytest.mark.everything
+def test_opt_outs_that_are_not_to_be_obeyed_keep_no_page_away(tmp_path: Path) -> None:
+    paths = {WHOLE_HOST: frozenset({"/", "/a"})}
+    unmarked: dict[str, Any] = {"may": {}, "never": {}, "closed": None, "counted": outcomes()}
+    marked = frozenset({"/", "/marked", "/behind"})
+    web = web_of([replace(host, pages=paths.get(host.kind, marked), **unmarked) for host in opt_out_hosts()])
+    obeyed = {"opt_outs": dict.fromkeys(Honoured.model_fields, False)}
+    with serve(web), stage_for(web, tmp_path, {"crawl_processes": 1}, **obeyed) as stage:
+        crawled = stage.finish()
+    assert judge(web.hosts, web.log, crawled, delay_seconds=0.0) == []
 
 
 @pytest.mark.everything

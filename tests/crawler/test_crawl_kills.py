@@ -14,6 +14,7 @@ from tests.crawler.kills import (
     broken_archives,
     kill_of,
     pages_of,
+    partitions_of,
     try_kill,
 )
 from tests.crawler.testweb.exchange import Request
@@ -29,6 +30,9 @@ def test_kills_follow_from_seed_and_trial_and_hit_everything() -> None:
     assert kills == [kill_of(SEED, trial, 100) for trial in range(MANY)]
     assert {kill.victim for kill in kills} == {"partition", "driver", "tree"}
     assert all(0 < kill.after_pages < 90 for kill in kills)
+    partitions = [partitions_of(trial) for trial in range(MANY)]
+    assert {before for before, _ in partitions} == {1, 2, 4}
+    assert sum(before != after for before, after in partitions) == MANY // 5
 
 
 def test_more_repetitions_than_a_commit_may_lie_behind_are_found() -> None:
@@ -64,5 +68,5 @@ def test_an_archive_that_is_torn_or_changed_is_found(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("trial", range(MANY))
 def test_a_crawl_killed_at_any_moment_goes_on_to_every_page(trial: int, tmp_path: Path) -> None:
-    outcome = try_kill(tmp_path, kill_of(SEED, trial, pages_of(SEED)), SEED)
+    outcome = try_kill(tmp_path, kill_of(SEED, trial, pages_of(SEED)), SEED, partitions_of(trial))
     assert outcome.faults == [], outcome

@@ -142,6 +142,8 @@ OPT_OUTS: Mapping[str, OptOut] = {
     "meta-noai": OptOut(head=_meta("NOAI")),
     "meta-for-us": OptOut(head=_meta("noindex", "moinho")),
     "meta-for-others": OptOut(head=_meta("noindex,nofollow", "otherbot"), stored=True),
+    "usage-header": OptOut((("Content-Usage", "train-ai=n"),)),
+    "usage-header-free": OptOut((("Content-Usage", "train-ai=y"),), stored=True),
     "tdm-header": OptOut((("TDM-Reservation", "1"),)),
     "tdm-header-free": OptOut((("TDM-Reservation", "0"),), stored=True),
     "tdm-meta": OptOut(head=_meta("1", "tdm-reservation")),
