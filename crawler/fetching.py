@@ -335,7 +335,7 @@ class Fetching:
     async def _commit_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
-            if not self._partition.is_committed:
+            if not (self._partition.is_committed and self._window.is_saved):
                 self._commit()
 
     def _commit(self) -> None:

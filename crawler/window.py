@@ -291,6 +291,11 @@ class Window:
                     before.parked.remove(served)
                     slot.parked.append(served)
 
+    @property
+    def is_saved(self) -> bool:
+        """True if nothing has changed since, such as when a host may be asked again."""
+        return not self._changed
+
     def save(self) -> None:
         """Write down what changed of hosts; before each commit."""
         for host in self._changed:

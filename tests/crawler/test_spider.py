@@ -244,6 +244,21 @@ def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
     assert again <= 3 * (options.requests_per_host + COMMIT_PAGES)
 
 
+def test_rules_that_were_read_before_a_kill_are_not_asked_for_again(crawl_here: Crawl) -> None:
+    """Though no page has come yet: the host's delay lies between."""
+    with serve(small_site(1)) as web:
+        read = threading.Thread(
+            target=kill_when, args=(lambda: len(web.asked) == 2 and time.monotonic() > web.asked[1][0] + 0.7,)
+        )
+        read.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url(), delay_seconds=1.0)
+        read.join()
+        crawl_here(web.url(), delay_seconds=1.0)
+    assert [path for _, path in web.asked[:3]] == [*WELL_KNOWN, "/"]
+    assert web.times_asked()["/robots.txt"] == 1
+
+
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:
     with serve(small_site(50), pause_seconds=0.2) as web:
         child = subprocess.Popen([sys.executable, "-m", "crawler.spider"], stdin=subprocess.PIPE)
