@@ -133,8 +133,14 @@ class Fetching:
         return (
             self._partition.pages + self._window.in_flight >= self._options.max_pages
             or (left is not None and left <= 0)
-            or (self._options.partitions > 1 and not self._frontier.settled and self._seeds_have_led())
+            or (self._is_for_seeds and not self._frontier.settled and self._seeds_have_led())
         )
+
+    @property
+    def _is_for_seeds(self) -> bool:
+        """The first of several partitions' rounds is short, so that all soon know what is wanted. Later ones
+        are not, lest a seed whose host keeps us waiting hold up all others."""
+        return self._options.partitions > 1 and self._options.round == 0
 
     def _seconds_left(self) -> float | None:
         limits = [
