@@ -258,12 +258,17 @@ class Fetching:
         self._window.put_back(entry)
 
     async def _read_sitemaps(self, entry: Entry, rules: OriginRules) -> None:
-        """Take in what the host's sitemaps list; then it is the entry's turn again. They are begun anew
-        where the round ended meanwhile: the frontier knows what it has."""
+        """Take in what the host's sitemaps list; then it is the entry's turn again. Where the round ends
+        meanwhile the next one goes on: no file is asked for twice but indexes, which say what there is."""
+        asked: set[str] = set()
+        found: list[str] = []
 
         async def get(url: str) -> bytes | None:
             if self._is_enough() or host_of(url) != entry.host or not rules.robots.text.allows(url):
                 return None
+            if self._rules.is_read(url):
+                return None
+            asked.add(url)
             try:
                 response = await self._ask_more(entry, url, SITEMAP_BYTES)
             except Exception as error:
@@ -271,14 +276,21 @@ class Fetching:
                 return None
             return response.body if response.status == 200 else None
 
+        def take_in() -> None:
+            self._answers.list_pages(entry, starts[0], found)
+            found.clear()
+
+        def read(url: str, is_index: bool) -> None:
+            take_in()
+            if url in asked and not is_index:
+                self._rules.read_sitemap(url)
+
         starts = [canonical(each) or each for each in rules.robots.text.sitemaps]
-        found: list[str] = []
-        async for page in listed(starts, get):
+        async for page in listed(starts, get, read=read):
             found.append(page.url)
             if len(found) == BATCH:
-                self._answers.list_pages(entry, starts[0], found)
-                found = []
-        self._answers.list_pages(entry, starts[0], found)
+                take_in()
+        take_in()
         if not self._is_enough():
             self._rules.read_sitemaps(origin_of(entry.url))
         self._window.put_back(entry)
