@@ -19,6 +19,7 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from crawler.answers import FAILED_PAGES
 from crawler.child import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
 from crawler.partition import COMMIT_PAGES
@@ -212,6 +213,14 @@ def test_a_failing_server_is_asked_again_once(crawl_here: Crawl) -> None:
         log = crawl_here(web.url())
     assert web.times_asked()["/bad"] == 2
     assert (log[web.url("/bad")]["outcome"], log[web.url("/bad")]["status"]) == ("http-error", 503)
+
+
+def test_a_host_whose_every_page_fails_is_given_up(crawl_here: Crawl) -> None:
+    failing = {f"/{number}": Answer(b"", 500) for number in range(60)}
+    with serve({"/": page(*failing)} | failing) as web:
+        log = crawl_here(web.url())
+    assert outcomes(log)["given-up"] >= 1
+    assert web.times_asked().total() < FAILED_PAGES + 10
 
 
 def kill_when(condition: Callable[[], bool]) -> None:
