@@ -158,13 +158,14 @@ def ended_of(
     frontier: Frontier, seconds: float, handed: Mapping[str, int], seeds: Mapping[str, int]
 ) -> Ended:
     """Where a partition stands."""
+    has_work = frontier.has_work()
     return Ended(
         pages=frontier.outcomes["page"],
         tried=frontier.tried,
         left=frontier.left,
         seconds=seconds,
-        has_work=frontier.hosts.first_due() is not None,
-        open_seeds=not frontier.settled and frontier.open_seeds() and frontier.hosts.first_due() is not None,
+        has_work=has_work,
+        open_seeds=not frontier.settled and frontier.open_seeds() and has_work,
         allowed=[] if frontier.settled else frontier.hosts.allowed(),
         settled=frontier.settled,
         handed=dict(handed),

@@ -253,8 +253,10 @@ class Window:
         self._changed.add(served.host)
 
     def close(self, entry: Entry, reason: str) -> None:
-        """Ask the host no more in this crawl."""
-        self.served[entry.host].closed = reason
+        """Ask the host no more in this crawl, whatever happens before its next turn."""
+        served = self.served[entry.host]
+        served.closed = reason
+        self._frontier.hosts.close(served.host, reason)
 
     def slow_down(self, name: str, seconds: float) -> None:
         """The host wants at least so many seconds between requests."""
