@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -29,6 +30,11 @@ REDIRECTS = 10
 """In a row, after which a chain is given up."""
 FAILING = frozenset({408, 425, *range(500, 600)}) - backoff.PUT_OFF
 """Answers that may be others at the next try, and concern one page alone."""
+FAILED_PAGES = 30
+"""In a row, each failing by itself: then the host is given up."""
+UNREACHED = frozenset({"unreachable", "timeout"})
+"""Outcomes before any answer that mean the host as a whole. One that answers what cannot be understood, or
+hangs up, was reached: that is a matter of the page."""
 SEEN_URLS = 200_000
 """URLs that are remembered in memory, so that a site's menu does not go to disk each time."""
 NOTED_SCHEMES = ("file:", "ftp:", "s3:")
@@ -50,6 +56,8 @@ class Answers:
         self._seen: dict[str, int] = {}
         """URL → the smallest depth that it was found with."""
         self._probes: dict[str, str] = {}
+        self._failed_pages = Counter[str]()
+        """Host → its pages that failed in a row."""
 
     def probe(self, entry: Entry) -> str | None:
         """A URL that the host cannot have, to be asked for before the entry's turn ends."""
@@ -80,20 +88,26 @@ class Answers:
             self._put_off(entry, visit_of("http-error", response), header(response, "Retry-After"))
             return
         self._window.host_of(entry).failures = 0
+        if response.status in FAILING:
+            self._fail_page(entry, visit_of("http-error", response))
+            return
+        self._failed_pages.pop(entry.host, None)
         if 300 <= response.status < 400 and header(response, "Location") is not None:
             self._redirect(entry, response)
         elif response.status == 200:
             self._keep(entry, response)
-        elif response.status not in FAILING or not self._try_again(entry):
+        else:
             self.finish(entry, visit_of("http-error", response))
 
     def failed(self, entry: Entry, error: BaseException, *, was_reached: bool) -> None:
         """No whole answer came. `was_reached`: the server had begun to answer."""
         outcome, detail, is_passing = classify(error, self.refused_address(entry.host))
         visit = Visit(outcome, fetched=now(), detail=detail)
-        if is_passing and not was_reached:
+        if is_passing and not was_reached and outcome in UNREACHED:
             self._put_off(entry, visit, None)
-        elif not (is_passing and self._try_again(entry)):
+        elif is_passing:
+            self._fail_page(entry, visit)
+        else:
             self.finish(entry, visit)
 
     def refused(self, entry: Entry, error: BaseException) -> None:
@@ -109,11 +123,17 @@ class Answers:
         if entry.url not in self._probes:
             self._window.ended(entry)
 
-    def _try_again(self, entry: Entry) -> bool:
-        if entry.tries + 1 >= TRIES:
-            return False
-        self._window.again(entry)
-        return True
+    def _fail_page(self, entry: Entry, visit: Visit) -> None:
+        """The page may come at another try, unless too many others of its host failed as well."""
+        self._failed_pages[entry.host] += 1
+        if self._failed_pages[entry.host] >= FAILED_PAGES:
+            self._window.close(entry, "given-up")
+            detail = f"the host failed {FAILED_PAGES} times in a row, last: {visit.detail or visit.status}"
+            self.finish(entry, replace(visit, outcome="given-up", detail=detail))
+        elif entry.tries + 1 < TRIES:
+            self._window.again(entry)
+        else:
+            self.finish(entry, visit)
 
     def _put_off(self, entry: Entry, visit: Visit, later: str | None) -> None:
         """The host as a whole has had enough, or cannot be reached: leave it alone for a while."""

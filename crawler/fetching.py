@@ -133,8 +133,14 @@ class Fetching:
         return (
             self._partition.pages + self._window.in_flight >= self._options.max_pages
             or (left is not None and left <= 0)
-            or (self._options.partitions > 1 and not self._frontier.settled and self._seeds_have_led())
+            or (self._is_for_seeds and not self._frontier.settled and self._seeds_have_led())
         )
+
+    @property
+    def _is_for_seeds(self) -> bool:
+        """The first of several partitions' rounds is short, so that all soon know what is wanted. Later ones
+        are not, lest a seed whose host keeps us waiting hold up all others."""
+        return self._options.partitions > 1 and self._options.round == 0
 
     def _seconds_left(self) -> float | None:
         limits = [
@@ -252,12 +258,17 @@ class Fetching:
         self._window.put_back(entry)
 
     async def _read_sitemaps(self, entry: Entry, rules: OriginRules) -> None:
-        """Take in what the host's sitemaps list; then it is the entry's turn again. They are begun anew
-        where the round ended meanwhile: the frontier knows what it has."""
+        """Take in what the host's sitemaps list; then it is the entry's turn again. Where the round ends
+        meanwhile the next one goes on: no file is asked for twice but indexes, which say what there is."""
+        asked: set[str] = set()
+        found: list[str] = []
 
         async def get(url: str) -> bytes | None:
             if self._is_enough() or host_of(url) != entry.host or not rules.robots.text.allows(url):
                 return None
+            if self._rules.is_read(url):
+                return None
+            asked.add(url)
             try:
                 response = await self._ask_more(entry, url, SITEMAP_BYTES)
             except Exception as error:
@@ -265,14 +276,21 @@ class Fetching:
                 return None
             return response.body if response.status == 200 else None
 
+        def take_in() -> None:
+            self._answers.list_pages(entry, starts[0], found)
+            found.clear()
+
+        def read(url: str, is_index: bool) -> None:
+            take_in()
+            if url in asked and not is_index:
+                self._rules.read_sitemap(url)
+
         starts = [canonical(each) or each for each in rules.robots.text.sitemaps]
-        found: list[str] = []
-        async for page in listed(starts, get):
+        async for page in listed(starts, get, read=read):
             found.append(page.url)
             if len(found) == BATCH:
-                self._answers.list_pages(entry, starts[0], found)
-                found = []
-        self._answers.list_pages(entry, starts[0], found)
+                take_in()
+        take_in()
         if not self._is_enough():
             self._rules.read_sitemaps(origin_of(entry.url))
         self._window.put_back(entry)
@@ -335,7 +353,7 @@ class Fetching:
     async def _commit_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
-            if not self._partition.is_committed:
+            if not (self._partition.is_committed and self._window.is_saved):
                 self._commit()
 
     def _commit(self) -> None:

@@ -196,6 +196,13 @@ class Frontier:
         query = "SELECT 1 FROM seeds JOIN hosts ON id = host WHERE closed IS NULL LIMIT 1"
         return self.db.execute(query).fetchone() is not None
 
+    def has_work(self) -> bool:
+        """True while a URL waits that may be fetched, at a host that is being served or not; those of a host
+        that is given up do not count."""
+        waiting = f"SELECT 1 FROM urls WHERE host = hosts.id AND state IN ({WAITING}, {FRESH})"
+        query = f"SELECT 1 FROM hosts WHERE queued > 0 AND closed IS NULL AND EXISTS ({waiting}) LIMIT 1"
+        return self.db.execute(query).fetchone() is not None
+
     def lowered(self) -> Iterator[tuple[Entry, Visit]]:
         """URLs that were done before a shorter way to them was found; each is told once."""
         columns = ", ".join(f"visits.{name}" for name in VISIT_COLUMNS)

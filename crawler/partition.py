@@ -53,6 +53,8 @@ class Partition:
         )
         self._started = time.monotonic()
         self._uncommitted = 0
+        self._changes = self.frontier.db.total_changes
+        """Of the frontier's file, as of the last commit."""
 
     def start(self) -> None:
         """From now on time counts: on a busy machine it may be long until the process can fetch."""
@@ -87,7 +89,8 @@ class Partition:
 
     @property
     def is_committed(self) -> bool:
-        return not self._uncommitted
+        """False also if all that is new are a host's robots.txt, or what traps were learnt."""
+        return self.frontier.db.total_changes == self._changes
 
     def commit(self) -> None:
         """Make durable what was done since the last time."""
@@ -95,6 +98,7 @@ class Partition:
         place = replace(self._position, number=self.archive.number, offset=self.archive.offset)
         self.frontier.commit(replace(place, seconds=self.seconds))
         self._uncommitted = 0
+        self._changes = self.frontier.db.total_changes
 
     def end(self) -> Ended:
         """The round has ended: write what is for others, and tell where the partition stands."""
@@ -154,13 +158,14 @@ def ended_of(
     frontier: Frontier, seconds: float, handed: Mapping[str, int], seeds: Mapping[str, int]
 ) -> Ended:
     """Where a partition stands."""
+    has_work = frontier.has_work()
     return Ended(
         pages=frontier.outcomes["page"],
         tried=frontier.tried,
         left=frontier.left,
         seconds=seconds,
-        has_work=frontier.hosts.first_due() is not None,
-        open_seeds=not frontier.settled and frontier.open_seeds() and frontier.hosts.first_due() is not None,
+        has_work=has_work,
+        open_seeds=not frontier.settled and frontier.open_seeds() and has_work,
         allowed=[] if frontier.settled else frontier.hosts.allowed(),
         settled=frontier.settled,
         handed=dict(handed),

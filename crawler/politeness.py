@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 TRIES = 2
 """How often a robots.txt that cannot be had is asked for before it forbids the origin."""
+READ = "#read"
+"""Behind the URL of a sitemap, in the name under which it is kept that it was read."""
 REMEMBERED_ORIGINS = 5_000
 """Origins whose rules are held in memory; those of others are parsed again."""
 
@@ -107,6 +109,13 @@ class RuleBook:
     def read_sitemaps(self, origin: str) -> None:
         """They were read to their end."""
         self._frontier.keep_file(_listed(origin), b"")
+
+    def is_read(self, sitemap: str) -> bool:
+        """True if the pages that this file lists were taken in within a day."""
+        return self._frontier.kept_file(f"{sitemap}{READ}") is not None
+
+    def read_sitemap(self, sitemap: str) -> None:
+        self._frontier.keep_file(f"{sitemap}{READ}", b"")
 
 
 def _listed(origin: str) -> str:

@@ -279,8 +279,7 @@ def _with_work(history: History, limits: Limits, seeded: Sequence[str], settled:
             continue
         counts = history.last[name][1].counts
         to_settle = settled and last.partitions > 1 and not counts.get("settled")
-        may_work = settled or last.partitions == 1 or counts.get("settled") or counts.get("open_seeds")
-        if (may_work and counts.get("has_work")) or to_settle or _is_news(history, name, limits):
+        if counts.get("has_work") or to_settle or _is_news(history, name, limits):
             found.append(name)
     return found
 

@@ -63,18 +63,21 @@ async def listed(
     starts: Iterable[str],
     get: Callable[[str], Awaitable[bytes | None]],
     *,
+    read: Callable[[str, bool], None] | None = None,
     files: int = FILES,
     pages: int = PAGES,
     depth: int = DEPTH,
 ) -> AsyncIterator[Listed]:
     """The pages of all sitemaps that `starts` lead to, each file asked for once, each page as often as it
-    is listed; indexes before their parts, in order."""
+    is listed; indexes before their parts, in order. `read` is told each file that was read to its end, and
+    whether it led to further ones."""
     waiting = [(url, 0) for url in dict.fromkeys(starts)]
     known = {url for url, _ in waiting}
     for url, level in waiting:
         if files <= 0 or pages <= 0:
             return
         files -= 1
+        is_index = False
         for each in read_sitemap(await get(url) or b"", url):
             if each is None:
                 await asyncio.sleep(0)
@@ -83,9 +86,13 @@ async def listed(
                 yield each
                 if pages <= 0:
                     return
-            elif each.url not in known and level < depth and len(known) < files + len(waiting):
-                known.add(each.url)
-                waiting.append((each.url, level + 1))
+            else:
+                is_index = True
+                if each.url not in known and level < depth and len(known) < files + len(waiting):
+                    known.add(each.url)
+                    waiting.append((each.url, level + 1))
+        if read is not None:
+            read(url, is_index)
 
 
 def read_sitemap(body: bytes, url: str) -> Iterator[Listed | None]:

@@ -253,8 +253,10 @@ class Window:
         self._changed.add(served.host)
 
     def close(self, entry: Entry, reason: str) -> None:
-        """Ask the host no more in this crawl."""
-        self.served[entry.host].closed = reason
+        """Ask the host no more in this crawl, whatever happens before its next turn."""
+        served = self.served[entry.host]
+        served.closed = reason
+        self._frontier.hosts.close(served.host, reason)
 
     def slow_down(self, name: str, seconds: float) -> None:
         """The host wants at least so many seconds between requests."""
@@ -290,6 +292,11 @@ class Window:
                 if served in before.parked:
                     before.parked.remove(served)
                     slot.parked.append(served)
+
+    @property
+    def is_saved(self) -> bool:
+        """True if nothing has changed since, such as when a host may be asked again."""
+        return not self._changed
 
     def save(self) -> None:
         """Write down what changed of hosts; before each commit."""

@@ -137,6 +137,21 @@ def test_other_partitions_urls_are_handed_over_once_and_again_when_they_are_near
     assert [each.name for each in frontier.admit(9, 1e12)] == ["a.org"]
 
 
+def test_there_is_work_while_a_host_that_is_served_or_queued_has_waiting_urls(frontier: Frontier) -> None:
+    assert not frontier.has_work()
+    frontier.add([entry("http://a.org/1")])
+    assert frontier.has_work()
+    [host] = frontier.admit(9, 1e12)
+    assert frontier.hosts.first_due() is None
+    assert frontier.has_work(), "though no host is in the queue"
+    frontier.finish("http://a.org/1", VISIT)
+    assert not frontier.has_work()
+    frontier.add([entry("http://a.org/2")])
+    assert frontier.has_work()
+    frontier.hosts.close(host, "given-up")
+    assert not frontier.has_work()
+
+
 def test_hosts_that_were_closed_or_are_not_due_are_not_served(frontier: Frontier) -> None:
     frontier.add([entry(f"http://{name}.org/") for name in "abc"])
     hosts = {each.name: each for each in frontier.admit(3, 0.0)}

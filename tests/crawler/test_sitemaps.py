@@ -57,6 +57,22 @@ def test_an_index_is_read() -> None:
     ]
 
 
+def test_a_file_is_told_as_read_when_all_that_it_lists_was_given() -> None:
+    part, broken = "http://a.org/1.xml.gz", "http://a.org/caf%C3%A9.xml"
+    files = {URL: INDEX, part: urlset("http://a.org/p"), broken: b"<urlset><url><loc>"}
+    told: list[object] = []
+
+    async def get(url: str) -> bytes | None:
+        return files[url]
+
+    async def run() -> None:
+        async for page in listed([URL], get, read=lambda url, is_index: told.append((url, is_index))):
+            told.append(page.url)
+
+    asyncio.run(run())
+    assert told == [(URL, True), "http://a.org/p", (part, False), (broken, False)]
+
+
 def test_a_text_file_is_read() -> None:
     assert urls(
         b"\xef\xbb\xbfhttp://a.org/1\r\n\r\n HTTPS://b.org/2 \nno url\nftp://a.org\nhttp://a.org/3"

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from crawler.answers import FAILED_PAGES
 from crawler.child import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
 from crawler.partition import COMMIT_PAGES
@@ -214,6 +215,14 @@ def test_a_failing_server_is_asked_again_once(crawl_here: Crawl) -> None:
     assert (log[web.url("/bad")]["outcome"], log[web.url("/bad")]["status"]) == ("http-error", 503)
 
 
+def test_a_host_whose_every_page_fails_is_given_up(crawl_here: Crawl) -> None:
+    failing = {f"/{number}": Answer(b"", 500) for number in range(60)}
+    with serve({"/": page(*failing)} | failing) as web:
+        log = crawl_here(web.url())
+    assert outcomes(log)["given-up"] >= 1
+    assert web.times_asked().total() < FAILED_PAGES + 10
+
+
 def kill_when(condition: Callable[[], bool]) -> None:
     """Kill this test's own crawler (-9) as soon as the condition holds."""
     while not condition():
@@ -242,6 +251,21 @@ def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
     assert sorted(urls) == sorted(web.url(path) for path in site)
     again = web.times_asked().total() - len(site) - 3
     assert again <= 3 * (options.requests_per_host + COMMIT_PAGES)
+
+
+def test_rules_that_were_read_before_a_kill_are_not_asked_for_again(crawl_here: Crawl) -> None:
+    """Though no page has come yet: the host's delay lies between."""
+    with serve(small_site(1)) as web:
+        read = threading.Thread(
+            target=kill_when, args=(lambda: len(web.asked) == 2 and time.monotonic() > web.asked[1][0] + 0.7,)
+        )
+        read.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url(), delay_seconds=1.0)
+        read.join()
+        crawl_here(web.url(), delay_seconds=1.0)
+    assert [path for _, path in web.asked[:3]] == [*WELL_KNOWN, "/"]
+    assert web.times_asked()["/robots.txt"] == 1
 
 
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:

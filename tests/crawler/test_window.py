@@ -141,6 +141,20 @@ def test_a_host_that_is_given_up_or_has_given_enough_is_asked_no_more(frontier: 
     assert window.is_empty()
 
 
+def test_a_host_that_was_given_up_stays_so_though_its_turn_never_came_again(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://a.org/{number}") for number in range(2)])
+    window = Window(frontier, Manners())
+    first = window.next()
+    assert first is not None
+    window.asked(first)
+    window.close(first, "given-up")
+    finish(frontier, window, first)
+    assert Window(frontier, Manners()).next() is None
+    assert not frontier.has_work()
+    assert window.next() is None
+    assert dict(frontier.hosts.closed()) == {"a.org": "given-up"}
+
+
 def test_hosts_of_one_address_take_turns_if_that_is_wanted(frontier: Frontier) -> None:
     frontier.add([entry(f"http://{name}.org/{number}") for name in "ab" for number in range(2)])
     clock = Clock()

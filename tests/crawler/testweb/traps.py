@@ -78,7 +78,7 @@ def endless_calendar() -> Host:
             return known(asked)
         month = int(parts[1]) * MONTHS + int(parts[2]) - 1
         near = [f"/calendar/{each // MONTHS}/{each % MONTHS + 1:02d}/" for each in (month - 1, month + 1)]
-        return page(*near, title=f"Calendar {month}", text=f"No events in month {month}.")
+        return page(*near, title=f"Calendar {parts[1]}", text=f"No events in {parts[2]}/{parts[1]}.")
 
     return _trap(kind, answer, "trap-calendar", "trap-path", "trap-duplicates", "host-limit")
 
