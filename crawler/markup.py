@@ -86,7 +86,7 @@ def read_markup(text: str) -> Markup:
 
 def visible_text(text: str) -> str:
     """Roughly what a page shows, its title included, with single blanks and unresolved references: what
-    tells pages apart or in which language they are. 6 ms a MB. Never raises."""
+    tells pages apart or in which language they are. 9 ms a MB. Never raises."""
     return " ".join(NO_TEXT.sub(" ", text).split())
 
 
