@@ -44,7 +44,7 @@ NAME_AND_VALUE = re.compile(
 ENDS = {name: re.compile(rf"</{name}(?=[{BLANK}/>])", re.IGNORECASE) for name in RAW}
 NO_TEXT = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
-    rf"|<(script|style|noembed|noframes|iframe)(?=[{BLANK}/>]).*?(?:</\1(?=[{BLANK}/>])|\Z)"
+    rf"|<(script|style|noembed|noframes|iframe)(?=[{BLANK}/>]).*?(?:</\1(?=[{BLANK}/>])[^>]*+(?:>|\Z)|\Z)"
     r"|</?[A-Za-z!?][^>]*+(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
