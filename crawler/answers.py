@@ -18,7 +18,7 @@ from crawler.repetition import Traps
 from crawler.responses import classify, exchange_of, header, is_wanted, now, pairs, text_of, visit_of
 from crawler.scope import Scope, language_of, priority_of
 from crawler.traps import URL_CHARACTERS
-from crawler.urls import host_of, resolve
+from crawler.urls import host_of, joined, resolve
 from crawler.window import Window
 
 TRIES = 2
@@ -55,6 +55,10 @@ class Answers:
         """A URL that the host cannot have, to be asked for before the entry's turn ends."""
         return self._probes.pop(entry.url, None)
 
+    def refused_address(self, host: str) -> str | None:
+        """The address at which a host was refused, if it was."""
+        return self._guard.refused.get(host)
+
     def refusal(self, entry: Entry, rules: OriginRules) -> Visit | None:
         """Why it is not to be asked for, though it is known and its turn has come. Raises Forbidden or
         Unreachable."""
@@ -85,7 +89,7 @@ class Answers:
 
     def failed(self, entry: Entry, error: BaseException, *, was_reached: bool) -> None:
         """No whole answer came. `was_reached`: the server had begun to answer."""
-        outcome, detail, is_passing = classify(error, self._guard.refused.get(entry.host))
+        outcome, detail, is_passing = classify(error, self.refused_address(entry.host))
         visit = Visit(outcome, fetched=now(), detail=detail)
         if is_passing and not was_reached:
             self._put_off(entry, visit, None)
@@ -94,7 +98,7 @@ class Answers:
 
     def refused(self, entry: Entry, error: BaseException) -> None:
         """It must not be asked for."""
-        outcome, detail, _ = classify(error, self._guard.refused.get(entry.host))
+        outcome, detail, _ = classify(error, self.refused_address(entry.host))
         self.finish(entry, Visit(outcome, fetched=now(), detail=detail))
 
     def finish(self, entry: Entry, visit: Visit) -> None:
@@ -179,8 +183,7 @@ class Answers:
             if seen.probe is not None:
                 self._probes[entry.url] = seen.probe
         level, depth = self._frontier.depth_of(entry.url)
-        beyond = self._options.max_depth is not None and depth >= self._options.max_depth
-        if not beyond and not found.forbids_following(self._honoured):
+        if not found.forbids_following(self._honoured):
             priority = self._priority(markup, html)
             self._follow(replace(entry, level=level, depth=depth), markup.links, priority)
         self._store(entry, response, found, reason)
@@ -216,20 +219,26 @@ class Answers:
         return priority_of(language_of(markup.language, lambda: visible_text(html)), wanted)
 
     def _follow(self, entry: Entry, found: Iterable[str], priority: int) -> None:
-        urls: list[str] = []
-        depth, seen = entry.depth + 1, self._seen
+        every: list[str] = []
+        new: list[str] = []
+        depth, seen, limit = entry.depth + 1, self._seen, self._options.max_depth
         for link in found:
             url = resolve(entry.url, link)
             if url is None:
                 self._note(entry, link)
-            elif seen.get(url, depth + 1) > depth:
+                continue
+            every.append(url)
+            if seen.get(url, depth + 1) > depth:
                 seen[url] = depth
-                urls.append(url)
+                new.append(url)
         if len(seen) > SEEN_URLS:
             seen.clear()
-        if self._options.max_depth is not None:
-            self._frontier.keep_links(entry.url, urls)
-        self._link(entry, urls, priority)
+        if limit is None:
+            self._link(entry, new, priority)
+            return
+        self._frontier.keep_links(entry.url, every)
+        if entry.depth < limit:
+            self._link(entry, new, priority)
 
     def _note(self, entry: Entry, link: str) -> None:
         """A link that leads to no web page, if that is worth a line in the log."""
@@ -237,16 +246,16 @@ class Answers:
         if scheme.startswith(NOTED_SCHEMES):
             self._refuse(entry, link, "refused-scheme", "not a web page's scheme")
         elif len(link) > URL_CHARACTERS and not scheme.startswith(("javascript:", "data:")):
-            self._refuse(entry, link, "trap-url-length", f"{len(link)} characters")
+            self._refuse(entry, joined(entry.url, link), "trap-url-length", f"{len(link)} characters")
 
     def _link(self, entry: Entry, urls: Iterable[str], priority: int = 0) -> None:
         level, depth = entry.level + 1, entry.depth + 1
         found = [Entry(url, host_of(url), level, depth, 0, entry.url, priority) for url in urls]
         self._add(entry, found)
 
-    def list_page(self, entry: Entry, sitemap: str, url: str) -> None:
-        """A page that a sitemap of the entry's host lists: as if its front page had linked to it."""
-        self._add(entry, [Entry(url, host_of(url), 1, 1, referrer=sitemap)])
+    def list_pages(self, entry: Entry, sitemap: str, urls: Iterable[str]) -> None:
+        """Pages that a sitemap of the entry's host lists: as if its front page had linked to them."""
+        self._add(entry, [Entry(url, host_of(url), 1, 1, referrer=sitemap) for url in urls])
 
     def _add(self, entry: Entry, found: Iterable[Entry]) -> None:
         """Those that are wanted; of hosts of which that is not settled yet, aside."""
@@ -274,10 +283,11 @@ class Answers:
     def lower(self) -> None:
         """Pages to which a shorter way was found since they were stored: what they lead to is nearer, too."""
         limit = self._options.max_depth
+        if limit is None:
+            self._frontier.forget_lowered()
+            return
         for entry, visit in self._frontier.lowered():
-            if limit is None:
-                continue
             if visit.outcome == "redirect" and visit.detail:
                 self._lead_on(entry, visit.detail)
             elif visit.outcome == "page" and entry.depth < limit:
-                self._link(entry, self._frontier.kept_links(entry.url))
+                self._link(entry, self._frontier.kept_links(entry.url), entry.priority)

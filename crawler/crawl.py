@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import importlib.metadata
+import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -126,6 +127,12 @@ class NoSeedsError(InputError):
     remedy = "Set crawl.seeds to the pages to begin with."
 
 
+class NoContactError(InputError):
+    """A crawl beyond this machine does not say whose it is."""
+
+    remedy = "Set crawl.contact to a URL or an e-mail address at which you can be reached."
+
+
 def check_seed(seed: str) -> None:
     """Raises ValueError, which says what would be right."""
     try:
@@ -147,7 +154,7 @@ def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compu
     """Fetch the seeds and all that they lead to within the limits. Pages obey robots.txt.
 
     `site`, if given, is served on the loopback address meanwhile, under its own host name.
-    Interrupted, it continues where the last page was stored. Raises NoSeedsError,
+    Interrupted, it continues where the last page was stored. Raises NoSeedsError, NoContactError,
     UnreachableError, ForbiddenError or NoPagesError.
     """
     if not config.seeds and site is None:
@@ -179,6 +186,7 @@ def _work(site: "Site | None", config: CrawlConfig) -> Work:
 
 def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: Compute) -> Made:
     own_site = site is not None and not config.seeds
+    _check_contact(config, compute.config.hosts)
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:
@@ -197,6 +205,31 @@ def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: 
             beside_driver=site is not None,
         )
     return _gather(attempt, history, config, compute)
+
+
+def _check_contact(config: CrawlConfig, mapped: Mapping[str, str]) -> None:
+    """Those whose pages are fetched are told by whom. Raises NoContactError."""
+    agent = config.full_user_agent()
+    if "@" in agent or "://" in agent:
+        return
+    for seed in config.seeds:
+        host = (urlsplit(seed).hostname or "").lower()
+        place = mapped.get(host, host).removeprefix("[").partition("]")[0]
+        if place.count(":") == 1:
+            place = place.partition(":")[0]
+        if not (host in config.private_hosts or is_local(place)):
+            raise NoContactError(
+                f"crawl.contact is empty, and {seed} lies beyond this machine; set it to a URL or an e-mail "
+                "address, so that whoever runs that site can reach you"
+            )
+
+
+def is_local(place: str) -> bool:
+    """True for an address that is not on the open internet, and for names of this machine."""
+    try:
+        return not ipaddress.ip_address(place).is_global
+    except ValueError:
+        return place == "localhost" or place.endswith(".localhost")
 
 
 def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Compute) -> Made:
@@ -228,7 +261,7 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
         files=archive | frontier_files | files_of(logs) | index | files_of(report),
         counts=counts,
         compute={"crawl_processes": len(frontiers)},
-        incomplete=any_lost([*logs, *report]),
+        incomplete=history.any_lost() or any_lost([*logs, *report]),
     )
 
 

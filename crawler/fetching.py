@@ -72,6 +72,7 @@ class Fetching:
 
     async def run(self) -> None:
         """Returns when nothing is left to do in this round, everything is committed and nothing in flight."""
+        self._partition.start()
         self._loop = asyncio.get_running_loop()
         self._over = self._loop.create_future()
         committing = self._loop.create_task(self._commit_now_and_then())
@@ -94,8 +95,8 @@ class Fetching:
             self._timer = None
         try:
             self._begin_more()
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
+        except Exception as error:
+            self._fail(error)
 
     def _begin_more(self) -> None:
         for _ in range(BATCH):
@@ -111,9 +112,13 @@ class Fetching:
         if self._tasks:
             self._wait()
         elif self._is_enough() or not self._may_go_on():
-            self._over.set_result(None)
+            self._end()
         else:
             self._wait()
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def _wait(self) -> None:
         """Until a host may be asked, or the time is over; an answer wakes us before."""
@@ -156,14 +161,17 @@ class Fetching:
     # --- one entry's turn ---
 
     def _begin(self, entry: Entry) -> None:
+        if self._options.per_ip and self._window.host_of(entry).address is None:
+            self._window.alone(entry)
+            self._start(self._look_up(entry))
+            return
         origin = origin_of(entry.url)
         rules = self._rules.known(origin)
         if rules is None:
             self._window.alone(entry)
             self._start(self._read_rules(entry))
             return
-        if rules.robots.text.delay_seconds:
-            self._window.slow_down(entry.host, rules.robots.text.delay_seconds)
+        self._window.slow_down(entry.host, rules.robots.text.delay_seconds)
         try:
             refusal = self._answers.refusal(entry, rules)
         except (Forbidden, Unreachable) as error:
@@ -185,16 +193,34 @@ class Fetching:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = task.exception()
-        if isinstance(error, OSError | sqlite3.Error):
-            self._give_up(error)
-        if error is not None:
-            self._over.set_exception(error)
+        if isinstance(error, Exception):
+            self._fail(error)
             return
         if self._partition.is_commit_due:
             self._commit()
         if not self._frontier.settled and self._options.partitions == 1 and not self._frontier.open_seeds():
             self._frontier.settle()
         self._wake()
+
+    def _fail(self, error: Exception) -> None:
+        """What cannot be written ends the process; anything else is a fault of the crawler."""
+        if isinstance(error, OSError | sqlite3.Error):
+            self._give_up(error)
+        if not self._over.done():
+            self._over.set_exception(error)
+
+    async def _look_up(self, entry: Entry) -> None:
+        """Learn at which address the host is; then it is the entry's turn again, among others there."""
+        mapped = self._options.hosts.get(entry.host)
+        if mapped is not None:
+            address = mapped.rpartition(":")[0].strip("[]")
+        else:
+            try:
+                address = str((await self._loop.getaddrinfo(entry.host, None))[0][4][0])
+            except OSError:
+                address = entry.host  # it shares it with nobody
+        self._window.moved(entry, address)
+        self._window.put_back(entry)
 
     async def _read_rules(self, entry: Entry) -> None:
         """Ask for the origin's rules; then it is the entry's turn again, unless the host puts us off."""
@@ -204,7 +230,13 @@ class Fetching:
             location, later = header(response, "Location"), header(response, "Retry-After")
             return Reply(response.status, response.body, location, later)
 
-        rules = await self._rules.obtain(origin_of(entry.url), get)
+        def slow_down(seconds: float) -> None:
+            self._window.slow_down(entry.host, seconds)
+
+        def is_refused() -> bool:
+            return self._answers.refused_address(entry.host) is not None
+
+        rules = await self._rules.obtain(origin_of(entry.url), get, slow_down, is_refused)
         host = self._window.host_of(entry)
         if rules.is_passing and self._rules.known(origin_of(entry.url)) is None:
             host.failures += 1
@@ -233,9 +265,14 @@ class Fetching:
                 return None
             return response.body if response.status == 200 else None
 
-        starts = [url for each in rules.robots.text.sitemaps if (url := canonical(each)) is not None]
+        starts = [canonical(each) or each for each in rules.robots.text.sitemaps]
+        found: list[str] = []
         async for page in listed(starts, get):
-            self._answers.list_page(entry, starts[0], page.url)
+            found.append(page.url)
+            if len(found) == BATCH:
+                self._answers.list_pages(entry, starts[0], found)
+                found = []
+        self._answers.list_pages(entry, starts[0], found)
         if not self._is_enough():
             self._rules.read_sitemaps(origin_of(entry.url))
         self._window.put_back(entry)
@@ -306,5 +343,5 @@ class Fetching:
             self._answers.lower()
             self._window.save()
             self._partition.commit()
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
+        except Exception as error:
+            self._fail(error)

@@ -192,8 +192,9 @@ class Frontier:
         self.settled = True
 
     def open_seeds(self) -> bool:
-        """True while a seed of this partition has led nowhere yet."""
-        return self.db.execute("SELECT 1 FROM seeds LIMIT 1").fetchone() is not None
+        """True while a seed of this partition has led nowhere yet, and its host is not given up."""
+        query = "SELECT 1 FROM seeds JOIN hosts ON id = host WHERE closed IS NULL LIMIT 1"
+        return self.db.execute(query).fetchone() is not None
 
     def lowered(self) -> Iterator[tuple[Entry, Visit]]:
         """URLs that were done before a shorter way to them was found; each is told once."""
@@ -204,9 +205,12 @@ class Frontier:
             "JOIN hosts ON hosts.id = host"
         )
         rows = self.db.execute(query).fetchall()
-        self.db.execute("DELETE FROM lowered")
+        self.forget_lowered()
         for row in rows:
             yield _entry(row), Visit(**dict(zip(VISIT_COLUMNS, row[ENTRY_FIELDS:], strict=True)))
+
+    def forget_lowered(self) -> None:
+        self.db.execute("DELETE FROM lowered")
 
     # --- URLs that are fetched ---
 

@@ -55,7 +55,7 @@ class Host:
     errors: int = 0
     duplicates: int = 0
     latency: float = 0.0
-    """Seconds to the headers of an answer, a moving average."""
+    """Seconds to the headers of an answer: of the last one, or more if those before took longer."""
     big: bool = False
     """So many URLs of it are known that going through them would take long."""
 

@@ -79,4 +79,6 @@ class Ended:
     """It is known whose pages are wanted."""
     handed: dict[str, int]
     """Partition → URLs that are handed to it and were not before."""
+    seeds: dict[str, int]
+    """The same of all that are seeds, or where seeds lead to."""
     outcomes: dict[str, int]

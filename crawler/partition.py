@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +24,9 @@ from crawler.warc import Archive
 
 COMMIT_PAGES = 16
 """A commit comes after so many, or some time: what a kill costs is at most this much, asked for again."""
+
+
+BATCH = 1_000
 
 
 class Partition:
@@ -49,6 +53,10 @@ class Partition:
         )
         self._started = time.monotonic()
         self._uncommitted = 0
+
+    def start(self) -> None:
+        """From now on time counts: on a busy machine it may be long until the process can fetch."""
+        self._started = time.monotonic()
 
     @property
     def has_ended(self) -> bool:
@@ -101,7 +109,7 @@ class Partition:
             )
             self.frontier.commit(self._position)
         handed = self._write_outgoing()
-        ended = ended_of(self.frontier, self.seconds, handed)
+        ended = ended_of(self.frontier, self.seconds, *handed)
         self.frontier.close()
         return ended
 
@@ -114,34 +122,37 @@ class Partition:
         seeds = [Entry(url, host_of(url), level=0, depth=0) for url in found]
         frontier.add_seeds([each for each in seeds if frontier.serves(each.host)])
         for path in options.incoming:
-            for entry in read_entries(Path(path)):
-                if entry.depth == 0:
-                    frontier.add_seeds([entry])
-                else:
-                    frontier.add([entry], aside=not frontier.hosts.allows(entry.host))
+            entries = read_entries(Path(path))
+            while batch := list(islice(entries, BATCH)):
+                frontier.add_seeds([each for each in batch if each.depth == 0])
+                frontier.add([each for each in batch if each.depth])
         if options.settled and not frontier.settled:
             frontier.settle()
         frontier.commit(self._position)
 
-    def _write_outgoing(self) -> Counter[str]:
-        """A file for each partition that something was found for; how much of it is new to it."""
+    def _write_outgoing(self) -> tuple[Counter[str], Counter[str]]:
+        """A file for each partition that something was found for; how much of it is new to it, and how many
+        are seeds or where seeds lead to."""
         folder = self.folder / OUTGOING
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
             path.unlink()
-        new = Counter[str]()
+        new, seeds = Counter[str](), Counter[str]()
         files: dict[str, TextIO] = {}
         with contextlib.ExitStack() as stack:
             for entry, is_new in self.frontier.outgoing():
                 target = f"{bucket_of(entry.host) % self.options.partitions:02d}"
                 new[target] += is_new
+                seeds[target] += entry.depth == 0
                 if target not in files:
                     files[target] = stack.enter_context((folder / f"{target}.jsonl").open("w"))
                 files[target].write(json.dumps(asdict(entry)) + "\n")
-        return new
+        return new, seeds
 
 
-def ended_of(frontier: Frontier, seconds: float, handed: Mapping[str, int]) -> Ended:
+def ended_of(
+    frontier: Frontier, seconds: float, handed: Mapping[str, int], seeds: Mapping[str, int]
+) -> Ended:
     """Where a partition stands."""
     return Ended(
         pages=frontier.outcomes["page"],
@@ -153,6 +164,7 @@ def ended_of(frontier: Frontier, seconds: float, handed: Mapping[str, int]) -> E
         allowed=[] if frontier.settled else frontier.hosts.allowed(),
         settled=frontier.settled,
         handed=dict(handed),
+        seeds=dict(seeds),
         outcomes=dict(sorted(frontier.outcomes.items())),
     )
 

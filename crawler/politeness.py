@@ -21,7 +21,7 @@ from crawler.origins import (
 
 log = logging.getLogger(__name__)
 
-TRIES = 3
+TRIES = 2
 """How often a robots.txt that cannot be had is asked for before it forbids the origin."""
 REMEMBERED_ORIGINS = 5_000
 """Origins whose rules are held in memory; those of others are parsed again."""
@@ -65,17 +65,24 @@ class RuleBook:
             origin, rules_of(kept[0], self.agent), tdmrep[0], KEPT_SECONDS - max(kept[1], tdmrep[1])
         )
 
-    async def obtain(self, origin: str, get: Get) -> Rules:
+    async def obtain(
+        self, origin: str, get: Get, slow_down: Callable[[float], None], is_refused: Callable[[], bool]
+    ) -> Rules:
         """Ask the origin. If what came is passing and `known` has nothing afterwards, the host is to be put
-        off and asked again; after TRIES times it holds, and forbids everything."""
+        off and asked again; after TRIES times it holds, and forbids everything.
+
+        `slow_down` is told at once the seconds between requests that are asked for; `is_refused`: the host
+        has an address that is never asked, which no waiting changes.
+        """
         rules = await obtain_robots(origin, self.agent, get)
         tdmrep = b""
         if rules.keep is not None:
+            slow_down(rules.text.delay_seconds)
             self._frontier.keep_file(f"{origin}/robots.txt", rules.keep)
             if self._reads_tdmrep:
                 tdmrep = await obtain_tdmrep(origin, get)
                 self._frontier.keep_file(origin + TDMREP_PATH, tdmrep)
-        elif rules.is_passing:
+        elif rules.is_passing and not is_refused():
             self._tries[origin] += 1
             if self._tries[origin] < TRIES:
                 return rules

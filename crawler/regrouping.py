@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crawler.entries import Position
@@ -19,28 +19,31 @@ OWN = f"{WAITING}, {DONE}, {ASIDE}, {FRESH}"
 URL_COLUMNS = "place, state, level, priority, depth, redirects"
 
 
-def regrouped(sources: Sequence[Path], target: Path, number: int, partition: int, partitions: int) -> Ended:
+def regrouped(
+    sources: Mapping[int, Path], before: int, target: Path, number: int, partition: int, partitions: int
+) -> Ended:
     """Make partition `partition` of `partitions` at `target`, as if it had ended round `number`.
 
-    `sources` are all frontiers of the old layout, in order, with nothing handed over that was not read.
+    `sources` are the frontiers of the old layout of `before` partitions, by their number there.
     That URLs of others were handed over is forgotten: they are once more, when they are found again.
     """
     frontier = Frontier(target, partition, partitions)
     frontier.outside(lambda db: Traps(db, 0))
-    opened = [sqlite3.connect(source) for source in sources]
+    opened = {old: sqlite3.connect(source) for old, source in sources.items()}
     try:
-        for index, source in enumerate(opened):
-            _take_served(frontier, source, index, len(opened))
-        for source in opened:
+        for old, source in opened.items():
+            _take_served(frontier, source, old, before)
+        for source in opened.values():
             _take_found(frontier, source)
-        places = [source.execute("SELECT seconds, settled FROM position").fetchone() for source in opened]
+        query = "SELECT seconds, settled FROM position"
+        places = [source.execute(query).fetchone() for source in opened.values()]
         _count(frontier)
         frontier.settled = all(settled for _, settled in places)
         seconds = max(float(seconds) for seconds, _ in places)
         frontier.commit(Position(0, 0, seconds, number, ended=True))
-        ended = ended_of(frontier, seconds, Counter())
+        ended = ended_of(frontier, seconds, {}, {})
     finally:
-        for source in opened:
+        for source in opened.values():
             source.close()
         frontier.close()
     return ended

@@ -10,7 +10,7 @@ another P, ends the round that was begun, as it was begun.
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -83,14 +83,18 @@ class History:
 
     def incoming(self, partition: str) -> list[File]:
         """What was found for a partition and it has not read yet."""
+        name = f"{HANDED}/{partition}.jsonl"
+        return [record.files[name] for record in self._unread(partition) if name in record.files]
+
+    def handed(self, kind: str, partition: str) -> int:
+        """How much of it is of a kind: `handed` are new to it, `seeds` those that seeds lead to."""
+        return sum(record.counts.get(f"{kind}.{partition}", 0) for record in self._unread(partition))
+
+    def _unread(self, partition: str) -> Iterator[ShardRecord]:
         since = self.last[partition][0] if partition in self.last else -1
-        return [
-            record.files[f"{HANDED}/{partition}.jsonl"]
-            for plan, records in self.layout
-            if plan.number >= since
-            for record in records.values()
-            if f"{HANDED}/{partition}.jsonl" in record.files
-        ]
+        for plan, records in self.layout:
+            if plan.number >= since:
+                yield from records.values()
 
     def seconds(self) -> float:
         """Of crawling, in all rounds: those of the slowest partition of each."""
@@ -100,7 +104,7 @@ class History:
             if plan.regroups:
                 before = dict.fromkeys(records, max(before.values(), default=0.0))
                 continue
-            now = {name: record.counts["milliseconds"] / 1000 for name, record in records.items()}
+            now = {name: record.counts.get("milliseconds", 0) / 1000 for name, record in records.items()}
             total += max((now[name] - before.get(name, 0.0) for name in now), default=0.0)
             before |= now
         return total
@@ -118,10 +122,14 @@ class History:
         """Partition → its frontier as it stood at its last round's end."""
         return {
             name: file
-            for name, (_, record) in sorted(self.last.items())
+            for _, records in self.layout
+            for name, record in sorted(records.items())
             for path, file in record.files.items()
             if path.startswith(FRONTIERS)
         }
+
+    def any_lost(self) -> bool:
+        return any(record.lost is not None for _, records in self.rounds for record in records.values())
 
 
 def crawl_in_rounds(
@@ -134,7 +142,8 @@ def crawl_in_rounds(
     beside_driver: bool,
 ) -> History:
     """Crawl until nothing is left or a limit is reached. `options` are those of every partition; None
-    `processes` are as many as the crawl was begun with, or one per CPU up to four."""
+    `processes` are as many as the crawl was begun with, or else one per CPU, but at most four, and no more
+    than find something to do among the seeds."""
     history = History()
     for plan in _plans(attempt):
         records = _finished(attempt, plan)
@@ -144,18 +153,30 @@ def crawl_in_rounds(
     while True:
         plan = _begun(attempt, len(history.rounds))
         if plan is None:
-            plan = _next(history, limits, _count(history, compute, processes), options)
+            count = processes or _count(history, compute, options)
+            seeded = seeded_in(options.seeds, history.rounds[-1][0].partitions if history.rounds else count)
+            plan = _next(history, limits, count, seeded, settled=options.settled)
         if plan is None:
             return history
         plan = _written(attempt, plan)
+        before = history.frontiers()
         history.add(plan, _run(attempt, plan, history, options, compute, beside_driver))
-        _forget_snapshots(attempt, history)
+        for file in set(before.values()) - set(history.frontiers().values()):
+            attempt.storage.remove(f"{attempt.base}/{file.path}")  # what came after stands for it
 
 
-def _count(history: History, compute: Compute, processes: int | None) -> int:
-    if processes is not None:
-        return processes
-    return history.rounds[-1][0].partitions if history.rounds else min(4, compute.cpus())
+def _count(history: History, compute: Compute, options: Options) -> int:
+    if history.rounds:
+        return history.rounds[-1][0].partitions
+    return min(4, compute.cpus(), len(seeded_in(options.seeds, None)))
+
+
+def seeded_in(seeds: Sequence[str], partitions: int | None) -> list[str]:
+    """The partitions that serve seeds, sorted; without a number of them there are as many as buckets."""
+    from crawler.urls import BUCKETS, bucket_of, canonical, host_of
+
+    urls = [url for seed in seeds if (url := canonical(seed)) is not None]
+    return sorted({f"{bucket_of(host_of(url)) % (partitions or BUCKETS):02d}" for url in urls}) or ["00"]
 
 
 # --- what is written down ---
@@ -209,63 +230,57 @@ def forget_rounds(attempt: Attempt) -> None:
     shutil.rmtree(attempt.scratch(), ignore_errors=True)
 
 
-def _forget_snapshots(attempt: Attempt, history: History) -> None:
-    """Remove the frontiers that a later round's end stands for."""
-    kept = {file.path for file in history.frontiers().values()}
-    for _, records in history.rounds[-3:]:
-        for record in records.values():
-            for name, file in record.files.items():
-                if name.startswith(FRONTIERS) and file.path not in kept:
-                    attempt.storage.remove(f"{attempt.base}/{file.path}")
-
-
 # --- what comes next ---
 
 
-def _next(history: History, limits: Limits, partitions: int, options: Options) -> Plan | None:
-    """The next round, or None if nothing is left or a limit is reached."""
+def _next(
+    history: History, limits: Limits, partitions: int, seeded: Sequence[str], *, settled: bool = False
+) -> Plan | None:
+    """The next round, or None if nothing is left or a limit is reached. `seeded`: the partitions that begin
+    with seeds; `settled`: it is known from the beginning whose pages are wanted."""
     number = len(history.rounds)
     if not history.rounds:
-        names = [f"{each:02d}" for each in range(partitions)]
-        shares = _shares(limits.max_pages, names, {})
-        first = Plan(0, partitions, 0, options.settled, _seconds(limits, history), shares)
-        return first
+        shares = _shares(limits.max_pages, seeded, {})
+        return Plan(0, partitions, 0, settled, _seconds(limits, history), shares)
     before = history.rounds[-1][0]
     seconds = _seconds(limits, history)
     room = limits.max_pages - history.total("pages")
     if room <= 0 or (seconds is not None and seconds <= 0):
         return None
-    settled = before.settled or (not before.regroups and _all_seeds_have_led(history))
-    waiting = _with_work(history, limits, settled)
+    have_begun = before.layout > 0 or all(name in history.last for name in seeded)
+    settled = before.settled or (not before.regroups and have_begun and _all_seeds_have_led(history))
+    waiting = _with_work(history, limits, [] if have_begun else seeded, settled)
     if not waiting:
         return None
-    if before.partitions != partitions:
+    if before.partitions != partitions and have_begun:
         return Plan(number, partitions, number, before.settled, regroups=True)
-    pages = {name: record.counts["pages"] for name, (_, record) in history.last.items()}
+    pages = {name: record.counts.get("pages", 0) for name, (_, record) in history.last.items()}
     return Plan(number, partitions, before.layout, settled, seconds, _shares(room, waiting, pages))
 
 
 def _all_seeds_have_led(history: History) -> bool:
     """Several partitions know together which hosts are wanted once no seed is open anywhere."""
-    return not any(
-        record.counts["open_seeds"] or history.incoming(name) for name, (_, record) in history.last.items()
+    names = [f"{number:02d}" for number in range(history.rounds[-1][0].partitions)]
+    return not any(history.handed("seeds", name) for name in names) and not any(
+        record.counts.get("open_seeds") for _, record in history.last.values()
     )
 
 
-def _with_work(history: History, limits: Limits, settled: bool) -> list[str]:
-    """Partitions in which something waits, to which something was handed, or which are to be told what
-    is wanted."""
+def _with_work(history: History, limits: Limits, seeded: Sequence[str], settled: bool) -> list[str]:
+    """Partitions in which something waits, to which something was handed, which have `seeded` and not begun,
+    or which have begun and are to be told what is wanted."""
     last = history.rounds[-1][0]
     found = []
     for number in range(last.partitions):
         name = f"{number:02d}"
         if name not in history.last:
-            found.append(name)
+            if name in seeded or _is_news(history, name, limits):
+                found.append(name)
             continue
         counts = history.last[name][1].counts
-        to_settle = settled and last.partitions > 1 and not counts["settled"]
-        works = counts["has_work"] and (settled or last.partitions == 1 or counts["open_seeds"])
-        if works or to_settle or _is_news(history, name, limits):
+        to_settle = settled and last.partitions > 1 and not counts.get("settled")
+        may_work = settled or last.partitions == 1 or counts.get("settled") or counts.get("open_seeds")
+        if (may_work and counts.get("has_work")) or to_settle or _is_news(history, name, limits):
             found.append(name)
     return found
 
@@ -273,17 +288,9 @@ def _with_work(history: History, limits: Limits, settled: bool) -> list[str]:
 def _is_news(history: History, name: str, limits: Limits) -> bool:
     """Something was handed over that changes which pages there are: without a limit of depth, a shorter
     way to what is known does not."""
-    if not history.incoming(name):
-        return False
     if limits.max_depth is not None:
-        return True
-    since = history.last[name][0]
-    return any(
-        record.counts.get(f"handed.{name}", 0)
-        for plan, records in history.layout
-        if plan.number >= since
-        for record in records.values()
-    )
+        return bool(history.incoming(name))
+    return history.handed("handed", name) > 0
 
 
 def _shares(room: int, names: Sequence[str], pages: Mapping[str, int]) -> dict[str, int]:
@@ -315,9 +322,9 @@ def _run(
 ) -> dict[str, ShardRecord]:
     names = _names(plan)
     if plan.regroups:
-        sources = tuple(history.frontiers().values())
+        before, sources = history.rounds[-1][0].partitions, history.frontiers()
         shards: dict[str, Any] = {
-            name: Regroup(attempt, sources, plan.number, int(name), plan.partitions) for name in names
+            name: Regroup(attempt, sources, before, plan.number, int(name), plan.partitions) for name in names
         }
         records = compute.map_shards(attempt, plan.step, shards, regroup, beside_driver=beside_driver)
     else:
@@ -328,7 +335,7 @@ def _run(
 
 def _turn(attempt: Attempt, plan: Plan, history: History, options: Options, name: str) -> Turn:
     number, record = history.last.get(name, (-1, None))
-    told = plan.settled and record is not None and not record.counts["settled"]
+    told = plan.settled and (record is None or not record.counts.get("settled"))
     turn = dataclasses.replace(
         options,
         partition=int(name),

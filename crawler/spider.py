@@ -89,9 +89,11 @@ class PageSpider(scrapy.Spider):
         engine.pause()  # it would look for scheduled requests after each answer
         try:
             await fetching.run()
-        finally:
-            engine.unpause()
-            telling.cancel()
+        except Exception:
+            log.exception("a fault of the crawler")
+            os._exit(1)  # as after a kill: what is committed stays
+        engine.unpause()
+        telling.cancel()
         self._tell()
         nothing: tuple[Any, ...] = ()
         for each in nothing:

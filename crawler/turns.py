@@ -41,7 +41,10 @@ class Regroup:
     """What the task gets that makes a partition of a new layout."""
 
     attempt: Attempt
-    frontiers: tuple[File, ...]
+    frontiers: Mapping[str, File]
+    """Those of the old layout, by partition; one that never had anything to do has none."""
+    before: int
+    """Partitions of the old layout."""
     round: int
     partition: int
     partitions: int
@@ -64,7 +67,7 @@ def crawl_turn(turn: Turn, output: ShardOutput) -> Mapping[str, int]:
     name = "spider" if options.partitions == 1 else f"spider-{options.partition:02d}"
     ended = run_spider(options, turn.attempt.journal(name), folder / "spider.log")
     _hand_over(folder, options, ended, output)
-    return _counts(ended, output)
+    return _counts(ended)
 
 
 def _restore(turn: Turn, folder: Path) -> None:
@@ -135,8 +138,9 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _counts(ended: Ended, output: ShardOutput) -> dict[str, int]:
+def _counts(ended: Ended) -> dict[str, int]:
     handed = {f"handed.{target}": count for target, count in ended.handed.items() if count}
+    seeds = {f"seeds.{target}": count for target, count in ended.seeds.items() if count}
     outcomes = {f"outcome.{name}": count for name, count in ended.outcomes.items() if count}
     return {
         "pages": ended.pages,
@@ -147,6 +151,7 @@ def _counts(ended: Ended, output: ShardOutput) -> dict[str, int]:
         "settled": int(ended.settled),
         "milliseconds": int(ended.seconds * 1000),
         **handed,
+        **seeds,
         **outcomes,
     }
 
@@ -155,12 +160,12 @@ def regroup(given: Regroup, output: ShardOutput) -> Mapping[str, int]:
     """In a Ray task: a partition of a new layout, made from all frontiers of the old one."""
     from crawler.regrouping import regrouped
 
-    sources = [_local(given.attempt, file) for file in given.frontiers]
+    sources = {int(name): _local(given.attempt, file) for name, file in given.frontiers.items()}
     target = output.path(f"{FRONTIERS}/{given.partition:02d}.sqlite")
-    ended = regrouped(sources, target, given.round, given.partition, given.partitions)
+    ended = regrouped(sources, given.before, target, given.round, given.partition, given.partitions)
     if ended.allowed:
         output.path(f"{ALLOWED}/{given.partition:02d}.txt").write_text("\n".join(ended.allowed) + "\n")
-    return _counts(ended, output)
+    return _counts(ended)
 
 
 @dataclass(frozen=True)

@@ -204,9 +204,9 @@ class Window:
         answer may make a host's delay longer, not shorter."""
         served = self.served[entry.host]
         host, latency = served.host, answered_at - asked_at
-        average = (host.latency + latency) / 2 if host.latency else latency
-        if good or average > host.latency:
-            host.latency = average
+        smoothed = max(latency, (host.latency + latency) / 2)  # as Scrapy's AutoThrottle has it
+        if good or smoothed > host.latency:
+            host.latency = smoothed
         served.slot.due = max(served.slot.due, answered_at + self.manners.delay_of(host))
 
     def ended(self, entry: Entry) -> None:
@@ -281,9 +281,15 @@ class Window:
         served.host.address = address
         self._changed.add(served.host)
         if self.manners.per_ip:
-            served.slot.in_flight -= 1
-            served.slot = self._slot(served.host)
-            served.slot.in_flight += 1
+            before, slot = served.slot, self._slot(served.host)
+            if slot is not before:
+                before.in_flight -= 1
+                slot.in_flight += 1
+                slot.due = max(slot.due, before.due)
+                served.slot = slot
+                if served in before.parked:
+                    before.parked.remove(served)
+                    slot.parked.append(served)
 
     def save(self) -> None:
         """Write down what changed of hosts; before each commit."""

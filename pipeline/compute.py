@@ -55,8 +55,8 @@ class ComputeConfig(Config):
     workers: int | None = Field(default=None, ge=1)
     """Tasks that run at once. Default: one per CPU of the cluster."""
     crawl_processes: int | None = Field(default=None, ge=1, le=256)
-    """Processes that crawl at once, each its own hosts. Default: one per CPU of the cluster, at most four;
-    the site that moinho serves to itself needs one."""
+    """Processes that crawl at once, each its own domains. Default: one per CPU of the cluster, at most four
+    and no more than the seeds have domains; the site that moinho serves to itself needs one."""
     crawl_round_seconds: float = Field(default=300.0, gt=0)
     """A round of a crawl at most: then processes hand over what they found for each other. The first ones
     are shorter."""

@@ -260,10 +260,10 @@ def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> No
 
 
 def test_an_archive_that_cannot_be_written_ends_the_crawl_with_one_clear_error(crawl_here: Crawl) -> None:
-    noise = base64.b64encode(random.Random(0).randbytes(300_000)).decode()
+    noise = base64.b64encode(random.Random(0).randbytes(700_000)).decode()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serve({"/": page(text=noise)}) as web:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
         try:
             with pytest.raises(UnwritableCrawlError, match=r"cannot be written: .*[Tt]oo large"):
                 crawl_here(web.url())
