@@ -302,7 +302,7 @@ class Frontier:
             "WHERE url = ?2 AND fetched > ?1 - ?3 AND fetched <= ?1",
             (now, url, KEPT_SECONDS),
         ).fetchone()
-        return row and (row[0], row[1])
+        return (row[0], row[1]) if row else None
 
     def keep_file(self, url: str, body: bytes) -> None:
         self.db.execute("INSERT OR REPLACE INTO kept_files VALUES (?, ?, ?)", (url, time.time(), body))

@@ -40,7 +40,8 @@ REPEATED = 4
 CHAINS = 8
 """Chains of redirects in a family that were given up, after which the rest of it is left."""
 PROBE_DUPLICATES = 3
-"""Pages of a host with the text of another, before it is asked for a page that it cannot have."""
+"""Pages of a host with the text of another, or one that speaks of NOT_FOUND, before it is asked for a page
+that it cannot have."""
 SESSION_PAGES = 8
 """Pages, each with a text of its own, that stayed the same although a part of their URL changed; each one
 that changed too calls for as many more."""
@@ -53,6 +54,13 @@ DATED = re.compile(
     rf"(?<![0-9])[12][0-9]{{3}}(?![0-9])|{CALENDAR}|agenda|\b(?:month|week|year|date|day)=", re.IGNORECASE
 )
 NUMBER = re.compile(r"[0-9]+")
+NUMBERS = re.compile(r"([0-9]+)")
+NOT_FOUND = re.compile(
+    r"\b404\b|not (?:be )?found|does(?: not|n.t) exist|no longer|n.o (?:foi )?encontrad|no (?:se )?encontr"
+    "|introuvable|nicht gefunden|non trovat",
+    re.IGNORECASE,
+)
+"""In the first words of a page that may be no page. It decides nothing, but whether the host is asked."""
 OPAQUE = re.compile(r"(?:(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_~-]{8,}|[0-9]{8,})\Z")
 """What nobody typed."""
 
@@ -164,7 +172,8 @@ class Traps:
         self._count_below(url, host, first)
         self._compare(url, host, page, is_new=first is None)
         if first is None:
-            return Seen()
+            doubtful = not probed and NOT_FOUND.search(text[:300]) is not None
+            return Seen(probe=probe_of(url) if doubtful else None)
         ((duplicates,),) = self._db.execute(f"{MET} RETURNING duplicates", (host,)).fetchall()
         wanted = not probed and duplicates >= PROBE_DUPLICATES
         return Seen(duplicate=True, probe=probe_of(url) if wanted else None)
@@ -349,13 +358,12 @@ def _without_dates(url: str, text: str) -> str:
     """A text without what changes from one empty page of a calendar to the next: numbers that are the
     URL's own or one off, and days in a row. Other numbers stay: a table of temperatures is new each month."""
     near = {int(number) + step for number in NUMBER.findall(url) if len(number) < 9 for step in (-1, 0, 1)}
-    spelled = NUMBER.findall(text)
+    pieces = NUMBERS.split(text)
+    spelled = pieces[1::2]
     steps = [-9, *(int(number) if len(number) < 9 else -9 for number in spelled), -9]
-
-    def passes(index: int) -> bool:
+    for index in range(len(spelled)):
         before, day, after = steps[index : index + 3]
         in_a_row = day == before + 1 or after == day + 1 or (day > 27 and after == 1)
-        return day in near or (0 < day < 32 and in_a_row)
-
-    kept = iter(["" if passes(index) else number for index, number in enumerate(spelled)])
-    return NUMBER.sub(lambda _: next(kept), text)
+        if day in near or (0 < day < 32 and in_a_row):
+            pieces[2 * index + 1] = ""
+    return "".join(pieces)

@@ -213,7 +213,11 @@ def normalized(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return "".join(f"%{octet:02X}" for octet in found[0].encode("utf-8", "surrogateescape"))
+    try:
+        octets = found[0].encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, as JSON may write it
+        octets = found[0].encode("utf-8", "replace")
+    return "".join(f"%{octet:02X}" for octet in octets)
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -38,6 +38,8 @@ PAGES = 1_000_000
 DEPTH = 3
 """Indexes that lead to indexes: the protocol has one."""
 PART_BYTES = 64 << 10
+BARREN_BYTES = 1 << 20
+"""Of XML without an entry, after which no more is expected; it bounds the memory that other elements take."""
 
 GZIP = b"\x1f\x8b"
 DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
@@ -97,7 +99,7 @@ def read_sitemap(body: bytes, url: str) -> Iterator[Listed | None]:
         if row is None:
             yield None
             continue
-        found = resolve(url, row[0].strip())
+        found = resolve(url, row[0].strip()) if row[0].strip() else None
         if found is not None:
             yield Listed(found, seconds_of(row[1]), _priority(row[2]), row[3])
             count += 1
@@ -152,39 +154,45 @@ def _lines(first: bytes, parts: Iterator[bytes]) -> Iterator[Row | None]:
 def _xml(first: bytes, parts: Iterator[bytes]) -> Iterator[Row | None]:
     parser = etree.XMLPullParser(
         events=("end",),
+        tag=("{*}url", "{*}sitemap"),
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
         huge_tree=False,
         recover=True,
     )
-    part = first
-    while part:
+    part, barren = first, 0
+    while part and barren < BARREN_BYTES:
+        barren += len(part)
         try:
             parser.feed(part)
         except (etree.XMLSyntaxError, ValueError):
             part = b""
         for _, element in parser.read_events():
-            yield from _entry(element)
+            barren = 0
+            yield _row(element)
         yield None
         part = part and next(parts, b"")
 
 
-def _entry(element: etree._Element) -> Iterator[Row]:
-    """The row of a `url` or `sitemap` element, which is then dropped from the tree, as are all before it."""
-    name = _name(element)
-    if name not in ("url", "sitemap"):
-        return
+def _row(element: etree._Element) -> Row:
+    """What a `url` or `sitemap` element says. It is then emptied, and all before it dropped from the tree."""
     texts = {_name(child): (child.text or "") for child in reversed(element) if isinstance(child.tag, str)}
-    yield texts.get("loc", ""), texts.get("lastmod", ""), texts.get("priority", ""), name == "sitemap"
+    row = (
+        texts.get("loc", ""),
+        texts.get("lastmod", ""),
+        texts.get("priority", ""),
+        _name(element) == "sitemap",
+    )
     element.clear()
     parent = element.getparent()
     while parent is not None and element.getprevious() is not None:
         del parent[0]
+    return row
 
 
 def _name(element: etree._Element) -> str:
-    return element.tag.rpartition("}")[2].lower() if isinstance(element.tag, str) else ""
+    return str(element.tag).rpartition("}")[2]
 
 
 def seconds_of(text: str) -> float | None:

@@ -10,6 +10,7 @@ The limits are such that no honest URL meets them; the tests try the spellings o
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 URL_CHARACTERS = 2_048
@@ -23,15 +24,12 @@ OCCURRENCES = 8
 YEARS_AHEAD = 10
 
 CALENDAR = r"(?:calend[ae]r|calendario|calendrier|kalender)"
-FAR_DATES = (
-    re.compile(rf"{CALENDAR}[^?]*?[/_.-]([0-9]{{4}})[/_.-](?:0?[1-9]|1[0-2])(?![0-9])", re.IGNORECASE),
-    re.compile(
-        r"[?&][^=&]*(?:date|day|week|month|start|from)[^=&]*=([0-9]{4})-(?:0[1-9]|1[0-2])(?![0-9])",
-        re.IGNORECASE,
-    ),
-    re.compile(r"[?&](?=.*\bmon(?:th)?=)(?:.*&)?y(?:ea)?r?=([0-9]{4})(?:&|\Z)", re.IGNORECASE),
-)
-"""A year that is surely one: below a calendar's name, in a parameter that is a date, beside a month."""
+BELOW_CALENDAR = re.compile(CALENDAR, re.IGNORECASE)
+YEAR_AND_MONTH = re.compile(r"[/_.-]([0-9]{4})[/_.-](?:0?[1-9]|1[0-2])(?![0-9])")
+DATE_PIECE = re.compile(r"[?&]([^=&?]*)=([0-9]{4})-(?:0[1-9]|1[0-2])(?![0-9])")
+DATE_NAME = re.compile("date|day|week|month|start|from", re.IGNORECASE)
+YEAR_PIECE = re.compile(r"[?&](?:year|yr|y)=([0-9]{4})(?=&|\Z)", re.IGNORECASE)
+MONTH_PIECE = re.compile(r"[?&](?:month|mon|m)=", re.IGNORECASE)
 WORD = re.compile(r"[A-Za-z]{2}")
 
 
@@ -55,11 +53,20 @@ def trap_in(url: str, year: int) -> Trap | None:
         return Trap("trap-path", found)
     if query.count("&") >= REPETITIONS - 1 and (found := _piled_up(query)):
         return Trap("trap-path", found)
-    for far in FAR_DATES:
-        date = far.search(url)
-        if date is not None and int(date[1]) > year + YEARS_AHEAD:
-            return Trap("trap-calendar", f"the year {date[1]}")
-    return None
+    far = next((found for found in _years(url) if found > year + YEARS_AHEAD), None)
+    return Trap("trap-calendar", f"the year {far}") if far else None
+
+
+def _years(url: str) -> Iterator[int]:
+    """Numbers that surely are years: below a calendar's name, in a parameter that is a date, beside a month.
+    Anywhere else `/2050/10` may be the tenth page of something."""
+    calendar = BELOW_CALENDAR.search(url)
+    if calendar is not None:
+        yield from map(int, YEAR_AND_MONTH.findall(url, calendar.end()))
+    if "?" in url:
+        yield from (int(found) for name, found in DATE_PIECE.findall(url) if DATE_NAME.search(name))
+        if MONTH_PIECE.search(url):
+            yield from map(int, YEAR_PIECE.findall(url))
 
 
 def _repeated(segments: list[str]) -> str | None:
@@ -72,7 +79,8 @@ def _repeated(segments: list[str]) -> str | None:
             unit = "/".join(segments[place - length + 1 : place + 1])
             if run >= (REPETITIONS - 1) * length and WORD.search(unit):
                 return f"{unit!r} {REPETITIONS} times in a row"
-    name, times = Counter(segment for segment in segments if WORD.search(segment)).most_common(1)[0]
+    words = Counter(segment for segment in segments if WORD.search(segment))
+    name, times = words.most_common(1)[0] if words else ("", 0)
     return f"{name!r} {times} times" if times >= OCCURRENCES else None
 
 

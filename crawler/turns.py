@@ -187,7 +187,8 @@ def write_log(given: Logged, output: ShardOutput) -> Mapping[str, int]:
 
 def log_of(attempt: Attempt, file: File) -> Iterator[dict[str, Any]]:
     """What became of each URL that is known in a frontier."""
-    from crawler.frontier import LOG, LOG_COLUMNS, url_of
+    from crawler.frontier import url_of
+    from crawler.schema import LOG, LOG_COLUMNS
 
     db = sqlite3.connect(f"file:{_local(attempt, file)}?mode=ro&immutable=1", uri=True)
     db.create_function("url_of", 2, url_of, deterministic=True)

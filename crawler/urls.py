@@ -171,9 +171,10 @@ def resolve(base: str, link: str) -> str | None:
     URL, nothing but its folder to the rest. So a site's menu is resolved once for all of its pages:
     joining and canonicalizing would cost more than parsing the page.
     """
+    link = link.strip(BLANKS)
     if ROOTED.match(link):
         base = base[: base.index("/", base.index("//") + 2) + 1]
-    elif not link.startswith(("?", "/", "\\", "http:", "https:")):
+    elif link and link[0] not in "?#;/\\" and ":" not in link:
         path = base.partition("?")[0]
         base = path[: path.rindex("/") + 1]
     if len(base) + len(link) > REMEMBERED_CHARACTERS:

@@ -4,12 +4,14 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import crawl, frontier, overhead, reuse, tokens
+from tests.benchmarks import crawl, frontier, hostile, overhead, reuse, scale, tokens
 from tests.benchmarks.measure import PAIRS, report
 
 BENCHMARKS: dict[str, ModuleType] = {
     "crawl": crawl,
     "frontier": frontier,
+    "scale": scale,
+    "hostile": hostile,
     "tokens": tokens,
     "overhead": overhead,
     "reuse": reuse,

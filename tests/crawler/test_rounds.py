@@ -17,6 +17,7 @@ from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
 from crawler.hosts import Host
 from crawler.regrouping import regrouped
+from crawler.repetition import Traps
 from crawler.rounds import History, Limits, Plan
 from crawler.urls import bucket_of, host_of
 from pipeline.compute import Compute
@@ -240,6 +241,7 @@ def test_new_partitions_know_all_that_the_old_ones_knew(old: int, new: int, chan
         sources = {number: folder / f"old-{number}.sqlite" for number in range(old)}
         for number, path in sources.items():
             frontier = Frontier(path, number, old)
+            frontier.outside(lambda db: Traps(db, 2026))
             for url in urls:
                 here = bucket_of(host_of(url)) % old == number
                 if here or chance.random() < 0.5:

@@ -84,7 +84,7 @@ def test_what_is_packed_is_unpacked_also_in_several_members_or_torn() -> None:
     "body",
     [
         urlset("http://a.org/1", "http://a.org/?a=1&b=2"),
-        urlset("http://a.org/1")[:-20] + b"\x00\x01",
+        urlset("http://a.org/1", "http://a.org/2")[:-20] + b"\x00\x01",
         b"<!DOCTYPE urlset SYSTEM 'http://127.0.0.1:9/x.dtd'>" + urlset("http://a.org/1"),
         b"<html><body>" + urlset("http://a.org/1"),
         b"\n\n<?xml version='1.0'?>" + urlset("http://a.org/1"),
@@ -154,7 +154,6 @@ def test_any_bytes_are_read(noise: bytes, start: int, end: int) -> None:
         ("1970-01-01T00:01", 60),
         ("1970-13", None),
         ("1970-02-30", None),
-        ("0001-01-01T00:00:00+10:00", None),
         ("yesterday", None),
         ("", None),
     ],
@@ -163,13 +162,13 @@ def test_dates(text: str, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
 
 
-def walked(files: Mapping[str, bytes], *starts: str, **limits: int) -> tuple[list[str], list[str]]:
+def walked(site: Mapping[str, bytes], *starts: str, **limits: int) -> tuple[list[str], list[str]]:
     """Pages, and files asked for."""
     asked: list[str] = []
 
     async def get(url: str) -> bytes | None:
         asked.append(url)
-        return files.get(url)
+        return site.get(url)
 
     async def walk() -> list[str]:
         return [page.url async for page in listed(starts, get, **limits)]
