@@ -224,8 +224,7 @@ class Frontiers:
             parts.append(part)
         whole = added(parts)
         time = whole.seconds or 1.0
-        speed = {"pages_per_second": whole.pages / time, "bytes_per_second": whole.bytes / time}
-        return replace(whole, **speed)
+        return replace(whole, pages_per_second=whole.pages / time, bytes_per_second=whole.bytes / time)
 
     def near_hosts(self, name: str) -> list[str]:
         """Known host names like this one."""

@@ -132,7 +132,7 @@ def ls(
     """List the URLs that a crawl knows, by host, with what became of each."""
     from flows.crawls import find_crawl
 
-    states = [state.value] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
+    states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
     with find_crawl(open_store(store), name).frontiers() as frontiers:
         found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
     if as_json:
@@ -149,7 +149,7 @@ def ls(
             str(visit.status or "") if visit else "",
             str(known.depth),
             size,
-            escape((visit and visit.detail) or ""),
+            escape(visit.detail or "") if visit else "",
         )
     console.print(table if found else "No URL of this crawl is so.")
     if len(found) > limit:
