@@ -189,6 +189,7 @@ class Fetching:
             self._window.alone(entry)
             self._start(self._read_sitemaps(entry, rules))
         else:
+            self._window.reserve(entry)
             self._start(self._fetch(entry))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

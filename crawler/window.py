@@ -192,6 +192,12 @@ class Window:
 
     # --- what is told of a request ---
 
+    def reserve(self, entry: Entry) -> None:
+        """It is about to be asked for: what the host is asked for beside it comes a delay later."""
+        served = self.served[entry.host]
+        due = self._clock() + self.manners.delay_of(served.host)
+        served.slot.due = max(served.slot.due, due)
+
     def asked(self, entry: Entry) -> None:
         """A request is sent to the URL's host at this moment."""
         served = self.served[entry.host]

@@ -79,6 +79,18 @@ def test_the_next_request_comes_a_delay_after_the_answer_began(frontier: Frontie
     assert window.next() is not None
 
 
+def test_several_requests_to_a_host_begin_a_delay_apart(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://a.org/{number}") for number in range(3)])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0, per_host=2), clock=clock)
+    first = window.next()
+    assert first is not None
+    window.reserve(first)
+    assert window.next() is None
+    clock.now += 1.0
+    assert window.next() is not None
+
+
 def test_a_slow_host_is_given_time_up_to_a_limit(frontier: Frontier) -> None:
     frontier.add([entry(f"http://a.org/{number}") for number in range(9)])
     clock = Clock()
