@@ -42,6 +42,7 @@ NAME_AND_VALUE = re.compile(
     rf"[{BLANK}/]*+([^{BLANK}/>][^{BLANK}/>=]*+)(?:[{BLANK}]*+=[{BLANK}]*+({VALUE})?+)?+"
 )
 ENDS = {name: re.compile(rf"</{name}(?=[{BLANK}/>])", re.IGNORECASE) for name in RAW}
+IN_SCRIPT = re.compile(rf"<!--|-->|</?script(?=[{BLANK}/>])", re.IGNORECASE)
 NO_TEXT = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
     rf"|<(script|style|noembed|noframes|iframe)(?=[{BLANK}/>]).*?(?:</\1(?=[{BLANK}/>])[^>]*+(?:>|\Z)|\Z)"
@@ -104,10 +105,30 @@ def tags(text: str) -> Iterator[tuple[str, dict[str, str]]]:
         if name == "plaintext":
             return
         if name in ENDS:
-            end = ENDS[name].search(text, position)
+            end = _script_end(text, position) if name == "script" else ENDS[name].search(text, position)
             if end is None:
                 return
             position = end.start()
+
+
+def _script_end(text: str, position: int) -> re.Match[str] | None:
+    """Its end tag. In a comment a script may hold another one (section 13.2.5.17 and what follows it)."""
+    in_comment = in_inner = False
+    while (found := IN_SCRIPT.search(text, position)) is not None:
+        position = found.end()
+        match found[0].lower():
+            case "<!--":
+                in_comment = True
+                position -= 2  # its dashes may end it
+            case "-->":
+                in_comment = in_inner = False
+            case "<script":
+                in_inner = in_comment
+            case _ if not in_inner:
+                return found
+            case _:
+                in_inner = False
+    return None
 
 
 def _attributes(text: str) -> dict[str, str]:

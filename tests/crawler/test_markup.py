@@ -54,6 +54,21 @@ def test_the_visible_text_is_that_without_markup() -> None:
     assert visible_text("a<b") == "a"
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<script><!--<script></script><a href=1>",
+        "<script><!--<script></script></script><a href=1>",
+        "<script><!--<script>--></script><a href=1>",
+        "<script><!--><script></script><a href=1>",
+        "<script><script></script><a href=1>",
+        "<script><!--<scripts></script><a href=1>",
+    ],
+)
+def test_a_script_in_a_comment_of_a_script_has_its_own_end(page: str) -> None:
+    assert read_markup(page).links == parsed_links(page)
+
+
 def test_a_hundred_thousand_links_are_read() -> None:
     page = "".join(f"<li><a href='/p/{number}'>{number}</a>" for number in range(100_000))
     assert len(read_markup(page).links) == 100_000
@@ -63,7 +78,8 @@ def test_a_hundred_thousand_links_are_read() -> None:
     "piece",
     [
         *("<font size={0}><p>", "<a href={0}><b><i><u><div></a>", "<div>", "<table>", "<svg><a href={0}>"),
-        *("<", "<!--", "<!", "</", "<a ", "<a x='", "<b x=\"'", "<script>", "<a href='&amp;&x={0}", "<b/ ="),
+        *("<", "<!--", "<!", "</", "<a ", "<a x='", "<b x=\"'", "<script>"),
+        *("<script><!--<script>", "<a href='&amp;&x={0}", "<b/ ="),
     ],
 )  # fmt: skip
 def test_a_hostile_page_costs_no_more_than_its_length(piece: str) -> None:
