@@ -126,7 +126,7 @@ def _of_waiting(
         return "not asked for: the crawl ended at a limit before", f"Raise {' or '.join(limits)}."
     told = "waiting for its turn"
     if known.tries:
-        told += f"; asked for in vain {known.tries} times"
+        told += f"; tries in vain: {known.tries}"
     if host is not None and (rest := host.due - time.time()) > 1:
         told += f"; its host is not asked for another {rest:,.0f} s"
     return told, "Wait, or go on with the crawl if it was interrupted."

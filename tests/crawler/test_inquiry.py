@@ -187,7 +187,7 @@ def test_a_url_that_waits_is_told_by_whether_the_crawl_has_ended(frontiers: Fron
     assert answer.told.startswith("not asked for: the crawl ended at a limit")
     assert answer.advice == "Raise crawl.max_pages (10)."
     answer = why(frontiers, f"{SEED}waiting", CONFIG, finished=False)
-    assert answer.told == "waiting for its turn; asked for in vain 1 times"
+    assert answer.told == "waiting for its turn; tries in vain: 1"
 
 
 def test_a_url_of_a_host_that_was_given_up_is_told_so(tmp_path: Path):
