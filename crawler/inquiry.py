@@ -7,6 +7,7 @@ SQLite's write-ahead log lets readers see the last commit while the next one is 
 import difflib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -200,9 +201,9 @@ class Frontiers:
 
     def outcomes(self) -> dict[str, int]:
         """How many URLs came to what, the most frequent first."""
-        found: dict[str, int] = {}
-        for name, count in self.rows("SELECT outcome, count(*) FROM visits GROUP BY outcome"):
-            found[name] = found.get(name, 0) + count
+        found: Counter[str] = Counter()
+        for (text,) in self.rows("SELECT outcomes FROM position"):
+            found.update(json.loads(text))
         return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
     def standing(self) -> Progress:
@@ -223,8 +224,7 @@ class Frontiers:
             parts.append(part)
         whole = added(parts)
         time = whole.seconds or 1.0
-        speed = {"pages_per_second": whole.pages / time, "bytes_per_second": whole.bytes / time}
-        return replace(whole, **speed)
+        return replace(whole, pages_per_second=whole.pages / time, bytes_per_second=whole.bytes / time)
 
     def near_hosts(self, name: str) -> list[str]:
         """Known host names like this one."""
@@ -244,8 +244,9 @@ class Frontiers:
             raise UnknownHostError(f"{name}: this crawl knows no host of that name{there}")
 
     def _check_outcome(self, outcome: str) -> None:
-        if not any(self.rows("SELECT 1 FROM visits WHERE outcome = ? LIMIT 1", (outcome,))):
-            there = ", ".join(f"{name} {count:,}" for name, count in self.outcomes().items()) or "none yet"
+        outcomes = self.outcomes()
+        if outcome not in outcomes:
+            there = ", ".join(f"{name} {count:,}" for name, count in outcomes.items()) or "none yet"
             raise UnknownOutcomeError(f"no URL has the outcome {outcome}; outcomes of this crawl: {there}")
 
 

@@ -44,7 +44,7 @@ NAME_AND_VALUE = re.compile(
 ENDS = {name: re.compile(rf"</{name}(?=[{BLANK}/>])", re.IGNORECASE) for name in RAW}
 NO_TEXT = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
-    rf"|<(script|style|noembed|noframes|iframe)(?=[{BLANK}/>]).*?(?:</\1(?=[{BLANK}/>])|\Z)"
+    rf"|<(script|style|noembed|noframes|iframe)(?=[{BLANK}/>]).*?(?:</\1(?=[{BLANK}/>])[^>]*+(?:>|\Z)|\Z)"
     r"|</?[A-Za-z!?][^>]*+(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -86,7 +86,7 @@ def read_markup(text: str) -> Markup:
 
 def visible_text(text: str) -> str:
     """Roughly what a page shows, its title included, with single blanks and unresolved references: what
-    tells pages apart or in which language they are. 6 ms a MB. Never raises."""
+    tells pages apart or in which language they are. 9 ms a MB. Never raises."""
     return " ".join(NO_TEXT.sub(" ", text).split())
 
 

@@ -8,6 +8,7 @@ stage's own journal: as progress with a table for whoever is watching, and as me
 import contextlib
 import dataclasses
 import heapq
+import logging
 import math
 import threading
 import time
@@ -18,6 +19,8 @@ from typing import Any
 
 from crawler.outcomes import ERROR, REFUSED, TRAP, of_kind
 from pipeline.store import Attempt, Journal, JournalReader
+
+log = logging.getLogger(__name__)
 
 PARTITION = "partition"
 """The kind of a journal's line that holds a `Progress`."""
@@ -247,6 +250,13 @@ class Teller:
         self._next_step = 0
 
     def tell(self) -> None:
+        """Once. A store that cannot be written to holds up no crawl, which will hear of it soon enough."""
+        try:
+            self._tell()
+        except OSError as error:
+            log.warning("progress cannot be told: %s", error)
+
+    def _tell(self) -> None:
         now, news = time.monotonic(), False
         for line in self._reader.read():
             if line["kind"] == PARTITION:

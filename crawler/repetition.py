@@ -12,7 +12,8 @@ A trap's name is the outcome, its detail goes to the crawl log. `seen.trap` (sof
 stored, its links are left. `seen.probe`: a URL that the host cannot have; ask for it like for a page
 (robots.txt, delays), and tell what came by `traps.probed`. What was learnt lies in TABLES of the
 frontier's file, keyed by host name, so that it survives a kill and follows its host to another partition;
-in memory is only what is closed. COSTS
+in memory is only what is closed. A page costs a row of some 40 bytes. Microseconds: `refusal` 3, once
+anything is closed 7; `saw_page` 30 and 10 for each 10 kB of text, 200 for each 10 kB below a date.
 
 How a family is told to be a trap: its members (`shape_of`: only numbers differ) come without a text that
 is new on this host, BARREN of them in a row and REPEATED times as many as brought something. So a family
@@ -51,7 +52,9 @@ TRACKED = 16
 """Parts of a host's URLs that are watched."""
 
 DATED = re.compile(
-    rf"(?<![0-9])[12][0-9]{{3}}(?![0-9])|{CALENDAR}|agenda|\b(?:month|week|year|date|day)=", re.IGNORECASE
+    r"(?<![0-9])(?:[12][0-9]{3}[/_.-](?:0?[1-9]|1[0-2])|(?:0?[1-9]|1[0-2])[/_.-][12][0-9]{3})(?![0-9])"
+    rf"|{CALENDAR}|agenda|\b(?:month|week|year|date|day)=",
+    re.IGNORECASE,
 )
 NUMBER = re.compile(r"[0-9]+")
 NUMBERS = re.compile(r"([0-9]+)")
@@ -142,6 +145,8 @@ class Traps:
         trap = trap_in(url, self._year)
         if trap is not None:
             return trap
+        if not self._closed and not self._sessions:
+            return None
         host = host_of(url)
         closed = self._closed.get(host)
         if closed is not None:

@@ -145,11 +145,11 @@ def crawl_in_rounds(
     `processes` are as many as the crawl was begun with, or else one per CPU, but at most four, and no more
     than find something to do among the seeds."""
     history = History()
-    for plan in _plans(attempt):
-        records = _finished(attempt, plan)
+    for begun in _plans(attempt):
+        records = _finished(attempt, begun)
         if records is None:
             break
-        history.add(plan, records)
+        history.add(begun, records)
     while True:
         plan = _begun(attempt, len(history.rounds))
         if plan is None:
@@ -194,7 +194,7 @@ def _begun(attempt: Attempt, number: int) -> Plan | None:
 
 
 def _plans(attempt: Attempt) -> Sequence[Plan]:
-    found = []
+    found: list[Plan] = []
     while (plan := _begun(attempt, len(found))) is not None:
         found.append(plan)
     return found

@@ -12,7 +12,7 @@ the caller decides; a site may list other sites' pages.
 
 Nothing here raises, whatever was sent: what cannot be read lists nothing, and what was read before the
 fault counts. Entities are not expanded, so that no file can grow in memory; a gzip file is unpacked up to
-UNPACKED_BYTES. 100 to 160 ms a MB (a file of 50,000 URLs, 5 to 8 MB: about a second); other work of
+UNPACKED_BYTES. 160 ms a MB (a file of 50,000 URLs, 5 to 8 MB: about a second); other work of
 the same loop waits for no more than PART_BYTES of it at a time.
 """
 

@@ -2,7 +2,7 @@
 
 For the loop that fetches: hold each new link against `trap_in(url, year)` before it is added, and redirects'
 targets too; what it gives is the outcome and its detail. What a trap's pages betray is in repetition.py.
-2 µs a URL. A link for which `canonical` gives None because it is longer than it takes is a
+3 µs a URL. A link for which `canonical` gives None because it is longer than it takes is a
 `trap-url-length` as well.
 
 The limits are such that no honest URL meets them; the tests try the spellings of usual software.

@@ -36,7 +36,7 @@ PLAIN_PATH = re.compile(SEGMENTS)
 PLAIN = re.compile(rf"https?://(?=[^/]{{1,253}}/){LABELS}{SEGMENTS}")
 """Canonical already, as most links are."""
 SITE = re.compile(r"(https?)://([^/]*?)(?::([0-9]*))?(/.*)?\Z", re.IGNORECASE | re.DOTALL)
-ROOTED = re.compile(r"/(?!/)|https?://[^/?#]")
+ROOTED = re.compile(r"/(?![/\\\t\n\r])|https?://[^/?#\\\t\n\r]")
 """A path from the root, or a URL with its host."""
 BLANKS = "".join(map(chr, range(0x21)))
 """What the URL Standard cuts off both ends."""

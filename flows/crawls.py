@@ -9,7 +9,7 @@ from typing import Any
 from crawler.inquiry import Frontiers, NoFrontierError
 from crawler.options import FRONTIER
 from crawler.progress import PARTITION
-from flows.references import find_base
+from flows.references import UnknownArtifactError, find_artifact, find_base
 from pipeline.corpus.pages import Pages
 from pipeline.errors import InputError
 from pipeline.store import JournalReader, Storage, Store
@@ -81,29 +81,36 @@ def find_crawl(store: Store, reference: str | None) -> Crawl:
 
     Raises UnknownArtifactError or NotACrawlError.
     """
-    base = _latest(store) if reference is None else _base(store, reference)
+    storage, base = _latest(store) if reference is None else _place(store, reference)
     stage, _, key = base.partition("/")
     if stage != Pages.stage:
         raise NotACrawlError(
             f"{reference} is what the stage {stage} made, not a crawl; there is {_there(store)}"
         )
-    pages = Pages(store.storage, key)
-    if store.storage.exists(f"{base}/{RECORD}"):
-        return Crawl(store.storage, base, pages.record.config, pages)
+    pages = Pages(storage, key)
+    if pages.exists():
+        return Crawl(storage, base, pages.record.config, pages)
     begun = (event["config"] for _, event in _begun(store) if event["key"] == key)
-    return Crawl(store.storage, base, next(begun, {}), None)
+    return Crawl(storage, base, next(begun, {}), None)
 
 
-def _base(store: Store, reference: str) -> str:
+def _place(store: Store, reference: str) -> tuple[Storage, str]:
+    """The store and `stage/key` of what is meant, which need not be a crawl."""
     named = store.named()
     flow = reference.removesuffix(f"/{Pages.role}")
     begun = next((f"{Pages.stage}/{event['key']}" for name, event in _begun(store) if name == flow), None)
     if begun is not None and reference == flow and not store.storage.exists(f"{begun}/{RECORD}"):
-        return begun
+        return store.storage, begun
     for name in (reference, f"{reference}/{Pages.role}"):
         if name in named:
-            return "/".join(named[name])
-    return begun if begun is not None else find_base(store, reference)
+            return store.storage, "/".join(named[name])
+    if begun is not None:
+        return store.storage, begun
+    try:
+        found = find_artifact(store, reference)
+    except UnknownArtifactError:
+        return store.storage, find_base(store, reference)
+    return found.storage, found.base
 
 
 def _begun(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -116,7 +123,7 @@ def _begun(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, event
 
 
-def _latest(store: Store) -> str:
+def _latest(store: Store) -> tuple[Storage, str]:
     """The crawl that was begun last."""
     storage, stage = store.storage, Pages.stage
     begun = {key: storage.list(f"{stage}/{key}/attempts") for key in storage.list(stage)}
@@ -125,7 +132,7 @@ def _latest(store: Store) -> str:
         raise NotACrawlError(
             f"there is no crawl in the store at {storage.root}: `moinho crawl CONFIG` makes one"
         )
-    return f"{stage}/{max(last, key=lambda key: last[key])}"
+    return storage, f"{stage}/{max(last, key=lambda key: last[key])}"
 
 
 def _there(store: Store) -> str:

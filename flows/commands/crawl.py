@@ -8,9 +8,8 @@ import webbrowser
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -57,7 +56,7 @@ class State(StrEnum):
 class _RunsUnlessTold(TyperGroup):
     """`moinho crawl CONFIG` is `moinho crawl run CONFIG`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -132,7 +131,7 @@ def ls(
     """List the URLs that a crawl knows, by host, with what became of each."""
     from flows.crawls import find_crawl
 
-    states = [state.value] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
+    states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
     with find_crawl(open_store(store), name).frontiers() as frontiers:
         found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
     if as_json:
@@ -149,7 +148,7 @@ def ls(
             str(visit.status or "") if visit else "",
             str(known.depth),
             size,
-            escape((visit and visit.detail) or ""),
+            escape(visit.detail or "") if visit else "",
         )
     console.print(table if found else "No URL of this crawl is so.")
     if len(found) > limit:
@@ -182,11 +181,12 @@ def _standing(crawl: "Crawl") -> "Progress":
     from crawler.inquiry import NoFrontierError
     from crawler.progress import told_in
     from flows.crawls import ALIVE_SECONDS
+    from pipeline.corpus.pages import Pages
     from pipeline.store import Attempt
 
     told = None
     if crawl.pages is None and crawl.attempts():
-        attempt = Attempt(crawl.storage, *crawl.base.split("/"), crawl.attempts()[-1])
+        attempt = Attempt(crawl.storage, Pages.stage, crawl.key, crawl.attempts()[-1])
         told = told_in(attempt).latest()
     try:
         with crawl.frontiers() as frontiers:

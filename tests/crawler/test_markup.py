@@ -6,47 +6,12 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from selectolax.lexbor import LexborHTMLParser
 
 from crawler.markup import read_markup, tags, visible_text
+from tests.crawler.fuzz import TAG_PIECES, parsed_links
 
 
-def parsed_links(text: str) -> list[str]:
-    """Links by lexbor's tree."""
-    found: dict[str, None] = {}
-    for node in LexborHTMLParser(text).css("a[href], area[href], frame[src], iframe[src]"):
-        link = node.attributes.get("href") or node.attributes.get("src") or ""
-        found[link.partition("#")[0].strip()] = None
-    return [link for link in found if link]
-
-
-PIECES = [
-    *("<a href=", "<a\nhref = ", "<A HREF='", '<a href="', "<area href=x>", "<a/href=y/>", "<a name=z>"),
-    *(
-        "'",
-        '"',
-        ">",
-        "<",
-        "/",
-        "=",
-        " ",
-        "\t",
-        "x",
-        "é",
-        "#f",
-        "<b>",
-        "</a>",
-        "<noscript>",
-        "<base target=b>",
-    ),
-    *("&amp;", "&copy", "&copy=1", "&#233;", "&lt;", "&nope;", "<iframe src=u>", "</iframe>", '<b ="x">'),
-    *("<!--", "-->", "--!>", "<!-->", "<!x>", "<?x>", "</>", "</ x>", "<3", "<p title='>", "<p title=it's>"),
-    *("<script>", "</script>", "</SCRIPT >", "<style>", "</style>", "<textarea>", "</textarea>", "<title>"),
-    *('<p title=">', "</title>", "<a a=1 href=p href=q>"),
-]
-
-
-@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@given(st.lists(st.sampled_from(TAG_PIECES), max_size=12).map("".join))
 @example("<a href='x>y'><a href=\"b")
 @example("<!--><a href=x>--><a href=y>")
 @example("<a href=?a=1&copy=2&amp;b=&eacute;&notit;>")

@@ -36,7 +36,7 @@ def say(*words: str, store: Path) -> str:
 def crawled(tmp_path_factory: pytest.TempPathFactory):
     """The store of a crawl by the command itself, what that printed, and the site's origin."""
     folder = tmp_path_factory.mktemp("crawled")
-    site = small_site(8) | {"/robots.txt": Answer(b"User-agent: *\nDisallow: /p7")}
+    site = small_site(8) | {"/robots.txt": Answer(b"User-agent: *\nDisallow: /p3")}
     with serve(site) as web:
         config = folder / "small.toml"
         config.write_text(
@@ -85,7 +85,7 @@ def test_mlflow_has_the_report_and_the_figures_over_time(crawled) -> None:
 
 def test_the_frontier_lists_urls_by_state_outcome_and_host(crawled) -> None:
     store, _, origin = crawled
-    assert f"{origin}/p7.html" in say("frontier", "ls", "small", "--outcome", "robots", store=store)
+    assert f"{origin}/p3.html" in say("frontier", "ls", "small", "--outcome", "robots", store=store)
     waiting = json.loads(say("frontier", "ls", "--state", "waiting", "--json", store=store))
     assert waiting
     assert all(known["visit"] is None for known in waiting)
@@ -99,15 +99,15 @@ def test_the_frontier_lists_urls_by_state_outcome_and_host(crawled) -> None:
 
 def test_the_frontier_says_why(crawled) -> None:
     store, _, origin = crawled
-    told = say("frontier", "why", f"{origin}/p7.html#x", "small/pages", store=store)
+    told = say("frontier", "why", f"{origin}/p3.html#x", "small/pages", store=store)
     assert "robots: forbidden by robots.txt" in told
-    assert "Disallow: /p7 (in robots.txt)" in told
+    assert "Disallow: /p3 (in robots.txt)" in told
     assert f"way        {origin}/ (page)" in told
     told = say("frontier", "why", f"{origin}/p1.html", store=store)
     assert "archived   warc/" in told
     assert "never seen" in say("frontier", "why", f"{origin}/nowhere", store=store)
-    found = json.loads(say("frontier", "why", f"{origin}/p7.html", "--json", store=store))
-    assert (found["state"], found["rule"]) == ("done", "Disallow: /p7")
+    found = json.loads(say("frontier", "why", f"{origin}/p3.html", "--json", store=store))
+    assert (found["state"], found["rule"]) == ("done", "Disallow: /p3")
 
 
 def test_a_name_that_is_no_crawl_is_answered_by_what_there_is(crawled, tmp_path: Path) -> None:
@@ -120,6 +120,12 @@ def test_a_name_that_is_no_crawl_is_answered_by_what_there_is(crawled, tmp_path:
         find_crawl(home, None)
     with pytest.raises(NotACrawlError, match="not a crawl; there is none"):
         find_crawl(home, "farm/flour")
+
+
+def test_a_crawl_of_another_store_may_be_named_by_its_folder(crawled, tmp_path: Path) -> None:
+    store, _, _ = crawled
+    (folder,) = (store / "crawl").iterdir()
+    assert "pages      6 of" in say("crawl", "status", str(folder), store=tmp_path)
 
 
 def test_help_has_an_example_and_names_the_configuration() -> None:
@@ -163,7 +169,10 @@ def tell(storage: Storage, **fields: object) -> None:
     )
 
 
-def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(unfinished, tmp_path: Path) -> None:
+def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
+    unfinished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.crawls.ALIVE_SECONDS", 600.0)  # however slow this machine is
     storage, _ = unfinished
     assert "nothing was heard of it yet" in say("crawl", "status", "slow", store=tmp_path)
     tell(storage)
@@ -187,7 +196,7 @@ def test_an_interrupted_crawl_is_told_to_be_one(
     monkeypatch.undo()
     frontier.close()
     told = say("crawl", "status", KEY[:6], store=tmp_path)
-    assert "not finished; last heard of 2:0" in told
+    assert "not finished; last heard of 2:" in told
     assert "0.2 pages/s" in told, "the speed of all its time"
     assert "requests under way" not in told
 
