@@ -235,6 +235,9 @@ class Fetching:
         async def get(url: str) -> Reply:
             response = await self._ask_more(entry, url, FILE_BYTES)
             location, later = header(response, "Location"), header(response, "Retry-After")
+            if backoff.failed(response.status):
+                asked_for = backoff.retry_after(later, time.time()) or 0.0
+                self._window.put_off(entry, min(asked_for, backoff.LONGEST_SECONDS))
             return Reply(response.status, response.body, location, later)
 
         def slow_down(seconds: float) -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,12 +40,13 @@ LAST_SHARE = 0.9
 """Of the pages: kills come before so many were asked for."""
 LATER_SECONDS = 0.5
 """After that request a kill comes at most so much later."""
-WINDOW_SECONDS = 0.25
 WINDOW_PAGES = 16
-"""What a kill may cost: a page counts as durable after so long, or when so many were answered since."""
+"""What a kill may cost of what was answered: a commit comes every 0.25 s, or when so many pages came."""
+WINDOW_SECONDS = 5.0
+"""An answer older than this was surely processed, however busy the machine; of younger ones so many may
+be asked for again as a commit has."""
 START_SECONDS, END_SECONDS = 240.0, 400.0
 POLL_SECONDS = 0.005
-PACE_POLLS = 200
 PROCESSES = (1, 2, 4)
 ROUND_SECONDS = 3.0
 """Short, so that kills meet beginnings and ends of rounds, too."""
@@ -151,44 +152,23 @@ def broken_archives(warcs: Sequence[Path]) -> Iterator[str]:
         yield f"warcio check: {(checked.stdout + checked.stderr)[-500:]}"
 
 
-class _Pace:
-    """Sleeps, and knows how long the machine kept this process waiting of late: so long it may have kept the
-    crawler from committing, too."""
-
-    def __init__(self) -> None:
-        self._late: deque[float] = deque(maxlen=PACE_POLLS)
-
-    def sleep(self) -> None:
-        before = time.monotonic()
-        time.sleep(POLL_SECONDS)
-        self._late.append(time.monotonic() - before - POLL_SECONDS)
-
-    @property
-    def late_seconds(self) -> float:
-        """Of the last second, or more of a slow one."""
-        return sum(self._late)
-
-
 def _kill_at(run: Run, web: Web, kill: Kill) -> Killed | None:
     """Wait until the web has had so many requests, then kill. None if the crawl ended before."""
     end = time.monotonic() + START_SECONDS
-    pace = _Pace()
     while _asked(web) < kill.after_pages:
         if run.process.poll() is not None:
             return None
         if time.monotonic() > end:
             run.kill()
             raise AssertionError(f"{_asked(web)} requests after {START_SECONDS} s:\n{run.text()[-2000:]}")
-        pace.sleep()
-    end = time.monotonic() + kill.later_seconds
-    while time.monotonic() < end:
-        pace.sleep()
+        time.sleep(POLL_SECONDS)
+    time.sleep(kill.later_seconds)
     victims = _victims(run, kill)
     at = time.monotonic()
     for victim in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
-    return Killed(at, WINDOW_SECONDS + pace.late_seconds) if victims else None
+    return Killed(at, WINDOW_SECONDS) if victims else None
 
 
 def _victims(run: Run, kill: Kill) -> list[psutil.Process]:

@@ -100,6 +100,8 @@ def test_a_trap_that_is_not_counted_by_its_name_is_found() -> None:
         "a.example: counted as page, redirect, robots, not as trap-path"
     ]
     assert list(wrong_outcomes([trap], Crawled([], [Logged("http://a.example/x", "trap-path")]))) == []
+    elsewhere = Logged("file:///etc/hostname", "trap-path", referrer="http://a.example/")
+    assert list(wrong_outcomes([trap], Crawled([], [elsewhere]))) == []
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,12 @@ def test_requests_that_must_not_be_made_are_found(request_made: Request, told: s
     assert list(forbidden(HOSTS, SOUND)) == []
     [fault] = forbidden(HOSTS, [*SOUND, request_made])
     assert told in fault
+
+
+def test_one_look_at_how_a_host_says_that_there_is_no_such_page_is_allowed() -> None:
+    probes = [asked(f"/{number}abcdef.html", 5 + number, status=404) for number in range(2)]
+    assert list(forbidden(HOSTS, [*SOUND, probes[0]])) == []
+    assert len(list(forbidden(HOSTS, [*SOUND, *probes]))) == 1
 
 
 def test_of_a_closed_host_only_its_rules_may_be_asked_for() -> None:

@@ -41,6 +41,7 @@ class Logged:
     url: str
     outcome: str
     detail: str | None = None
+    referrer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def by_address(request: Request) -> str:
 def read_crawl(warcs: Iterable[Path], logs: Iterable[Path]) -> Crawled:
     stored = [each for path in warcs for each in _stored(path)]
     lines = [json.loads(line) for path in logs for line in path.read_text(encoding="utf-8").splitlines()]
-    return Crawled(stored, [Logged(line["url"], line["outcome"], line.get("detail")) for line in lines])
+    names = ("url", "outcome", "detail", "referrer")
+    return Crawled(stored, [Logged(**{name: line.get(name) for name in names}) for line in lines])
 
 
 def _stored(path: Path) -> Iterator[Stored]:
@@ -123,9 +125,12 @@ def wrong_outcomes(hosts: Collection[Host], crawled: Crawled) -> Iterator[str]:
     """URLs of which the log says what it should not, and hosts whose kind is not counted by its name."""
     by_host: dict[str, set[str]] = defaultdict(set)
     said: dict[str, str] = {}
+    names = {host.name for host in hosts}
     for line in crawled.logged:
         said[line.url] = line.outcome
-        by_host[_split(line.url)[0]].add(line.outcome)
+        name = _split(line.url)[0]
+        # What leads to no host of the web counts where the link stood.
+        by_host[name if name in names else _split(line.referrer or "")[0]].add(line.outcome)
     for host in hosts:
         for path, allowed in host.may.items():
             outcome = said.get(host.url(path))
@@ -138,6 +143,7 @@ def wrong_outcomes(hosts: Collection[Host], crawled: Crawled) -> Iterator[str]:
 
 def forbidden(hosts: Mapping[str, Host], requests: Iterable[Request]) -> Iterator[str]:
     """Requests that must not have been made: against rules, to strangers, for what nobody linked to."""
+    probed = set[str]()
     for request in requests:
         host = hosts.get(request.host)
         url = f"{request.host}{request.path[:200]} at {request.address}"
@@ -150,6 +156,9 @@ def forbidden(hosts: Mapping[str, Host], requests: Iterable[Request]) -> Iterato
         elif request.path in host.never:
             yield f"{url}: asked, though {host.never[request.path]}"
         elif host.at_most is None and request.path not in host.pages and request.path not in host.may:
+            if request.status == 404 and host.name not in probed:
+                probed.add(host.name)  # one look at how the host says that it has no such page
+                continue
             yield f"{url}: asked, though no canonical URL is spelled so"
 
 

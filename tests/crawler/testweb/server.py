@@ -24,6 +24,8 @@ PRIVATE_ADDRESS = "127.0.9.9"
 """Nobody names it to the crawler; where it is asked all the same, that is a fault."""
 REQUEST_BYTES = 1 << 20
 TICK_SECONDS = 0.01
+STALL_SECONDS = 0.1
+"""So long after a stall its requests are read."""
 WATCHED_BYTES = 64 << 10
 """A larger answer than this counts as sent when the other side has taken it."""
 
@@ -65,6 +67,8 @@ class _Loop:
         self.ready = threading.Event()
         self.fault: BaseException | None = None
         self._ticked = time.monotonic()
+        self._stalled = (0.0, 0.0)
+        """When the loop went on that had not had the processor, and for how long it had not."""
         self._taken: list[socket.socket] = []
 
     def run(self) -> None:
@@ -92,8 +96,18 @@ class _Loop:
 
     async def _tick(self) -> None:
         while True:
-            self._ticked = time.monotonic()
             await asyncio.sleep(TICK_SECONDS)
+            now = time.monotonic()
+            if now - self._ticked > 2 * TICK_SECONDS:
+                self._stalled = (now, now - self._ticked - TICK_SECONDS)
+            self._ticked = now
+
+    def _late(self, now: float) -> float:
+        """How long ago a request that is read now may have come. All that came during a stall is read within
+        some moments after it."""
+        went_on, seconds = self._stalled
+        since = now - self._ticked - TICK_SECONDS
+        return max(0.0, since, seconds if now - went_on < STALL_SECONDS else 0.0)
 
     async def _listen(self) -> list[asyncio.Server]:
         web = self.web
@@ -140,8 +154,7 @@ class _Loop:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 now = time.monotonic()
-                late = max(0.0, now - self._ticked - TICK_SECONDS)
-                request, headers = _read(head, now, late, address)
+                request, headers = _read(head, now, self._late(now), address)
                 self.web.log.append(request)
                 if not await _send(reader, writer, request, self.web.answer(request, headers)):
                     break
