@@ -10,15 +10,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from w3lib.url import canonicalize_url
+from crawler.urls import host_of
 
-URL_CHARACTERS = 8_192
-"""Longer URLs are not followed: no honest link is that long."""
 WAITING, IN_FLIGHT, DONE = 0, 1, 2
 REDIRECTS = 10
 """Redirects in a row after which a chain is given up."""
@@ -86,34 +82,6 @@ class Position:
     number: int = 0
     offset: int = 0
     seconds: float = 0.0
-
-
-@lru_cache(maxsize=100_000)
-def canonical(url: str) -> str | None:
-    """The one spelling of an http(s) URL: no fragment, no default port, sorted query; None for any
-    other URL, one with a user name in it, or one that cannot be read."""
-    try:
-        spelled = canonicalize_url(url)
-        parts = urlsplit(spelled)
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        return None
-    if len(spelled) > URL_CHARACTERS:
-        return None
-    if (parts.scheme, port) in (("http", 80), ("https", 443)):
-        parts = parts._replace(netloc=parts.netloc.rpartition(":")[0])
-        spelled = parts.geturl()
-    return spelled
-
-
-def host_of(url: str) -> str:
-    """The host name, or '' if the URL has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 class Frontier:

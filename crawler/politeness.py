@@ -6,76 +6,25 @@ or an unreachable host forbids the whole host (section 2.3.1.4).
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from protego import Protego
 from scrapy import Request
-from scrapy.exceptions import IgnoreRequest
-from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
-from crawler.frontier import Frontier, canonical
+from crawler.frontier import Frontier
+from crawler.origins import Reply, Rules, obtain_robots, product_token, rules_of
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 log = logging.getLogger(__name__)
 
-PARSED_BYTES = 1 << 20
-"""How much of a robots.txt is read. RFC 9309, section 2.5: at least 500 KiB."""
 FETCHED_BYTES = 8 << 20
-REDIRECTS = 5
-"""RFC 9309, section 2.3.1.2: at least five; beyond them robots.txt counts as unavailable."""
 TRIES = 2
 RETRY_SECONDS = 1.0
 IS_ROBOTS = "moinho_robots"
 """Marks, in a request's meta, what fetches a robots.txt and is not itself held against one."""
-
-
-class Forbidden(IgnoreRequest):
-    """robots.txt does not allow the URL."""
-
-
-class Unreachable(IgnoreRequest):
-    """The host of a robots.txt gave no answer, which forbids everything on it."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What one origin's robots.txt says to us."""
-
-    parser: Protego | None
-    """None if there are no rules: everything is allowed."""
-    delay_seconds: float = 0.0
-    refusal: str | None = None
-    """Why everything is forbidden, if robots.txt could not be read."""
-    reached: bool = True
-
-    def check(self, url: str, agent: str) -> None:
-        """Raises Forbidden or Unreachable."""
-        if self.refusal is not None:
-            raise (Forbidden if self.reached else Unreachable)(self.refusal)
-        if self.parser is not None and not self.parser.can_fetch(url, agent):
-            raise Forbidden("robots.txt disallows it")
-
-
-def parse(body: bytes, agent: str) -> Rules:
-    """The rules for `agent` in a robots.txt, of which the first MiB counts."""
-    if len(body) > PARSED_BYTES:
-        body = body[: body.rfind(b"\n", 0, PARSED_BYTES) + 1]
-    parser = Protego.parse(body.decode("utf-8-sig", errors="ignore"))
-    delay = float(parser.crawl_delay(agent) or 0)
-    rate = parser.request_rate(agent)
-    if rate is not None and rate.requests:
-        delay = max(delay, rate.seconds / rate.requests)
-    return Rules(parser, delay)
-
-
-def product_token(user_agent: str) -> str:
-    """The name by which robots.txt addresses us: `moinho` of `moinho/0.1 (+…)`."""
-    return user_agent.partition("/")[0].partition(" ")[0]
 
 
 class RobotsMiddleware:
@@ -100,49 +49,39 @@ class RobotsMiddleware:
             self._rules[origin] = asyncio.ensure_future(self._obtain(origin))
         task = self._rules[origin]
         rules = task.result() if task.done() else await task
-        rules.check(request.url, self._agent)
+        rules.check(request.url)
 
     async def _obtain(self, origin: str) -> Rules:
         body = self._frontier.robots(origin)
-        rules = parse(body, self._agent) if body is not None else await self._fetch(origin)
-        if rules.delay_seconds:
-            self._slow_down(urlsplit(origin).hostname or "", rules.delay_seconds)
+        rules = rules_of(body, self._agent) if body is not None else await self._fetch(origin)
+        if rules.text.delay_seconds:
+            self._slow_down(urlsplit(origin).hostname or "", rules.text.delay_seconds)
         return rules
 
     async def _fetch(self, origin: str) -> Rules:
-        for left in reversed(range(TRIES)):
-            try:
-                response = await self._follow(f"{origin}/robots.txt")
-            except Exception as error:
-                reason = f"robots.txt cannot be reached: {describe(error)}"
-                rules = Rules(None, refusal=reason, reached=False)
-            else:
-                if response is None or response.status < 500:
-                    found = response is not None and 200 <= response.status < 300
-                    body = response.body if response is not None and found else b""
-                    self._frontier.keep_robots(origin, body[: PARSED_BYTES + 1])
-                    return parse(body, self._agent)
-                rules = Rules(None, refusal=f"robots.txt answered {response.status}")
-            if left:
+        rules = await obtain_robots(origin, self._agent, self._get)
+        for _ in range(TRIES - 1):
+            if rules.is_passing:
                 await asyncio.sleep(RETRY_SECONDS)
-        log.warning("%s: %s; nothing is fetched from it", origin, rules.refusal)
+                rules = await obtain_robots(origin, self._agent, self._get)
+        if rules.keep is not None:
+            self._frontier.keep_robots(origin, rules.keep)
+        else:
+            log.warning("%s: %s; nothing is fetched from it", origin, rules.refusal)
         return rules
 
-    async def _follow(self, url: str) -> Response | None:
-        """The answer after redirects, each of which passes the same guard; None if they don't end."""
+    async def _get(self, url: str) -> Reply:
         engine = self._crawler.engine
         assert engine is not None
-        for _ in range(REDIRECTS + 1):
-            meta = {IS_ROBOTS: True, "download_maxsize": FETCHED_BYTES}
-            response = await engine.download_async(Request(url, meta=meta, callback=NO_CALLBACK))
-            location = response.headers.get("Location")
-            if not (300 <= response.status < 400 and location):
-                return response
-            target = canonical(urljoin(url, location.decode("latin-1")))
-            if target is None:
-                return None
-            url = target
-        return None
+        meta = {IS_ROBOTS: True, "download_maxsize": FETCHED_BYTES}
+        response = await engine.download_async(Request(url, meta=meta, callback=NO_CALLBACK))
+        location, later = response.headers.get("Location"), response.headers.get("Retry-After")
+        return Reply(
+            response.status,
+            response.body,
+            location.decode("latin-1") if location else None,
+            later.decode("latin-1") if later else None,
+        )
 
     def _slow_down(self, host: str, seconds: float) -> None:
         """Leave at least `seconds` between requests to the host, now and when its slot is made anew."""
@@ -157,9 +96,3 @@ class RobotsMiddleware:
         slot = downloader.slots.get(host)
         if slot is not None:
             slot.delay, slot.concurrency = settings["delay"], 1
-
-
-def describe(error: BaseException) -> str:
-    """An exception in a few words, for the crawl log."""
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__

@@ -1,11 +1,8 @@
 """Reading responses: their type, their links, what an archive keeps of them, and why there was none."""
 
 import http.client
-import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
-from urllib.parse import urljoin
 
 from scrapy.exceptions import (
     CannotResolveHostError,
@@ -15,15 +12,12 @@ from scrapy.exceptions import (
     IgnoreRequest,
 )
 from scrapy.http import Headers, Response
-from selectolax.lexbor import LexborHTMLParser
 
-from crawler.frontier import canonical
-from crawler.politeness import Forbidden, Unreachable, describe
+from crawler.markup import read_markup
+from crawler.origins import Forbidden, Unreachable, describe
 from crawler.warc import Exchange
 
 SNIFFED_BYTES = 1024
-ROOTED = re.compile(r"/(?!/)|https?://[^/?#]")
-"""A path from the root, or a URL with its host."""
 
 
 def is_html(response: Response, content_types: list[str]) -> bool:
@@ -60,50 +54,17 @@ def classify(error: BaseException, refused_address: str | None) -> tuple[str, st
     return "error", f"{type(error).__name__}: {describe(error)}", True
 
 
-def links(body: bytes, response: Response) -> Iterator[str]:
+def links(body: bytes, response: Response) -> list[str]:
     """What a page links to, as written there but joined with its `<base>`; each once, in order."""
+    return read_markup(text_of(body, response)).links
+
+
+def text_of(body: bytes, response: Response) -> str:
+    """The page's text: UTF-8 if it is that, else in the encoding that the page or its header names."""
     try:
-        text = body.decode()
+        return body.decode()
     except UnicodeDecodeError:
-        text = body.decode(getattr(response, "encoding", "latin-1"), errors="replace")
-    tree = LexborHTMLParser(text)
-    base = tree.css_first("base[href]")
-    prefix = (base.attributes.get("href") or "").strip() if base is not None else ""
-    found: dict[str, None] = {}
-    for node in tree.css("a[href], area[href], frame[src], iframe[src]"):
-        link = node.attributes.get("href") or node.attributes.get("src") or ""
-        found[link.partition("#")[0].strip()] = None
-    for link in found:
-        if link:
-            yield joined(prefix, link) if prefix else link
-
-
-def resolve(base: str, link: str) -> str | None:
-    """The canonical URL of what `base` (canonical) links to, or None if it is no web page's.
-
-    Little of `base` matters to most links: nothing but its site to a path from the root or a whole
-    URL, nothing but its folder to the rest. So a site's menu is resolved once for all of its pages:
-    joining and canonicalizing would cost more than parsing the page.
-    """
-    if ROOTED.match(link):
-        return _resolve(base[: base.index("/", base.index("//") + 2) + 1], link)
-    if link.startswith(("?", "/", "http:", "https:")):
-        return _resolve(base, link)
-    path = base.partition("?")[0]
-    return _resolve(path[: path.rindex("/") + 1], link)
-
-
-@lru_cache(maxsize=100_000)
-def _resolve(base: str, link: str) -> str | None:
-    return canonical(joined(base, link))
-
-
-def joined(base: str, link: str) -> str:
-    """The absolute URL, or '' if the two cannot be joined."""
-    try:
-        return urljoin(base, link)
-    except ValueError:
-        return ""
+        return body.decode(getattr(response, "encoding", "latin-1"), errors="replace")
 
 
 def exchange_of(url: str, response: Response, fetched: str) -> Exchange:

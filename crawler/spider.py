@@ -31,11 +31,13 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from crawler.frontier import REDIRECTS, Entry, Frontier, Position, Visit, Window, canonical, host_of
+from crawler.frontier import REDIRECTS, Entry, Frontier, Position, Visit, Window
 from crawler.guard import GuardedResolver
 from crawler.options import FRONTIER, Options
-from crawler.politeness import IS_ROBOTS, RobotsMiddleware, describe
-from crawler.responses import classify, content_type, exchange_of, is_html, links, resolve
+from crawler.origins import describe
+from crawler.politeness import IS_ROBOTS, RobotsMiddleware
+from crawler.responses import classify, content_type, exchange_of, is_html, links
+from crawler.urls import canonical, host_of, resolve
 from crawler.warc import Archive, Place
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.frontier import Entry, Frontier, Position, Visit, Window, canonical, host_of
+from crawler.frontier import Entry, Frontier, Position, Visit, Window
+from crawler.urls import host_of
 
 
 def entry(url: str, level: int = 0) -> Entry:
@@ -17,32 +18,6 @@ def entry(url: str, level: int = 0) -> Entry:
 @pytest.fixture
 def frontier(tmp_path: Path) -> Frontier:
     return Frontier(tmp_path / "frontier.sqlite")
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("HTTP://Example.ORG:80/a/../b#part", "http://example.org/b"),
-        ("https://example.org:443", "https://example.org/"),
-        ("https://example.org:8443/?b=2&a=1", "https://example.org:8443/?a=1&b=2"),
-        ("https://example.org/código", "https://example.org/c%C3%B3digo"),
-        ("mailto:me@example.org", None),
-        ("file:///etc/passwd", None),
-        ("https://user@example.org/", None),
-        ("http://example.org:port/", None),
-        ("/relative", None),
-        ("https://example.org/" + "x" * 10_000, None),
-    ],
-)
-def test_a_url_has_one_spelling(url: str, expected: str | None) -> None:
-    assert canonical(url) == expected
-
-
-@given(st.text(max_size=40))
-def test_any_text_has_a_stable_spelling_or_none(text: str) -> None:
-    for url in (text, f"http://example.org/{text}", f"http://{text}/"):
-        spelled = canonical(url)
-        assert spelled is None or canonical(spelled) == spelled
 
 
 def test_a_url_is_known_once(frontier: Frontier) -> None:
