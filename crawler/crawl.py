@@ -1,44 +1,36 @@
 """The crawl: URLs → WARC files and a crawl log. Partitions, their child processes, their rounds."""
 
 import contextlib
-import dataclasses
 import datetime
 import importlib.metadata
-import json
-import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from crawler.options import FRONTIER, Options
-from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
+from crawler.no_pages import no_page_error
+from crawler.opt_outs import Honoured
+from crawler.options import Options
+from crawler.progress import telling
+from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
+from crawler.scope import Scope
+from crawler.turns import Logged, log_of, write_log
+from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages
-from pipeline.errors import InputError, StageError
-from pipeline.store import Attempt, Journal, Made, Store, Work, lacks_room
+from pipeline.errors import InputError
+from pipeline.store import Attempt, Made, Store, Work
 
 if TYPE_CHECKING:
-    from crawler.frontier import Frontier
     from crawler.site import Site
-
-log = logging.getLogger(__name__)
 
 OWN_SITE_REQUESTS = 8
 """Requests at once to the site that moinho serves to itself, which needs no politeness."""
 WEB_PAGE_BYTES = 60_000
 """HTML of a page, as a plan reckons; four sites of documentation had between 51,000 and 103,000."""
-TOLD_SEEDS = 10
-"""Seeds that an error message names."""
 
 
 class CrawlConfig(Config):
@@ -50,6 +42,16 @@ class CrawlConfig(Config):
     """The web changes: a later date makes a new crawl of the same seeds (YYYY-MM-DD)."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
+    allow: tuple[str, ...] = ()
+    """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
+    deny: tuple[str, ...] = ()
+    """Patterns of URLs that are not fetched, whatever `allow` says."""
+    languages: tuple[str, ...] = ()
+    """Languages wanted, such as `pt`: links on pages in them come first. Default: all alike."""
+    sitemaps: bool = True
+    """Read the sitemaps that a host's robots.txt names."""
+    opt_outs: Honoured = Honoured()
+    """Which of a page's own statements against its use are obeyed."""
     max_pages: int = Field(default=10_000, ge=1)
     """Pages stored at most."""
     max_depth: int | None = Field(default=None, ge=0)
@@ -62,6 +64,14 @@ class CrawlConfig(Config):
     """URL or e-mail address appended to the user agent, for those whose pages are fetched."""
     delay_seconds: float = Field(default=1.0, ge=0)
     """Between two requests to a host, at least; robots.txt may ask for more. Moinho's own site: none."""
+    max_delay_seconds: float = Field(default=60.0, ge=0)
+    """A slow host is given as much time between two requests as its answers take, up to this."""
+    per_ip: bool = False
+    """Count hosts of one address as one: for delays and for requests at once."""
+    pages_per_host: int | None = Field(default=None, ge=1)
+    """Pages stored of a host at most. Default: no limit."""
+    bytes_per_host: int | None = Field(default=None, ge=1)
+    """Bytes read of a host at most, after decompression. Default: no limit."""
     requests_per_host: int = Field(default=1, ge=1)
     """Requests to a host at once. Moinho's own site: 8."""
     requests: int = Field(default=32, ge=1)
@@ -90,6 +100,11 @@ class CrawlConfig(Config):
                 raise ValueError(f"{host!r} is not a host name; write it without scheme, port and path")
         return tuple(host.lower().strip("[]") for host in hosts)
 
+    @model_validator(mode="after")
+    def patterns_can_be_read(self) -> Self:
+        Scope(self.allow, self.deny)
+        return self
+
     @field_validator("contact", "user_agent")
     @classmethod
     def headers_are_one_line(cls, value: str | None) -> str | None:
@@ -109,34 +124,6 @@ class NoSeedsError(InputError):
     """The configuration names no page to begin with, and there is no site of moinho's own."""
 
     remedy = "Set crawl.seeds to the pages to begin with."
-
-
-class UnreachableError(StageError):
-    """None of the seeds could be reached."""
-
-    remedy = "Check addresses and network; name a private host in crawl.private_hosts if it is meant."
-
-
-class ForbiddenError(StageError):
-    """robots.txt forbids all seeds."""
-
-    remedy = "Choose pages that the site lets crawlers fetch."
-
-
-class NoPagesError(StageError):
-    """Seeds answered, but not one page could be stored."""
-
-    remedy = "Choose other seeds, or widen crawl.content_types."
-
-
-class UnwritableCrawlError(StageError):
-    """The archive or the frontier could not be written, though there was room."""
-
-    remedy = "Make room, then run again: the crawl goes on where it was."
-
-
-class SpiderDiedError(RuntimeError):
-    """The child process ended before the crawl did. It is started again, and continues."""
 
 
 def check_seed(seed: str) -> None:
@@ -191,30 +178,71 @@ def _work(site: "Site | None", config: CrawlConfig) -> Work:
 
 
 def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: Compute) -> Made:
+    own_site = site is not None and not config.seeds
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:
             from crawler.site import serve
 
             hosts[site.host] = stack.enter_context(serve(site))
-        options = _options(site, config, hosts)
-        partitions = {options.partition: Partition(attempt, options)}
-        records = compute.map_shards(
-            attempt, "crawl", partitions, crawl_partition, beside_driver=site is not None
+        stack.enter_context(telling(attempt, config.max_pages))
+        history = crawl_in_rounds(
+            attempt,
+            _options(site, config, hosts),
+            Limits(
+                config.max_pages, config.max_seconds, config.max_depth, compute.config.crawl_round_seconds
+            ),
+            compute,
+            1 if own_site else compute.config.crawl_processes,
+            beside_driver=site is not None,
         )
-    # The finished shards have their own links to the archive's files.
+    return _gather(attempt, history, config, compute)
+
+
+def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Compute) -> Made:
+    """The artifact: archive, frontiers, crawl log, index. Raises an error if there is not one page; then
+    nothing is kept, so that the next attempt begins anew."""
+    frontiers = history.frontiers()
+    if not history.total("pages"):
+        lines = [line for file in frontiers.values() for line in log_of(attempt, file)]
+        forget_rounds(attempt)
+        raise no_page_error(lines, config.full_user_agent(), config.content_types)
+    from crawler.cdxj import index_archive
+
+    archive = history.files("warc/")
+    shards = {name: Logged(attempt, name, file) for name, file in frontiers.items()}
+    logs = compute.map_shards(attempt, "log", shards, write_log)
+    index = index_archive(compute, attempt, archive)
+    # What the rounds made has links of its own in the store.
     shutil.rmtree(attempt.scratch(), ignore_errors=True)
-    counts = counts_of(records)
-    return Made(files=files_of(records), counts=counts, incomplete=any_lost(records))
+    counts = {
+        name: history.total(name)
+        for name in sorted({name for _, record in history.last.values() for name in record.counts})
+        if name in ("pages", "tried", "left") or name.startswith("outcome.")
+    }
+    frontier_files = {f"frontier/{name}.sqlite": file for name, file in frontiers.items()}
+    return Made(
+        files=archive | frontier_files | files_of(logs) | index,
+        counts=counts,
+        compute={"crawl_processes": len(frontiers)},
+        incomplete=any_lost(logs),
+    )
+
+
+def hosts_of(seeds: Sequence[str]) -> list[str]:
+    """The hosts of the seeds, each once."""
+    from crawler.urls import canonical, host_of
+
+    return list(dict.fromkeys(host_of(url) for seed in seeds if (url := canonical(seed)) is not None))
 
 
 def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) -> Options:
     own_site = site is not None and not config.seeds
+    seeds = list(config.seeds or (site.seeds() if site is not None else ()))
     return Options(
         folder="",
-        partition="00",
-        seeds=list(config.seeds or (site.seeds() if site is not None else ())),
-        allowed_hosts=list(config.allowed_hosts),
+        seeds=seeds,
+        allowed_hosts=list(config.allowed_hosts) or hosts_of(seeds),
         user_agent=config.full_user_agent(),
         max_pages=config.max_pages,
         max_depth=config.max_depth,
@@ -227,166 +255,15 @@ def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) ->
         content_types=list(config.content_types),
         hosts=hosts,
         private_hosts=list(config.private_hosts),
+        settled=bool(config.allowed_hosts),
+        max_delay_seconds=0.0 if own_site else config.max_delay_seconds,
+        per_ip=config.per_ip,
+        pages_per_host=config.pages_per_host,
+        bytes_per_host=config.bytes_per_host,
+        allow=list(config.allow),
+        deny=list(config.deny),
+        languages=list(config.languages),
+        sitemaps=config.sitemaps,
+        opt_outs=config.opt_outs.identity(),
+        year=config.snapshot.year if config.snapshot else None,
     )
-
-
-@dataclass(frozen=True)
-class Partition:
-    """What the task of one partition gets."""
-
-    attempt: Attempt
-    options: Options
-    """`folder` is filled in where the task runs."""
-
-
-def crawl_partition(partition: Partition, output: ShardOutput) -> Mapping[str, int]:
-    """In a Ray task: run the child process to its end, then hand over archive and crawl log.
-
-    Raises SpiderDiedError if the child ended early (whatever it stored stays), and the errors of
-    `crawl` if there is not one page; then the next attempt begins anew.
-    """
-    from crawler.frontier import Frontier
-
-    attempt = partition.attempt
-    folder = attempt.scratch() / partition.options.partition
-    folder.mkdir(parents=True, exist_ok=True)
-    options = dataclasses.replace(partition.options, folder=str(folder))
-    run_spider(options, attempt.journal("spider"), folder / "spider.log")
-    frontier = Frontier(folder / FRONTIER)
-    try:
-        if not frontier.outcomes["page"]:
-            error = _no_page_error(frontier, options)
-            frontier.close()
-            shutil.rmtree(folder)
-            raise error
-        return _hand_over(frontier, folder / "warc", options.partition, output)
-    finally:
-        frontier.close()
-
-
-def _hand_over(frontier: "Frontier", archive: Path, partition: str, output: ShardOutput) -> dict[str, int]:
-    for path in sorted(archive.glob("*.warc.gz")):
-        _link(path, output.path(f"warc/{path.name}"))
-    with output.path(f"crawl-log/{partition}.jsonl").open("w", encoding="utf-8") as lines:
-        for line in frontier.log():
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-    counts = {f"outcome.{name}": count for name, count in sorted(frontier.outcomes.items()) if count}
-    return {
-        "pages": frontier.outcomes["page"],
-        "tried": frontier.tried,
-        "left": frontier.left,
-        **counts,
-    }
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give the file a second name, which a kill at any moment survives; copy it to another disk."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _no_page_error(frontier: "Frontier", options: Options) -> StageError:
-    lines = list(frontier.log())
-    outcomes = {line["outcome"] for line in lines}
-    reasons = "; ".join(
-        f"{line['url']}: {line['outcome']}"
-        + (
-            f" ({line['detail']})"
-            if line["detail"]
-            else f" (status {line['status']})"
-            if line["status"]
-            else ""
-        )
-        for line in sorted(lines, key=lambda line: line["depth"])[:TOLD_SEEDS]
-    )
-    if outcomes <= {"unreachable", "timeout", "refused-address", "error"}:
-        advice = "look whether the addresses are right and the network is up"
-        if "refused-address" in outcomes:
-            advice = "name the host in crawl.private_hosts if this address is meant"
-        return UnreachableError(f"no seed could be reached: {reasons}. To continue, {advice}, and run again")
-    if "robots" in outcomes and outcomes <= {"robots", "redirect"}:
-        return ForbiddenError(
-            f"robots.txt forbids all seeds: {reasons}. Choose pages that {options.user_agent} may fetch"
-        )
-    return NoPagesError(
-        f"{frontier.tried} URLs were tried and gave no page: {reasons}. "
-        f"Pages are what answers 200 with {' or '.join(options.content_types)}; choose other seeds"
-    )
-
-
-def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
-    """Start the child process, pass on what it tells, and return when its crawl has ended.
-
-    The child ends when this process does. Raises SpiderDiedError, UnwritableCrawlError, or OSError if a
-    disk is full.
-    """
-    said = log_path.stat().st_size if log_path.exists() else 0
-    finished = False
-    with log_path.open("ab") as errors, _child(errors) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(json.dumps(dataclasses.asdict(options)).encode() + b"\n")
-        child.stdin.flush()
-        for line in child.stdout:
-            told = json.loads(line)
-            if told["kind"] == "progress":
-                _pass_on(told, journal)
-            elif told["kind"] == "fault":
-                fault = OSError(f"{options.folder} cannot be written: {told['message']}")
-                if lacks_room(fault):
-                    raise fault  # told in full by those who know the store
-                raise UnwritableCrawlError(f"{fault}. Correct that and run again: the crawl continues")
-            finished = finished or told["kind"] == "finished"
-        status = child.wait()
-    if not finished or status:
-        raise SpiderDiedError(
-            f"the crawler's process ended with {_ending(status)}{_last_words(log_path, said)}"
-        )
-
-
-@contextlib.contextmanager
-def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    """The spider's process, which is gone when this ends."""
-    source = str(Path(__file__).parents[1])
-    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
-    child = subprocess.Popen(
-        [sys.executable, "-m", "crawler.spider"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-def _pass_on(told: Mapping[str, Any], journal: Journal) -> None:
-    journal.progress(
-        told["pages"],
-        told["pages"] + told["waiting"],
-        "pages",
-        waiting=told["waiting"],
-        errors=told["errors"],
-    )
-    journal.metrics(
-        told["tried"], pages=told["pages"], waiting=told["waiting"], pages_per_second=told["pages_per_second"]
-    )
-
-
-def _ending(status: int) -> str:
-    return signal.Signals(-status).name if status < 0 else f"status {status}"
-
-
-def _last_words(log_path: Path, said: int) -> str:
-    """What the child wrote last, beyond what stood in its log before."""
-    lines = log_path.read_bytes()[said:].decode(errors="replace").strip().splitlines()
-    return f": {lines[-1]}" if lines else ""

@@ -1,24 +1,28 @@
-"""What the stage tells the child process of one partition."""
+"""What a partition's task tells the child process, and what that tells when its round has ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FRONTIER = "frontier.sqlite"
 """The frontier's file in the partition's folder."""
+OUTGOING = "outgoing"
+"""Folder of the files with URLs for other partitions: `<target>.jsonl`."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """All that the child process needs to know."""
+    """All that the child process needs to know for a round."""
 
     folder: str
     """Scratch folder of this partition: the frontier, and `warc/` with the archive."""
-    partition: str
     seeds: list[str]
     allowed_hosts: list[str]
+    """Hosts whose pages are wanted, as far as that is known."""
     user_agent: str
     max_pages: int
+    """Pages of this partition, those of earlier rounds included."""
     max_depth: int | None
     max_seconds: float | None
+    """Seconds of crawling in all rounds."""
     delay_seconds: float
     requests_per_host: int
     requests: int
@@ -27,3 +31,52 @@ class Options:
     content_types: list[str]
     hosts: dict[str, str]
     private_hosts: list[str]
+    partition: int = 0
+    partitions: int = 1
+    round: int = 0
+    round_seconds: float | None = None
+    settled: bool = False
+    """`allowed_hosts` is all there will be: it is configured, or all seeds have led somewhere."""
+    incoming: list[str] = field(default_factory=list)
+    """Files with URLs that other partitions found in the round before."""
+    max_delay_seconds: float = 0.0
+    """Up to this a slow host is given as much time between requests as its answers take."""
+    per_ip: bool = False
+    pages_per_host: int | None = None
+    bytes_per_host: int | None = None
+    allow: list[str] = field(default_factory=list)
+    deny: list[str] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
+    sitemaps: bool = True
+    """Read those that robots.txt names."""
+    opt_outs: dict[str, bool] = field(default_factory=dict)
+    """Which are honoured, where that is not the default."""
+    year: int | None = None
+    """The crawl's own; dates far beyond it are traps. Default: this one."""
+
+    @property
+    def prefix(self) -> str:
+        """How the names of this round's WARC files begin."""
+        return f"{self.partition:02d}-{self.round:05d}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Where a partition stands at a round's end."""
+
+    pages: int
+    tried: int
+    left: int
+    seconds: float
+    """Of crawling, in all rounds."""
+    has_work: bool
+    """Something waits here that may be fetched in a later round."""
+    open_seeds: bool
+    """A seed has led nowhere yet."""
+    allowed: list[str]
+    """Hosts whose pages are wanted, as far as this partition knows; empty once all partitions know."""
+    settled: bool
+    """It is known whose pages are wanted."""
+    handed: dict[str, int]
+    """Partition → URLs that are handed to it and were not before."""
+    outcomes: dict[str, int]

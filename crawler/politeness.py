@@ -1,98 +1,112 @@
-"""robots.txt as RFC 9309 has it, and the delays that a host asks for.
+"""What each origin allows us: asked of it once a day, remembered, written down in the frontier."""
 
-Scrapy's own middleware lets everything pass when robots.txt cannot be read; here a server error
-or an unreachable host forbids the whole host (section 2.3.1.4).
-"""
-
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from scrapy import Request
-from scrapy.http.request import NO_CALLBACK
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from crawler.frontier import Frontier
-from crawler.origins import Reply, Rules, obtain_robots, product_token, rules_of
-
-if TYPE_CHECKING:
-    from scrapy.crawler import Crawler
+from crawler.opt_outs import TdmRule, read_tdmrep
+from crawler.origins import (
+    KEPT_SECONDS,
+    TDMREP_PATH,
+    Get,
+    Rules,
+    obtain_robots,
+    obtain_tdmrep,
+    product_token,
+    rules_of,
+)
 
 log = logging.getLogger(__name__)
 
-FETCHED_BYTES = 8 << 20
-TRIES = 2
-RETRY_SECONDS = 1.0
-IS_ROBOTS = "moinho_robots"
-"""Marks, in a request's meta, what fetches a robots.txt and is not itself held against one."""
+TRIES = 3
+"""How often a robots.txt that cannot be had is asked for before it forbids the origin."""
+REMEMBERED_ORIGINS = 5_000
+"""Origins whose rules are held in memory; those of others are parsed again."""
 
 
-class RobotsMiddleware:
-    """Holds every request against the robots.txt of its origin, which is fetched once and kept a day."""
+@dataclass(frozen=True)
+class OriginRules:
+    """What holds for all pages of an origin."""
 
-    def __init__(self, crawler: "Crawler", frontier: Frontier, agent: str) -> None:
-        self._crawler, self._frontier, self._agent = crawler, frontier, agent
-        self._rules: dict[str, asyncio.Task[Rules]] = {}
+    robots: Rules
+    tdmrep: tuple[TdmRule, ...] = ()
 
-    @classmethod
-    def from_crawler(cls, crawler: "Crawler") -> "RobotsMiddleware":
-        spider: Any = crawler.spider
-        return cls(crawler, spider.frontier, product_token(spider.options.user_agent))
 
-    async def process_request(self, request: Request) -> None:
-        """Raises Forbidden or Unreachable."""
-        if IS_ROBOTS in request.meta:
-            return
-        parts = urlsplit(request.url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        if origin not in self._rules:
-            self._rules[origin] = asyncio.ensure_future(self._obtain(origin))
-        task = self._rules[origin]
-        rules = task.result() if task.done() else await task
-        rules.check(request.url)
+class RuleBook:
+    """The rules of all origins."""
 
-    async def _obtain(self, origin: str) -> Rules:
-        body = self._frontier.robots(origin)
-        rules = rules_of(body, self._agent) if body is not None else await self._fetch(origin)
-        if rules.text.delay_seconds:
-            self._slow_down(urlsplit(origin).hostname or "", rules.text.delay_seconds)
-        return rules
+    def __init__(
+        self,
+        frontier: Frontier,
+        user_agent: str,
+        *,
+        reads_tdmrep: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._frontier, self._clock, self._reads_tdmrep = frontier, clock, reads_tdmrep
+        self.agent = product_token(user_agent)
+        self._rules: dict[str, tuple[float, OriginRules]] = {}
+        self._tries = Counter[str]()
 
-    async def _fetch(self, origin: str) -> Rules:
-        rules = await obtain_robots(origin, self._agent, self._get)
-        for _ in range(TRIES - 1):
-            if rules.is_passing:
-                await asyncio.sleep(RETRY_SECONDS)
-                rules = await obtain_robots(origin, self._agent, self._get)
+    def known(self, origin: str) -> OriginRules | None:
+        """None if the origin must be asked, as it never was or a day is over."""
+        now = self._clock()
+        until, rules = self._rules.get(origin, (0.0, None))
+        if rules is not None and now < until:
+            return rules
+        kept = self._frontier.kept_file(f"{origin}/robots.txt")
+        tdmrep = self._frontier.kept_file(origin + TDMREP_PATH) if self._reads_tdmrep else (b"", 0.0)
+        if kept is None or tdmrep is None:
+            return None
+        return self._remember(
+            origin, rules_of(kept[0], self.agent), tdmrep[0], KEPT_SECONDS - max(kept[1], tdmrep[1])
+        )
+
+    async def obtain(self, origin: str, get: Get) -> Rules:
+        """Ask the origin. If what came is passing and `known` has nothing afterwards, the host is to be put
+        off and asked again; after TRIES times it holds, and forbids everything."""
+        rules = await obtain_robots(origin, self.agent, get)
+        tdmrep = b""
         if rules.keep is not None:
-            self._frontier.keep_robots(origin, rules.keep)
-        else:
+            self._frontier.keep_file(f"{origin}/robots.txt", rules.keep)
+            if self._reads_tdmrep:
+                tdmrep = await obtain_tdmrep(origin, get)
+                self._frontier.keep_file(origin + TDMREP_PATH, tdmrep)
+        elif rules.is_passing:
+            self._tries[origin] += 1
+            if self._tries[origin] < TRIES:
+                return rules
             log.warning("%s: %s; nothing is fetched from it", origin, rules.refusal)
+        del self._tries[origin]
+        self._remember(origin, rules, tdmrep, KEPT_SECONDS)
         return rules
 
-    async def _get(self, url: str) -> Reply:
-        engine = self._crawler.engine
-        assert engine is not None
-        meta = {IS_ROBOTS: True, "download_maxsize": FETCHED_BYTES}
-        response = await engine.download_async(Request(url, meta=meta, callback=NO_CALLBACK))
-        location, later = response.headers.get("Location"), response.headers.get("Retry-After")
-        return Reply(
-            response.status,
-            response.body,
-            location.decode("latin-1") if location else None,
-            later.decode("latin-1") if later else None,
-        )
+    def _remember(self, origin: str, rules: Rules, tdmrep: bytes, seconds: float) -> OriginRules:
+        if len(self._rules) >= REMEMBERED_ORIGINS:
+            self._rules.clear()
+        whole = OriginRules(rules, tuple(read_tdmrep(tdmrep)) if tdmrep else ())
+        self._rules[origin] = (self._clock() + seconds, whole)
+        return whole
 
-    def _slow_down(self, host: str, seconds: float) -> None:
-        """Leave at least `seconds` between requests to the host, now and when its slot is made anew."""
-        engine = self._crawler.engine
-        assert engine is not None
-        downloader = engine.downloader
-        settings = downloader.per_slot_settings.setdefault(host, {"jitter": 0.0})
-        settings["delay"] = max(
-            seconds, settings.get("delay", 0.0), downloader.settings.getfloat("DOWNLOAD_DELAY")
-        )
-        settings["concurrency"] = 1
-        slot = downloader.slots.get(host)
-        if slot is not None:
-            slot.delay, slot.concurrency = settings["delay"], 1
+    # --- sitemaps ---
+
+    def wants_sitemaps(self, origin: str, rules: OriginRules) -> bool:
+        """True if robots.txt names sitemaps that were not read within a day."""
+        return bool(rules.robots.text.sitemaps) and self._frontier.kept_file(_listed(origin)) is None
+
+    def read_sitemaps(self, origin: str) -> None:
+        """They were read to their end."""
+        self._frontier.keep_file(_listed(origin), b"")
+
+
+def _listed(origin: str) -> str:
+    """The name under which it is kept that an origin's sitemaps were read."""
+    return f"{origin}/robots.txt#sitemaps"
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a canonical URL."""
+    return url[: url.index("/", 8)]

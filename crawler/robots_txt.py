@@ -120,8 +120,8 @@ def parse(body: bytes, agent: str) -> RobotsTxt:
     ours = _agent(agent)
     ours = ours if ours in _agents(lines) else "*"
     selected = list(_of_group(lines, ours))
-    rules = [(_pattern(value), True) for label, value in selected if label == "allow" and value]
-    rules += [(_pattern(value), False) for label, value in selected if label in DISALLOW_LABELS and value]
+    rules = [(pattern_of(value), True) for label, value in selected if label == "allow" and value]
+    rules += [(pattern_of(value), False) for label, value in selected if label in DISALLOW_LABELS and value]
     usage = [_usage(value) for label, value in selected if label in USAGE_LABELS and value]
     return RobotsTxt(
         rules=tuple(sorted(rules, key=lambda rule: (-rule[0].octets, not rule[1]))),
@@ -169,7 +169,8 @@ def _of_group(lines: list[tuple[str, str]], agent: str) -> Iterator[tuple[str, s
             has_rules = True
 
 
-def _pattern(path: str) -> Pattern:
+def pattern_of(path: str) -> Pattern:
+    """A path as a rule of robots.txt writes it: a prefix in which `*` is anything and a last `$` the end."""
     text = re.sub(r"\*+", "*", normalized(path))
     return Pattern(text[:-1].replace("$", "%24") + text[-1:])
 
@@ -179,7 +180,7 @@ def _usage(value: str) -> tuple[Pattern, str]:
     if not value.startswith("/"):
         return Pattern("/"), value
     path, *rest = value.split(maxsplit=1)
-    return _pattern(path), rest[0] if rest else ""
+    return pattern_of(path), rest[0] if rest else ""
 
 
 def _delay(label: str, value: str) -> float:

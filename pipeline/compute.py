@@ -54,6 +54,12 @@ class ComputeConfig(Config):
     """Address of a Ray cluster to join; without one a local cluster is started and stopped again."""
     workers: int | None = Field(default=None, ge=1)
     """Tasks that run at once. Default: one per CPU of the cluster."""
+    crawl_processes: int | None = Field(default=None, ge=1, le=256)
+    """Processes that crawl at once, each its own hosts. Default: one per CPU of the cluster, at most four;
+    the site that moinho serves to itself needs one."""
+    crawl_round_seconds: float = Field(default=300.0, gt=0)
+    """A round of a crawl at most: then processes hand over what they found for each other. The first ones
+    are shorter."""
     lost_shards: int = Field(default=0, ge=0)
     """Shards that a stage may set aside before it fails."""
     damaged_records: int = Field(default=0, ge=0)

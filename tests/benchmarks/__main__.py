@@ -4,10 +4,16 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import crawl, overhead, reuse, tokens
+from tests.benchmarks import crawl, frontier, overhead, reuse, tokens
 from tests.benchmarks.measure import PAIRS, report
 
-BENCHMARKS: dict[str, ModuleType] = {"crawl": crawl, "tokens": tokens, "overhead": overhead, "reuse": reuse}
+BENCHMARKS: dict[str, ModuleType] = {
+    "crawl": crawl,
+    "frontier": frontier,
+    "tokens": tokens,
+    "overhead": overhead,
+    "reuse": reuse,
+}
 
 
 def parser() -> argparse.ArgumentParser:

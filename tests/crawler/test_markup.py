@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from crawler.markup import read_markup, tags
+from crawler.markup import read_markup, tags, visible_text
 
 
 def parsed_links(text: str) -> list[str]:
@@ -58,6 +58,7 @@ def test_links_are_those_of_a_parser(text: str) -> None:
 def test_any_text_is_read(text: str) -> None:
     for page in (text, f"<a {text}", f"<a href='{text}", f"<!--{text}", f"<meta name=x content={text}>"):
         read_markup(page)
+        visible_text(page)
 
 
 def test_links_are_joined_with_the_first_base() -> None:
@@ -78,6 +79,16 @@ def test_nothing_is_read_inside_of_raw_text() -> None:
     assert [name for name, _ in tags(page)] == ["script", "title", "a", "plaintext"]
 
 
+def test_the_visible_text_is_that_without_markup() -> None:
+    page = (
+        "<title>A  b</title><script>x('<p>')</script><style>y</style><!-- <p>z --><p class='q'>c<br/>d\n"
+        "<STYLE a=b>y</style >e</p> 1 < 2 <noscript>f</noscript><script>g"
+    )
+    assert visible_text(page) == "A b c d e 1 < 2 f"
+    assert visible_text("a<!--b") == "a"
+    assert visible_text("a<b") == "a"
+
+
 def test_a_hundred_thousand_links_are_read() -> None:
     page = "".join(f"<li><a href='/p/{number}'>{number}</a>" for number in range(100_000))
     assert len(read_markup(page).links) == 100_000
@@ -95,6 +106,7 @@ def test_a_hostile_page_costs_no_more_than_its_length(piece: str) -> None:
         page = "".join(piece.replace("{0}", str(number)) for number in range(count))
         began = time.process_time()
         read_markup(page)
+        visible_text(page)
         return time.process_time() - began
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

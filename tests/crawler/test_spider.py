@@ -19,13 +19,15 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from crawler.crawl import SpiderDiedError, UnwritableCrawlError
+from crawler.child import SpiderDiedError, UnwritableCrawlError
 from crawler.options import Options
-from crawler.spider import COMMIT_PAGES
+from crawler.partition import COMMIT_PAGES
+from crawler.progress import PARTITION
 from pipeline.store import JournalReader, Storage
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
 from tests.machine import Clock
 
+WELL_KNOWN = ("/robots.txt", "/.well-known/tdmrep.json")
 Crawl = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -48,7 +50,7 @@ def test_every_page_of_a_site_is_fetched_and_stored_once(crawl_here: Crawl, opti
     site = small_site()
     with serve(site) as web:
         log = crawl_here(web.url())
-    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", "/robots.txt"], 1))
+    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", *WELL_KNOWN], 1))
     assert outcomes(log) == {"page": len(site), "http-error": 1}
     assert dict(archived(options)) == {web.url(path): answer.body for path, answer in site.items()}
     assert len(archived(options)) == len(site)
@@ -78,7 +80,7 @@ def test_a_clock_that_is_set_back_does_not_hold_up_a_crawl(
         thread.join()
     assert outcomes(log)["page"] == 21
     lines = JournalReader(Storage(str(tmp_path)), "journal").read()
-    told = [line for line in lines if line["kind"] == "progress" and line["time"] > changed[0] + 1]
+    told = [line for line in lines if line["kind"] == PARTITION and line["time"] > changed[0] + 1]
     assert len(told) >= 3, "nothing was told, and nothing made durable, after the clock was set back"
 
 
@@ -238,14 +240,16 @@ def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
     assert outcomes(log) == {"page": len(site), "http-error": 1}
     urls = [url for url, _ in archived(options)]
     assert sorted(urls) == sorted(web.url(path) for path in site)
-    again = web.times_asked().total() - len(site) - 2
+    again = web.times_asked().total() - len(site) - 3
     assert again <= 3 * (options.requests_per_host + COMMIT_PAGES)
 
 
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:
     with serve(small_site(50), pause_seconds=0.2) as web:
         child = subprocess.Popen([sys.executable, "-m", "crawler.spider"], stdin=subprocess.PIPE)
-        settings = dataclasses.asdict(dataclasses.replace(options, seeds=[web.url()]))
+        settings = dataclasses.asdict(
+            dataclasses.replace(options, seeds=[web.url()], allowed_hosts=["127.0.0.1"])
+        )
         assert child.stdin is not None
         child.stdin.write(json.dumps(settings).encode() + b"\n")
         child.stdin.flush()

@@ -1,0 +1,283 @@
+"""What becomes of an answer: a stored page, a redirect, a reason to wait, or why there is no page."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from scrapy.http import Response
+
+from crawler import backoff
+from crawler.entries import Entry, Visit
+from crawler.guard import GuardedResolver
+from crawler.markup import Markup, read_markup, visible_text
+from crawler.opt_outs import Honoured, OptOuts, opt_outs
+from crawler.partition import Partition
+from crawler.politeness import OriginRules, RuleBook, origin_of
+from crawler.repetition import Traps
+from crawler.responses import classify, exchange_of, header, is_wanted, now, pairs, text_of, visit_of
+from crawler.scope import Scope, language_of, priority_of
+from crawler.traps import URL_CHARACTERS
+from crawler.urls import host_of, resolve
+from crawler.window import Window
+
+TRIES = 2
+"""How often a URL is asked for whose server failed or did not answer."""
+PATIENT_TRIES = 5
+"""The same, if the server said when to come again."""
+REDIRECTS = 10
+"""In a row, after which a chain is given up."""
+FAILING = frozenset({408, 425, *range(500, 600)}) - backoff.PUT_OFF
+"""Answers that may be others at the next try, and concern one page alone."""
+SEEN_URLS = 200_000
+"""URLs that are remembered in memory, so that a site's menu does not go to disk each time."""
+NOTED_SCHEMES = ("file:", "ftp:", "s3:")
+"""Links that are refused and written to the log; others, such as mailto:, are no pages anyway."""
+TOLD_CHARACTERS = 500
+"""Of a URL that is too long, so many are written to the log."""
+
+
+class Answers:
+    """Turns what came back into pages, links and outcomes. Each call ends the entry's turn in the window,
+    unless `probe` has something to ask for then."""
+
+    def __init__(self, partition: Partition, window: Window, rules: RuleBook, guard: GuardedResolver) -> None:
+        self._partition, self._window, self._rules, self._guard = partition, window, rules, guard
+        self._frontier, self._options = partition.frontier, partition.options
+        self._scope = Scope(tuple(self._options.allow), tuple(self._options.deny))
+        self._honoured = Honoured(**self._options.opt_outs)
+        self.traps: Traps = partition.traps
+        self._seen: dict[str, int] = {}
+        """URL → the smallest depth that it was found with."""
+        self._probes: dict[str, str] = {}
+
+    def probe(self, entry: Entry) -> str | None:
+        """A URL that the host cannot have, to be asked for before the entry's turn ends."""
+        return self._probes.pop(entry.url, None)
+
+    def refusal(self, entry: Entry, rules: OriginRules) -> Visit | None:
+        """Why it is not to be asked for, though it is known and its turn has come. Raises Forbidden or
+        Unreachable."""
+        rules.robots.check(entry.url)
+        if rules.tdmrep:
+            found = opt_outs((), (), self._rules.agent, entry.url, rules.tdmrep)
+            reason = found.forbids_storing(self._honoured)
+            if reason is not None:
+                return Visit("opt-out", fetched=now(), detail=reason, opt_outs=found.text())
+        trap = self.traps.refusal(entry.url)
+        return Visit(trap.name, fetched=now(), detail=trap.detail) if trap else None
+
+    def received(self, entry: Entry, response: Response) -> None:
+        """An answer came."""
+        self._window.came(entry, len(response.body))
+        if response.ip_address is not None:
+            self._window.moved(entry, str(response.ip_address))
+        if backoff.failed(response.status):
+            self._put_off(entry, visit_of("http-error", response), header(response, "Retry-After"))
+            return
+        self._window.host_of(entry).failures = 0
+        if 300 <= response.status < 400 and header(response, "Location") is not None:
+            self._redirect(entry, response)
+        elif response.status == 200:
+            self._keep(entry, response)
+        elif response.status not in FAILING or not self._try_again(entry):
+            self.finish(entry, visit_of("http-error", response))
+
+    def failed(self, entry: Entry, error: BaseException, *, was_reached: bool) -> None:
+        """No whole answer came. `was_reached`: the server had begun to answer."""
+        outcome, detail, is_passing = classify(error, self._guard.refused.get(entry.host))
+        visit = Visit(outcome, fetched=now(), detail=detail)
+        if is_passing and not was_reached:
+            self._put_off(entry, visit, None)
+        elif not (is_passing and self._try_again(entry)):
+            self.finish(entry, visit)
+
+    def refused(self, entry: Entry, error: BaseException) -> None:
+        """It must not be asked for."""
+        outcome, detail, _ = classify(error, self._guard.refused.get(entry.host))
+        self.finish(entry, Visit(outcome, fetched=now(), detail=detail))
+
+    def finish(self, entry: Entry, visit: Visit) -> None:
+        host = self._window.host_of(entry)
+        host.pages += visit.outcome == "page"
+        host.errors += visit.outcome not in ("page", "redirect", "not-html")
+        self._partition.finish(entry, visit)
+        if entry.url not in self._probes:
+            self._window.ended(entry)
+
+    def _try_again(self, entry: Entry) -> bool:
+        if entry.tries + 1 >= TRIES:
+            return False
+        self._window.again(entry)
+        return True
+
+    def _put_off(self, entry: Entry, visit: Visit, later: str | None) -> None:
+        """The host as a whole has had enough, or cannot be reached: leave it alone for a while."""
+        host = self._window.host_of(entry)
+        host.failures += 1
+        asked_for = backoff.retry_after(later, time.time())
+        seconds = backoff.wait_seconds(host.failures, asked_for)
+        if seconds is None:
+            self._window.close(entry, "given-up")
+            told = f"asked to wait for {later}" if asked_for else f"failed {host.failures} times in a row"
+            self.finish(entry, replace(visit, outcome="given-up", detail=f"the host {told}"))
+            return
+        self._window.put_off(entry, seconds)
+        if entry.tries + 1 < (TRIES if asked_for is None else PATIENT_TRIES):
+            self._window.again(entry)
+        else:
+            self.finish(entry, visit)
+
+    # --- what is found ---
+
+    def _redirect(self, entry: Entry, response: Response) -> None:
+        location = header(response, "Location") or ""
+        target = resolve(entry.url, location)
+        visit = visit_of("redirect", response, detail=target or location[:TOLD_CHARACTERS])
+        if target is None:
+            self._refuse(entry, location, "refused-scheme", "a redirect to no web page")
+        elif entry.redirects >= REDIRECTS:
+            visit = replace(visit, outcome="redirect-loop")
+            self.traps.saw_chain(entry.url)
+        else:
+            level, depth = self._frontier.depth_of(entry.url)
+            self._lead_on(replace(entry, level=level, depth=depth), target)
+        self.finish(entry, visit)
+
+    def _lead_on(self, entry: Entry, target: str) -> None:
+        """A redirect's target is a URL of its own, at the same depth. Where seeds lead to is wanted,
+        unless it is configured what is."""
+        following = Entry(
+            target,
+            host_of(target),
+            entry.level + 1,
+            entry.depth,
+            entry.redirects + 1,
+            entry.url,
+            entry.priority,
+        )
+        if entry.depth == 0 and not self._options.settled and not self._frontier.settled:
+            self._frontier.add_seeds([following])
+        else:
+            self._add(entry, [following])
+
+    def _keep(self, entry: Entry, response: Response) -> None:
+        if not is_wanted(response, self._options.content_types):
+            self.finish(entry, visit_of("not-html", response))
+            return
+        html = text_of(response.body, response)
+        markup = read_markup(html)
+        found = self._opt_outs(entry, response, markup)
+        reason = found.forbids_storing(self._honoured)
+        if reason is None:
+            text = visible_text(html)
+            seen = self.traps.saw_page(entry.url, text)
+            if seen.trap is not None:
+                self.finish(entry, visit_of(seen.trap.name, response, detail=seen.trap.detail))
+                return
+            self._window.host_of(entry).duplicates += seen.duplicate
+            if seen.probe is not None:
+                self._probes[entry.url] = seen.probe
+        level, depth = self._frontier.depth_of(entry.url)
+        beyond = self._options.max_depth is not None and depth >= self._options.max_depth
+        if not beyond and not found.forbids_following(self._honoured):
+            priority = self._priority(markup, html)
+            self._follow(replace(entry, level=level, depth=depth), markup.links, priority)
+        self._store(entry, response, found, reason)
+
+    def _store(self, entry: Entry, response: Response, found: OptOuts, reason: str | None) -> None:
+        said = found.text()
+        if reason is not None:
+            self.finish(entry, replace(visit_of("opt-out", response, detail=reason), opt_outs=said))
+            return
+        fetched = now()
+        exchange = exchange_of(entry.url, response, fetched, found.found)
+        place = self._partition.archive.write(exchange)
+        sha256 = hashlib.sha256(response.body).hexdigest()
+        visit = visit_of("page", response, fetched=fetched, place=place, sha256=sha256)
+        self.finish(entry, replace(visit, opt_outs=said))
+
+    def _opt_outs(self, entry: Entry, response: Response, markup: Markup) -> OptOuts:
+        rules = self._rules.known(origin_of(entry.url))
+        return opt_outs(
+            pairs(response.headers),
+            markup.metas,
+            self._rules.agent,
+            entry.url,
+            rules.tdmrep if rules else (),
+            rules.robots.text.statements(entry.url) if rules and rules.robots.text.usage else (),
+        )
+
+    def _priority(self, markup: Markup, html: str) -> int:
+        """Of the page's links, by its language."""
+        wanted = tuple(self._options.languages)
+        if not wanted:
+            return 0
+        return priority_of(language_of(markup.language, lambda: visible_text(html)), wanted)
+
+    def _follow(self, entry: Entry, found: Iterable[str], priority: int) -> None:
+        urls: list[str] = []
+        depth, seen = entry.depth + 1, self._seen
+        for link in found:
+            url = resolve(entry.url, link)
+            if url is None:
+                self._note(entry, link)
+            elif seen.get(url, depth + 1) > depth:
+                seen[url] = depth
+                urls.append(url)
+        if len(seen) > SEEN_URLS:
+            seen.clear()
+        if self._options.max_depth is not None:
+            self._frontier.keep_links(entry.url, urls)
+        self._link(entry, urls, priority)
+
+    def _note(self, entry: Entry, link: str) -> None:
+        """A link that leads to no web page, if that is worth a line in the log."""
+        scheme = link[:11].lower()
+        if scheme.startswith(NOTED_SCHEMES):
+            self._refuse(entry, link, "refused-scheme", "not a web page's scheme")
+        elif len(link) > URL_CHARACTERS and not scheme.startswith(("javascript:", "data:")):
+            self._refuse(entry, link, "trap-url-length", f"{len(link)} characters")
+
+    def _link(self, entry: Entry, urls: Iterable[str], priority: int = 0) -> None:
+        level, depth = entry.level + 1, entry.depth + 1
+        found = [Entry(url, host_of(url), level, depth, 0, entry.url, priority) for url in urls]
+        self._add(entry, found)
+
+    def list_page(self, entry: Entry, sitemap: str, url: str) -> None:
+        """A page that a sitemap of the entry's host lists: as if its front page had linked to it."""
+        self._add(entry, [Entry(url, host_of(url), 1, 1, referrer=sitemap)])
+
+    def _add(self, entry: Entry, found: Iterable[Entry]) -> None:
+        """Those that are wanted; of hosts of which that is not settled yet, aside."""
+        wanted: list[Entry] = []
+        aside: list[Entry] = []
+        allows, scope = self._frontier.hosts.allows, self._scope
+        for each in found:
+            if scope.refusal(each.url, each.host) is not None:
+                continue
+            is_wanted_host = allows(each.host) or scope.names(each.host)
+            if not is_wanted_host and self._frontier.settled:
+                continue
+            trap = self.traps.refusal(each.url)
+            if trap is None:
+                (wanted if is_wanted_host else aside).append(each)
+            elif is_wanted_host:
+                self._refuse(entry, each.url, trap.name, trap.detail)
+        self._frontier.add(wanted)
+        if aside:
+            self._frontier.add(aside, aside=True)
+
+    def _refuse(self, entry: Entry, url: str, outcome: str, why: str) -> None:
+        self._frontier.refuse(url[:TOLD_CHARACTERS], Visit(outcome, fetched=now(), detail=why), entry)
+
+    def lower(self) -> None:
+        """Pages to which a shorter way was found since they were stored: what they lead to is nearer, too."""
+        limit = self._options.max_depth
+        for entry, visit in self._frontier.lowered():
+            if limit is None:
+                continue
+            if visit.outcome == "redirect" and visit.detail:
+                self._lead_on(entry, visit.detail)
+            elif visit.outcome == "page" and entry.depth < limit:
+                self._link(entry, self._frontier.kept_links(entry.url))

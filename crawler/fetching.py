@@ -1,0 +1,310 @@
+"""The child's loop: what the window offers is asked for, what comes back ends its turn.
+
+Scrapy's engine does the talking (connections, TLS, compression, time-outs, sizes); which URL is next,
+and when, is decided here alone. Nothing polls: the loop goes on when an answer has come, or when the
+first host that had to wait may be asked.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from scrapy import Request
+from scrapy.http import Response
+from scrapy.http.request import NO_CALLBACK
+
+from crawler import backoff
+from crawler.answers import Answers
+from crawler.entries import Entry, Visit
+from crawler.markup import visible_text
+from crawler.origins import Forbidden, Reply, Unreachable, describe
+from crawler.partition import Partition
+from crawler.politeness import OriginRules, RuleBook, origin_of
+from crawler.responses import header, now, text_of
+from crawler.sitemaps import listed
+from crawler.urls import canonical, host_of
+from crawler.window import Window
+
+log = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 0.25
+"""With partition.COMMIT_PAGES the window within which a kill costs what was done."""
+BATCH = 200
+"""URLs that are refused without being asked for, before answers get their turn."""
+SHORTEST_WAIT_SECONDS = 0.005
+FILE_BYTES = 8 << 20
+"""Of a robots.txt or the like."""
+SITEMAP_BYTES = 50 << 20
+"""The protocol's limit."""
+WELL_KNOWN = "moinho_well_known"
+"""Marks, in a request's meta, what is no page: robots.txt and the like, of any content type."""
+SLOT = "all"
+"""Scrapy's own queue, which lets everything pass at once."""
+LATENCY = "download_latency"
+"""Where Scrapy notes in a request's meta how long the headers of the answer took."""
+
+Download = Callable[[Request], Awaitable[Response]]
+
+
+class Fetching:
+    """One round of one partition."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        window: Window,
+        rules: RuleBook,
+        answers: Answers,
+        download: Download,
+        give_up: Callable[[Exception], Any],
+    ) -> None:
+        """`give_up` is told that the archive or the frontier cannot be written, and does not return."""
+        self._partition, self._window, self._answers = partition, window, answers
+        self._frontier, self._options = partition.frontier, partition.options
+        self._download, self._give_up = download, give_up
+        self._rules = rules
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waking: asyncio.Handle | None = None
+
+    async def run(self) -> None:
+        """Returns when nothing is left to do in this round, everything is committed and nothing in flight."""
+        self._loop = asyncio.get_running_loop()
+        self._over = self._loop.create_future()
+        committing = self._loop.create_task(self._commit_now_and_then())
+        self._wake()
+        await self._over
+        committing.cancel()
+        self._commit()
+
+    # --- whose turn it is ---
+
+    def _wake(self) -> None:
+        """Go on as soon as what is being done has ended."""
+        if self._waking is None:
+            self._waking = self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._waking = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            self._begin_more()
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def _begin_more(self) -> None:
+        for _ in range(BATCH):
+            if len(self._tasks) >= self._options.requests:
+                return
+            entry = None if self._is_enough() else self._window.next()
+            if entry is None:
+                break
+            self._begin(entry)
+        else:
+            self._wake()
+            return
+        if self._tasks:
+            self._wait()
+        elif self._is_enough() or not self._may_go_on():
+            self._over.set_result(None)
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until a host may be asked, or the time is over; an answer wakes us before."""
+        left = self._seconds_left()
+        times = [each for each in (self._window.wait_seconds(), left) if each is not None]
+        if times and not self._is_enough():
+            self._timer = self._loop.call_later(max(SHORTEST_WAIT_SECONDS, min(times)), self._go_on)
+
+    def _is_enough(self) -> bool:
+        """True once no further page is to be begun in this round."""
+        left = self._seconds_left()
+        return (
+            self._partition.pages + self._window.in_flight >= self._options.max_pages
+            or (left is not None and left <= 0)
+            or (self._options.partitions > 1 and not self._frontier.settled and self._seeds_have_led())
+        )
+
+    def _seconds_left(self) -> float | None:
+        limits = [
+            limit - spent
+            for limit, spent in (
+                (self._options.max_seconds, self._partition.seconds),
+                (self._options.round_seconds, self._partition.round_seconds),
+            )
+            if limit is not None
+        ]
+        return min(limits) if limits else None
+
+    def _seeds_have_led(self) -> bool:
+        return not self._frontier.open_seeds() or self._window.is_empty()
+
+    def _may_go_on(self) -> bool:
+        """Nothing is in flight: is there more? If only now it is known which hosts are wanted, perhaps."""
+        if not self._frontier.settled and self._options.partitions == 1 and self._seeds_have_led():
+            self._frontier.settle()
+            self._wake()
+            return True
+        return not self._window.is_empty()
+
+    # --- one entry's turn ---
+
+    def _begin(self, entry: Entry) -> None:
+        origin = origin_of(entry.url)
+        rules = self._rules.known(origin)
+        if rules is None:
+            self._window.alone(entry)
+            self._start(self._read_rules(entry))
+            return
+        if rules.robots.text.delay_seconds:
+            self._window.slow_down(entry.host, rules.robots.text.delay_seconds)
+        try:
+            refusal = self._answers.refusal(entry, rules)
+        except (Forbidden, Unreachable) as error:
+            self._answers.refused(entry, error)
+            return
+        if refusal is not None:
+            self._answers.finish(entry, refusal)
+        elif self._options.sitemaps and self._rules.wants_sitemaps(origin, rules):
+            self._window.alone(entry)
+            self._start(self._read_sitemaps(entry, rules))
+        else:
+            self._start(self._fetch(entry))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = task.exception()
+        if isinstance(error, OSError | sqlite3.Error):
+            self._give_up(error)
+        if error is not None:
+            self._over.set_exception(error)
+            return
+        if self._partition.is_commit_due:
+            self._commit()
+        if not self._frontier.settled and self._options.partitions == 1 and not self._frontier.open_seeds():
+            self._frontier.settle()
+        self._wake()
+
+    async def _read_rules(self, entry: Entry) -> None:
+        """Ask for the origin's rules; then it is the entry's turn again, unless the host puts us off."""
+
+        async def get(url: str) -> Reply:
+            response = await self._ask_more(entry, url, FILE_BYTES)
+            location, later = header(response, "Location"), header(response, "Retry-After")
+            return Reply(response.status, response.body, location, later)
+
+        rules = await self._rules.obtain(origin_of(entry.url), get)
+        host = self._window.host_of(entry)
+        if rules.is_passing and self._rules.known(origin_of(entry.url)) is None:
+            host.failures += 1
+            asked_for = backoff.retry_after(rules.retry_after, time.time())
+            seconds = backoff.wait_seconds(host.failures, asked_for)
+            if seconds is None:
+                self._window.close(entry, "given-up")
+                self._answers.finish(entry, Visit("given-up", fetched=now(), detail=rules.refusal))
+                return
+            self._window.put_off(entry, seconds)
+        else:
+            host.failures = 0
+        self._window.put_back(entry)
+
+    async def _read_sitemaps(self, entry: Entry, rules: OriginRules) -> None:
+        """Take in what the host's sitemaps list; then it is the entry's turn again. They are begun anew
+        where the round ended meanwhile: the frontier knows what it has."""
+
+        async def get(url: str) -> bytes | None:
+            if self._is_enough() or host_of(url) != entry.host or not rules.robots.text.allows(url):
+                return None
+            try:
+                response = await self._ask_more(entry, url, SITEMAP_BYTES)
+            except Exception as error:
+                log.info("%s: %s", url, describe(error))
+                return None
+            return response.body if response.status == 200 else None
+
+        starts = [url for each in rules.robots.text.sitemaps if (url := canonical(each)) is not None]
+        async for page in listed(starts, get):
+            self._answers.list_page(entry, starts[0], page.url)
+        if not self._is_enough():
+            self._rules.read_sitemaps(origin_of(entry.url))
+        self._window.put_back(entry)
+
+    async def _probe(self, entry: Entry, url: str) -> None:
+        """Ask for what cannot be there, to learn how the host says that."""
+        rules = self._rules.known(origin_of(url))
+        status, text = 0, ""
+        if rules is not None and rules.robots.text.allows(url):
+            try:
+                response = await self._ask_more(entry, url, FILE_BYTES)
+                status, text = response.status, visible_text(text_of(response.body, response))
+            except Exception as error:
+                log.info("%s: %s", url, describe(error))
+        self._answers.traps.probed(url, status, text)
+        self._window.ended(entry)
+
+    async def _ask_more(self, entry: Entry, url: str, size: int) -> Response:
+        """A further request within an entry's turn, for something that is no page."""
+        if host_of(url) == entry.host:
+            await asyncio.sleep(self._window.rest_seconds(entry))
+        return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
+
+    async def _fetch(self, entry: Entry) -> None:
+        meta: dict[str, Any] = {}
+        try:
+            response = await self._ask(entry, entry.url, meta)
+        except Exception as error:
+            self._answers.failed(entry, error, was_reached=LATENCY in meta)
+            return
+        try:
+            self._answers.received(entry, response)
+        except (OSError, sqlite3.Error):
+            raise
+        except Exception as error:
+            log.exception("%s", entry.url)
+            self._answers.finish(entry, Visit("error", fetched=now(), detail=describe(error)))
+        probe = self._answers.probe(entry)
+        if probe is not None:
+            await self._probe(entry, probe)
+
+    async def _ask(self, entry: Entry, url: str, meta: dict[str, Any]) -> Response:
+        """One request, told to the window: its host is left alone for a delay from when it answers."""
+        request = Request(url, meta=meta | {"download_slot": SLOT}, callback=NO_CALLBACK)
+        asked_at = time.monotonic()
+        self._window.asked(entry)
+        try:
+            response = await self._download(request)
+        finally:
+            latency = request.meta.get(LATENCY)
+            if latency is not None:
+                meta[LATENCY] = latency
+            answered_at = time.monotonic() if latency is None else asked_at + latency
+            good = latency is not None
+            self._window.answered(entry, asked_at, answered_at, good=good)
+        return response
+
+    # --- durability ---
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            if not self._partition.is_committed:
+                self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._answers.lower()
+            self._window.save()
+            self._partition.commit()
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)

@@ -1,0 +1,164 @@
+"""A partition in its child process: frontier and archive, begun, committed and ended together.
+
+What a round did counts when it is committed: first the archive is synced, then the frontier. A round
+that was killed goes on at its last commit; one that had ended only tells again how it ended.
+"""
+
+import contextlib
+import datetime
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TextIO
+
+from crawler.entries import Entry, Position, Visit
+from crawler.frontier import Frontier
+from crawler.options import FRONTIER, OUTGOING, Ended, Options
+from crawler.repetition import Traps
+from crawler.urls import bucket_of, canonical, host_of
+from crawler.warc import Archive
+
+COMMIT_PAGES = 16
+"""A commit comes after so many, or some time: what a kill costs is at most this much, asked for again."""
+
+
+class Partition:
+    """One partition's round."""
+
+    def __init__(self, options: Options) -> None:
+        """Begin the round, or go on in it. Raises OSError if the archive is not what was committed."""
+        self.options, self.folder = options, Path(options.folder)
+        self.frontier = Frontier(self.folder / FRONTIER, options.partition, options.partitions)
+        year = options.year or datetime.datetime.now(datetime.UTC).year
+        self.traps = self.frontier.outside(lambda db: Traps(db, year))
+        self._position = self.frontier.position()
+        self.was_interrupted = self._position.round == options.round and not self._position.ended
+        """True if this process goes on in a round that another had begun."""
+        if self._position.round < options.round:
+            self._position = Position(0, 0, self._position.seconds, options.round, ended=False)
+            self._begin()
+        self.archive = Archive(
+            self.folder / "warc",
+            options.prefix,
+            options.user_agent,
+            self._position.number,
+            self._position.offset,
+        )
+        self._started = time.monotonic()
+        self._uncommitted = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self._position.ended
+
+    @property
+    def pages(self) -> int:
+        return self.frontier.outcomes["page"]
+
+    @property
+    def round_seconds(self) -> float:
+        """Since this process began with it."""
+        return time.monotonic() - self._started
+
+    @property
+    def seconds(self) -> float:
+        """Of crawling, in all rounds."""
+        return self._position.seconds + (0.0 if self.has_ended else self.round_seconds)
+
+    def finish(self, entry: Entry, visit: Visit) -> None:
+        """Note what became of a URL. It counts from the next commit on."""
+        self.frontier.finish(entry.url, visit)
+        self._uncommitted += 1
+
+    @property
+    def is_commit_due(self) -> bool:
+        return self._uncommitted >= COMMIT_PAGES
+
+    @property
+    def is_committed(self) -> bool:
+        return not self._uncommitted
+
+    def commit(self) -> None:
+        """Make durable what was done since the last time."""
+        self.archive.sync()
+        place = replace(self._position, number=self.archive.number, offset=self.archive.offset)
+        self.frontier.commit(replace(place, seconds=self.seconds))
+        self._uncommitted = 0
+
+    def end(self) -> Ended:
+        """The round has ended: write what is for others, and tell where the partition stands."""
+        if not self.has_ended:
+            self.archive.close()
+            self._position = replace(
+                self._position,
+                number=self.archive.number,
+                offset=self.archive.offset,
+                seconds=self.seconds,
+                ended=True,
+            )
+            self.frontier.commit(self._position)
+        handed = self._write_outgoing()
+        ended = ended_of(self.frontier, self.seconds, handed)
+        self.frontier.close()
+        return ended
+
+    def _begin(self) -> None:
+        """Take in seeds and what others found, all in one commit."""
+        options, frontier = self.options, self.frontier
+        frontier.handed_over()
+        frontier.hosts.allow(options.allowed_hosts)
+        found = [url for seed in options.seeds if (url := canonical(seed)) is not None]
+        seeds = [Entry(url, host_of(url), level=0, depth=0) for url in found]
+        frontier.add_seeds([each for each in seeds if frontier.serves(each.host)])
+        for path in options.incoming:
+            for entry in read_entries(Path(path)):
+                if entry.depth == 0:
+                    frontier.add_seeds([entry])
+                else:
+                    frontier.add([entry], aside=not frontier.hosts.allows(entry.host))
+        if options.settled and not frontier.settled:
+            frontier.settle()
+        frontier.commit(self._position)
+
+    def _write_outgoing(self) -> Counter[str]:
+        """A file for each partition that something was found for; how much of it is new to it."""
+        folder = self.folder / OUTGOING
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
+        new = Counter[str]()
+        files: dict[str, TextIO] = {}
+        with contextlib.ExitStack() as stack:
+            for entry, is_new in self.frontier.outgoing():
+                target = f"{bucket_of(entry.host) % self.options.partitions:02d}"
+                new[target] += is_new
+                if target not in files:
+                    files[target] = stack.enter_context((folder / f"{target}.jsonl").open("w"))
+                files[target].write(json.dumps(asdict(entry)) + "\n")
+        return new
+
+
+def ended_of(frontier: Frontier, seconds: float, handed: Mapping[str, int]) -> Ended:
+    """Where a partition stands."""
+    return Ended(
+        pages=frontier.outcomes["page"],
+        tried=frontier.tried,
+        left=frontier.left,
+        seconds=seconds,
+        has_work=frontier.hosts.first_due() is not None,
+        open_seeds=not frontier.settled and frontier.open_seeds() and frontier.hosts.first_due() is not None,
+        allowed=[] if frontier.settled else frontier.hosts.allowed(),
+        settled=frontier.settled,
+        handed=dict(handed),
+        outcomes=dict(sorted(frontier.outcomes.items())),
+    )
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The URLs in a file that was written for another partition."""
+    with path.open() as lines:
+        for line in lines:
+            yield Entry(**json.loads(line))

@@ -1,0 +1,145 @@
+"""A partition of a new layout, made from the old ones: its hosts, and all that is known of them."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from crawler.entries import Position
+from crawler.frontier import Frontier
+from crawler.hosts import COLUMNS, QUEUED
+from crawler.options import Ended
+from crawler.partition import ended_of
+from crawler.repetition import TABLES, Traps
+from crawler.schema import ADD, ASIDE, DONE, FRESH, NEARER, OUTGOING, VISIT_COLUMNS, WAITING
+from crawler.urls import bucket_of, host_of
+
+OWN = f"{WAITING}, {DONE}, {ASIDE}, {FRESH}"
+"""States of a URL in the frontier that serves it."""
+URL_COLUMNS = "place, state, level, priority, depth, redirects"
+
+
+def regrouped(sources: Sequence[Path], target: Path, number: int, partition: int, partitions: int) -> Ended:
+    """Make partition `partition` of `partitions` at `target`, as if it had ended round `number`.
+
+    `sources` are all frontiers of the old layout, in order, with nothing handed over that was not read.
+    That URLs of others were handed over is forgotten: they are once more, when they are found again.
+    """
+    frontier = Frontier(target, partition, partitions)
+    frontier.outside(lambda db: Traps(db, 0))
+    opened = [sqlite3.connect(source) for source in sources]
+    try:
+        for index, source in enumerate(opened):
+            _take_served(frontier, source, index, len(opened))
+        for source in opened:
+            _take_found(frontier, source)
+        places = [source.execute("SELECT seconds, settled FROM position").fetchone() for source in opened]
+        _count(frontier)
+        frontier.settled = all(settled for _, settled in places)
+        seconds = max(float(seconds) for seconds, _ in places)
+        frontier.commit(Position(0, 0, seconds, number, ended=True))
+        ended = ended_of(frontier, seconds, Counter())
+    finally:
+        for source in opened:
+            source.close()
+        frontier.close()
+    return ended
+
+
+def _is_from(host: str, index: int, count: int) -> bool:
+    """True if the old frontier `index` of `count` served the host. What has no host is in each."""
+    return not host or bucket_of(host) % count == index
+
+
+def _serves(frontier: Frontier, host: str) -> bool:
+    return frontier.serves(host) if host else frontier.partition == 0
+
+
+def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, count: int) -> None:
+    """What an old frontier knows of hosts that it served and that are the new one's."""
+    names = ", ".join(COLUMNS)
+    offset = frontier.db.execute("SELECT ifnull(max(id), 0) FROM sources").fetchone()[0]
+    used: set[int] = set()
+    for row in source.execute(f"SELECT id, name, allowed, closed, {names} FROM hosts"):
+        old, name, allowed, closed, *rest = row
+        if allowed:
+            frontier.hosts.allow([name])
+        if not (_is_from(name, index, count) and _serves(frontier, name)):
+            continue
+        new = frontier.hosts.id_of(name)
+        statement = (
+            f"UPDATE hosts SET closed = ?, {', '.join(f'{each} = ?' for each in COLUMNS)} WHERE id = ?"
+        )
+        frontier.db.execute(statement, (closed, *rest, new))
+        urls = source.execute(
+            f"SELECT {URL_COLUMNS}, source, tries FROM urls WHERE host = ? AND state IN ({OWN})", (old,)
+        ).fetchall()
+        used.update(url[6] for url in urls if url[6] is not None)
+        frontier.db.executemany(
+            f"INSERT OR IGNORE INTO urls (host, {URL_COLUMNS}, source, tries) "
+            f"VALUES ({new}, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*url[:6], None if url[6] is None else url[6] + offset, url[7]) for url in urls),
+        )
+        _copy(frontier, source, "visits", ("place", *VISIT_COLUMNS), old, new)
+        for table, columns in (("seeds", ("place",)), ("lowered", ("place",)), ("links", ("place", "urls"))):
+            _copy(frontier, source, table, columns, old, new)
+        for table in TABLES:
+            _copy_named(frontier, source, table, name)
+    for number in used:
+        url = source.execute("SELECT url FROM sources WHERE id = ?", (number,)).fetchone()
+        frontier.db.execute("INSERT INTO sources VALUES (?, ?)", (number + offset, *url))
+    for url, fetched, body in source.execute("SELECT url, fetched, body FROM kept_files"):
+        if frontier.serves(host_of(url)):
+            frontier.db.execute("INSERT OR REPLACE INTO kept_files VALUES (?, ?, ?)", (url, fetched, body))
+
+
+def _copy(
+    frontier: Frontier,
+    source: sqlite3.Connection,
+    table: str,
+    columns: Sequence[str],
+    old: int,
+    new: int,
+) -> None:
+    names = ", ".join(columns)
+    rows = source.execute(f"SELECT {names} FROM {table} WHERE host = ?", (old,))
+    marks = ", ?" * len(columns)
+    frontier.db.executemany(f"INSERT OR IGNORE INTO {table} (host, {names}) VALUES ({new}{marks})", rows)
+
+
+def _copy_named(frontier: Frontier, source: sqlite3.Connection, table: str, host: str) -> None:
+    rows = source.execute(f"SELECT * FROM {table} WHERE host = ?", (host,)).fetchall()
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        frontier.db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+
+
+def _take_found(frontier: Frontier, source: sqlite3.Connection) -> None:
+    """What an old frontier found for hosts that others served and that are the new one's."""
+    query = (
+        f"SELECT name, {URL_COLUMNS}, (SELECT url FROM sources WHERE sources.id = source) "
+        f"FROM urls JOIN hosts ON hosts.id = host WHERE state IN ({OUTGOING}, {NEARER}, {ASIDE})"
+    )
+    for name, place, state, level, priority, depth, redirects, referrer in source.execute(query):
+        if name and frontier.serves(name):
+            frontier.db.execute(
+                ADD,
+                (
+                    frontier.hosts.id_of(name),
+                    place,
+                    ASIDE if state == ASIDE else FRESH,
+                    *(level, priority, depth, redirects),
+                    frontier.source_of(referrer),
+                ),
+            )
+
+
+def _count(frontier: Frontier) -> None:
+    """What a frontier counts as it goes."""
+    db = frontier.db
+    outcomes = db.execute("SELECT outcome, count(*) FROM visits GROUP BY outcome")
+    frontier.outcomes = Counter(dict(outcomes.fetchall()))
+    known = f"SELECT count(*) FROM urls WHERE state IN ({WAITING}, {DONE}, {FRESH})"
+    frontier.known = int(db.execute(known).fetchone()[0])
+    waiting = f"SELECT 1 FROM urls WHERE host = hosts.id AND state IN ({WAITING}, {FRESH})"
+    db.execute(f"UPDATE hosts SET queued = {QUEUED} WHERE closed IS NULL AND EXISTS ({waiting})")
