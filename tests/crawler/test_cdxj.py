@@ -1,6 +1,8 @@
 """The index: keys as the Internet Archive's tools make them, captures where other readers find them."""
 
+import base64
 import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -120,9 +122,11 @@ def test_a_capture_is_where_its_line_says(archive_folder: Path) -> None:
         for _, _, fields in indexed(line.decode() for line in lines_of(path, path.name)):
             with path.open("rb") as file:
                 file.seek(int(fields["offset"]))
-                (record,) = ArchiveIterator(io.BytesIO(file.read(int(fields["length"]))), parse_http=False)
+                (record,) = ArchiveIterator(io.BytesIO(file.read(int(fields["length"]))))
             assert record.headers["WARC-Target-URI"] == fields["url"]
-            assert record.verify_payload_digest() or fields["mime"] == "warc/revisit"
+            if fields["mime"] != "warc/revisit":
+                digest = base64.b32encode(hashlib.sha1(record.reader.read()).digest()).decode()
+                assert fields["digest"] == f"sha1:{digest}"
             seen += 1
     assert seen == 10
 
