@@ -16,7 +16,7 @@ TRIES = 6
 """In a row without a byte."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
 CONNECT_SECONDS, READ_SECONDS = 30, 60
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 256 << 10
 REDIRECTS = 10
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")

@@ -1,16 +1,19 @@
 """The stage `ingest`: WARC files that exist already, Common Crawl's among them, enter the road in place
 of a crawl.
 
+robots.txt was obeyed, or not, by whoever made them; what a page says itself against its use is obeyed here.
 What a task does with a file is in ingest_shards.py; this module holds the stage's configuration, its
 artifact, and which files there are to read.
 """
 
+import contextlib
 import datetime
 import glob
 import gzip
 import hashlib
 import importlib.metadata
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +21,11 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from crawler.crawl import WEB_PAGE_BYTES
+from crawler.opt_outs import Honoured
+from crawler.scope import Scope
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.pages import PACKED, Pages
@@ -32,6 +37,7 @@ URL_ARCHIVE_BYTES = 1e9
 """Of an archive that is fetched, as a plan reckons: Common Crawl's have about a gigabyte."""
 GLOB_CHARACTERS = "*?["
 IDENTITY_CHARACTERS = 16
+SHA256_CHARACTERS = 64
 SOURCES = "archives.jsonl"
 
 
@@ -49,8 +55,12 @@ class IngestConfig(Config):
     """Lines of the list that are read, from its beginning. Default: all."""
     snapshot: datetime.date | None = None
     """The web changes: a later date fetches the same URLs again (YYYY-MM-DD)."""
-    domains: tuple[str, ...] = ()
-    """Pages of these hosts, and of all below them, are taken. Default: of all hosts."""
+    allow: tuple[str, ...] = ()
+    """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
+    deny: tuple[str, ...] = ()
+    """Patterns of URLs that are not taken, whatever `allow` says."""
+    opt_outs: Honoured = Honoured()
+    """Which of a page's own statements against its use are obeyed."""
     content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml")
     """What is taken as a page; everything else is counted."""
     max_bytes: int = Field(default=16 << 20, ge=1)
@@ -58,13 +68,10 @@ class IngestConfig(Config):
     keep_truncated: bool = False
     """Take pages too that whoever archived them cut off (WARC-Truncated), at a megabyte for example."""
 
-    @field_validator("domains")
-    @classmethod
-    def domains_are_names(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        for domain in domains:
-            if not domain.strip(".") or set("/:*") & set(domain):
-                raise ValueError(f"{domain!r} is not a domain; write it alone, such as example.org")
-        return tuple(domain.lower().strip(".") for domain in domains)
+    @model_validator(mode="after")
+    def patterns_can_be_read(self) -> Self:
+        Scope(self.allow, self.deny)
+        return self
 
     @model_validator(mode="after")
     def names_archives(self) -> Self:
@@ -85,7 +92,7 @@ class IngestedPages(Pages):
     archive read (`place`, `bytes`, `sha256`, `records` by type, `damage`).
 
     The crawl log has a line for each URL captured: its latest page, or else what its latest capture
-    was. To a crawl's outcomes come `truncated`, `not-http`, `other-domain`, and `no-original` (a
+    was. To a crawl's outcomes come `truncated`, `not-http`, `out-of-scope`, and `no-original` (a
     revisit of what is in none of the archives). `archive` and `archive_offset` tell the record that it
     was taken from. Counts also have `archives`, `captures`, `damaged` and `records.<type>`.
     """
@@ -120,7 +127,7 @@ class DamagedArchiveError(StageError):
 class NoPagesInArchivesError(StageError):
     """The archives were read, and not one page was taken."""
 
-    remedy = "Name other archives, or widen ingest.domains and ingest.content_types."
+    remedy = "Name other archives, or widen ingest.allow and ingest.content_types."
 
 
 @dataclass(frozen=True)
@@ -184,12 +191,13 @@ def _build(attempt: Attempt, sources: list[Source], config: IngestConfig, comput
     _check_damage(attempt, read, compute.config.damaged_records)
     found = files_of(read)
     index = index_archive(compute, attempt, found)
-    pieces = [tuple(below(found, folder)) for folder in ("captures", "archives")]
-    captured = Captured(attempt, *pieces, index[INDEX])
+    captures, archives = tuple(below(found, "captures")), tuple(below(found, "archives"))
+    captured = Captured(attempt, captures, archives, index[INDEX])
     logged = compute.map_shards(attempt, "log", {"00": captured}, write_log)
     counts = counts_of([*read, *logged])
     if not counts["pages"]:
-        raise NoPagesInArchivesError(_told_outcomes(counts, config))
+        raise _no_pages(counts, config)
+    shutil.rmtree(attempt.scratch(), ignore_errors=True)
     warcs = {name: file for name, file in found.items() if name.startswith("warc/")}
     files = warcs | {INDEX: index[INDEX]} | files_of(logged)
     return Made(files=files, counts=counts, incomplete=any_lost([*read, *logged]))
@@ -220,17 +228,17 @@ def _check_damage(attempt: Attempt, read: list[ShardRecord], allowed: int) -> No
     )
 
 
-def _told_outcomes(counts: Mapping[str, int], config: IngestConfig) -> str:
+def _no_pages(counts: Mapping[str, int], config: IngestConfig) -> NoPagesInArchivesError:
     outcomes = [
         f"{name.removeprefix('outcome.')} {count:,}"
         for name, count in counts.items()
         if name.startswith("outcome.")
     ]
-    domains = f" of {', '.join(config.domains)}" if config.domains else ""
-    return (
+    wanted = f" that match {' or '.join(config.allow)}" if config.allow else ""
+    return NoPagesInArchivesError(
         f"{counts['archives']} archives have {counts['captures']:,} captures and no page "
-        f"({', '.join(outcomes)}). Pages are answers with status 200{domains} and {' or '.join(config.content_types)}; "
-        "name other archives, or widen the filters"
+        f"({', '.join(outcomes)}). Pages are answers with status 200{wanted} and "
+        f"{' or '.join(config.content_types)}; name other archives, or widen the filters"
     )
 
 
@@ -289,11 +297,12 @@ def _content_of(path: Path) -> str:
         about = path.stat()
         state = f"{path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ino}"
         known = cache_folder() / "archives" / hashlib.sha256(state.encode()).hexdigest()
-        if known.exists() and (digest := known.read_text()):
+        if known.exists() and len(digest := known.read_text()) == SHA256_CHARACTERS:
             return digest
         digest = sha256_of(path)
     except OSError as error:
         raise ArchiveMissingError(f"ingest.archives: {path} cannot be read ({error})") from error
-    known.parent.mkdir(parents=True, exist_ok=True)
-    known.write_text(digest)
+    with contextlib.suppress(OSError):  # it only saves reading the file again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(digest)
     return digest

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastwarc.warc import ArchiveIterator
-from scrapy.http import Response
+from scrapy.http import Headers, HtmlResponse
 
 from crawler.cdxj import Index, local, target_of
 from crawler.download import download
 from crawler.ingest import SOURCES, ArchiveChangedError, IngestConfig, NoArchiveError, Source
 from crawler.line_sort import merge_lines, sort_lines
+from crawler.markup import read_markup
+from crawler.opt_outs import opt_outs
+from crawler.origins import product_token
 from crawler.records import BEGINNING, Found, records
-from crawler.responses import content_type, is_html
-from crawler.urls import canonical
+from crawler.responses import content_type, is_wanted, pairs, text_of
+from crawler.scope import Scope
+from crawler.urls import canonical, host_of
 from crawler.warc import Archive, gzipped, spelled
 from pipeline.compute import ShardOutput
 from pipeline.store import Attempt, File, sha256_of
@@ -72,8 +75,8 @@ def read_archive(part: Part, output: ShardOutput) -> Mapping[str, int]:
     reading = Reading(source.name, part.config, output.folder, source.identity, part.agent)
     sort_lines(reading.lines(path), output.path(f"captures/{source.identity}"))
     if not reading.kinds["response"] and not reading.kinds["revisit"]:
-        raise NoArchiveError(_no_archive(source.place, path, reading))
-    told = {
+        raise _no_archive(source.place, path, reading)
+    told: Line = {
         "place": source.place,
         "bytes": path.stat().st_size,
         "sha256": digest,
@@ -102,7 +105,7 @@ class Reading:
         self.kinds: Counter[str] = Counter()
         self.faults: list[Mapping[str, Any]] = []
         self.captures = 0
-        self._name, self._config = name, config
+        self._name, self._judge = name, Judge(config, software)
         self._folder, self._prefix, self._software = folder / "warc", prefix, software
 
     def lines(self, path: Path) -> Iterator[bytes]:
@@ -124,69 +127,75 @@ class Reading:
 
     def _line(self, found: Found, kind: str, archive: Archive) -> bytes:
         target = target_of(found.headers.get("warc-target-uri"))
-        url = canonical(target) or target
-        told = judged(found, kind, url, self._config)
+        url = canonical(target)
+        told = self._judge.judged(found, kind, url)
         date = found.headers.get("warc-date", "")
-        line = _blank_line(url) | told | {"fetched": date}
+        line = _blank_line(url or target) | told | {"fetched": date}
         if told["outcome"] == "page" or "original" in told:
             place = archive.copy(found.member or gzipped(found.plain + b"\r\n\r\n"))
             line |= {"warc": f"warc/{place.warc}", "offset": place.offset, "length": place.length}
         line |= {"archive": self._name, "archive_offset": found.offset}
-        return f"{spelled(url)} {_digits(date)} {json.dumps(line)}\n".encode()
+        return f"{spelled(url or target)} {_digits(date)} {json.dumps(line)}\n".encode()
 
 
-def judged(found: Found, kind: str, url: str, config: IngestConfig) -> Line:
-    """What a capture is, by the configuration's filters: the fields of its line that this decides."""
-    host = _host_of(url)
-    if host is None:
-        return {"outcome": "refused-scheme"}
-    if config.domains and not any(host == each or host.endswith(f".{each}") for each in config.domains):
-        return {"outcome": "other-domain"}
-    if found.is_cut:
-        return {"outcome": "too-large"}
-    if kind == "revisit":
-        headers = found.headers
-        original = {
-            "url": canonical(target_of(headers.get("warc-refers-to-target-uri"))) or url,
-            "date": _digits(headers.get("warc-refers-to-date", "")),
-            "digest": headers.get("warc-payload-digest"),
-        }
-        return {"outcome": "no-original", "original": original}
-    if "warc-truncated" in found.headers and not config.keep_truncated:
-        return {"outcome": "truncated", "detail": found.headers["warc-truncated"]}
-    try:
-        return _judged_response(found.plain, url, config)
-    except Exception as error:
-        # The reader raises what its decoders raise, of many types; all mean a damaged record.
-        return {"outcome": "error", "detail": f"{type(error).__name__}: {error}"[:500]}
+class Judge:
+    """Says what a capture is, by the configuration's filters."""
+
+    def __init__(self, config: IngestConfig, agent: str) -> None:
+        self._config, self._agent = config, product_token(agent)
+        self._scope = Scope(config.allow, config.deny)
+
+    def judged(self, found: Found, kind: str, url: str | None) -> Line:
+        """The fields of its line that this decides."""
+        if url is None:
+            return {"outcome": "refused-scheme"}
+        if (refusal := self._scope.refusal(url, host_of(url))) is not None:
+            return {"outcome": "out-of-scope", "detail": refusal}
+        if found.is_cut:
+            return {"outcome": "too-large"}
+        if kind == "revisit":
+            return {"outcome": "no-original", "original": _original(found.headers, url)}
+        if "warc-truncated" in found.headers and not self._config.keep_truncated:
+            return {"outcome": "truncated", "detail": found.headers["warc-truncated"]}
+        try:
+            return self._judged_response(found.plain, url)
+        except Exception as error:
+            # The reader raises what its decoders raise, of many types; all mean a damaged record.
+            return {"outcome": "error", "detail": f"{type(error).__name__}: {error}"[:500]}
+
+    def _judged_response(self, plain: bytes, url: str) -> Line:
+        """Read as the extract stage will read it, judged as the crawl judges an answer."""
+        record = next(iter(ArchiveIterator(io.BytesIO(plain), auto_decode="all", strict_mode=False)))
+        http, config = record.http_headers, self._config
+        if not record.is_http_parsed or http.status_code is None:
+            return {"outcome": "not-http", "detail": record.headers.get("Content-Type")}
+        headers = Headers()
+        for name, value in http.items_bytes():
+            headers.appendlist(name, [value])
+        line: Line = {"status": http.status_code, "content_type": content_type(headers) or None}
+        if http.status_code != 200:
+            return line | {"outcome": "redirect" if http.status_code in REDIRECTS else "http-error"}
+        body = record.reader.read(config.max_bytes + 1)
+        if len(body) > config.max_bytes:
+            return line | {"outcome": "too-large"}
+        line |= {"bytes": len(body)}
+        response = HtmlResponse(url, headers=headers, body=body)
+        if not is_wanted(response, list(config.content_types)):
+            return line | {"outcome": "not-html"}
+        metas = read_markup(text_of(body, response)).metas
+        reason = opt_outs(pairs(headers), metas, self._agent, url).forbids_storing(config.opt_outs)
+        if reason is not None:
+            return line | {"outcome": "opt-out", "detail": reason}
+        return line | {"outcome": "page", "sha256": hashlib.sha256(body).hexdigest()}
 
 
-def _judged_response(plain: bytes, url: str, config: IngestConfig) -> Line:
-    """Read as the extract stage will read it."""
-    record = next(iter(ArchiveIterator(io.BytesIO(plain), auto_decode="all", strict_mode=False)))
-    if record.http_headers is None or record.http_headers.status_code is None:
-        return {"outcome": "not-http", "detail": record.headers.get("Content-Type")}
-    status = record.http_headers.status_code
-    kinds = [value for name, value in record.http_headers if name.lower() == "content-type"]
-    response = Response(url, headers={"Content-Type": kinds[0]} if kinds else None)
-    line: Line = {"status": status, "content_type": content_type(response.headers) or None}
-    if status != 200:
-        return line | {"outcome": "redirect" if status in REDIRECTS else "http-error"}
-    body = record.reader.read(config.max_bytes + 1)
-    if len(body) > config.max_bytes:
-        return line | {"outcome": "too-large"}
-    line |= {"bytes": len(body)}
-    if not is_html(response.replace(body=body), list(config.content_types)):
-        return line | {"outcome": "not-html"}
-    return line | {"outcome": "page", "sha256": hashlib.sha256(body).hexdigest()}
-
-
-def _host_of(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        return parts.hostname if parts.scheme in ("http", "https") else None
-    except ValueError:
-        return None
+def _original(headers: Mapping[str, str], url: str) -> Line:
+    """What a revisit record says that it stands on (ISO 28500:2017, section 6.7)."""
+    return {
+        "url": canonical(target_of(headers.get("warc-refers-to-target-uri"))) or url,
+        "date": _digits(headers.get("warc-refers-to-date", "")),
+        "digest": headers.get("warc-payload-digest"),
+    }
 
 
 def _blank_line(url: str) -> Line:
@@ -199,20 +208,27 @@ def _digits(date: str) -> str:
     return re.sub(r"\D", "", date)[:14]
 
 
-def _no_archive(place: str, path: Path, reading: Reading) -> str:
+def _no_archive(place: str, path: Path, reading: Reading) -> NoArchiveError:
     held = {kind: count for kind, count in reading.kinds.items() if kind != "warcinfo"}
     if held:
         told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(held.items()))
         text = " (it is a WET file: text that was extracted already)" if "conversion" in held else ""
-        return f"{place} has {told} records and no response{text}; name the WARC file that it was made from"
+        return NoArchiveError(
+            f"{place} has {told} records and no response{text}; name the WARC file that it was made from"
+        )
     if reading.faults:
         fault = reading.faults[0]
         with path.open("rb") as file:
             start = file.read(8)
         packing = next((name for magic, name in OTHER_PACKING.items() if start.startswith(magic)), None)
         told = f"packed by {packing}; unpack it, or pack it by gzip" if packing else fault["fault"]
-        return f"{place}, offset {fault['offset']:,}: {told}; a WARC file begins with {BEGINNING.decode()}"
-    return f"{place} is empty, or has no record but its own description; name a file with responses"
+        begins = BEGINNING.decode()
+        return NoArchiveError(
+            f"{place}, offset {fault['offset']:,}: {told}; a WARC file begins with {begins}"
+        )
+    return NoArchiveError(
+        f"{place} is empty, or has no record but its own description; name a file with responses"
+    )
 
 
 def write_log(captured: Captured, output: ShardOutput) -> Mapping[str, int]:

@@ -163,7 +163,8 @@ class _Packed(_Content):
         self._is_first = True
 
     def _more(self) -> bool:
-        if self._inflate.eof:
+        was_over = self._inflate.eof
+        if was_over:
             return False
         if not self._packed:
             self._packed = self._view[self._at : self._at + READ_BYTES]
