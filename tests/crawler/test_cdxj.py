@@ -122,7 +122,7 @@ def test_a_capture_is_where_its_line_says(archive_folder: Path) -> None:
         for _, _, fields in indexed(line.decode() for line in lines_of(path, path.name)):
             with path.open("rb") as file:
                 file.seek(int(fields["offset"]))
-                (record,) = ArchiveIterator(io.BytesIO(file.read(int(fields["length"]))))
+                record = next(iter(ArchiveIterator(io.BytesIO(file.read(int(fields["length"]))))))
             assert record.headers["WARC-Target-URI"] == fields["url"]
             if fields["mime"] != "warc/revisit":
                 digest = base64.b32encode(hashlib.sha1(record.reader.read()).digest()).decode()
