@@ -127,13 +127,18 @@ def lines_of(warc: Path, filename: str) -> Iterator[bytes]:
     for member in members(warc, HEAD_BYTES):
         records = ArchiveIterator(io.BytesIO(member.plain), record_types=INDEXED, strict_mode=False)
         for record in records:
-            url = record.headers.get("WARC-Target-URI")
-            if url is not None:
+            url = target_of(record.headers.get("WARC-Target-URI"))
+            if url:
                 timestamp = re.sub(r"\D", "", record.headers.get("WARC-Date") or "")[:14]
                 where = {"length": str(member.length), "offset": str(member.offset), "filename": filename}
                 fields = {"url": url} | _described(record) | where
                 yield f"{key_of(url)} {timestamp} {json.dumps(fields)}\n".encode()
             break
+
+
+def target_of(field: str | None) -> str:
+    """The URL of a WARC-Target-URI field, which some write in angle brackets, as WARC 1.0 had it."""
+    return (field or "").strip().removeprefix("<").removesuffix(">")
 
 
 class Index:

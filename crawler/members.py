@@ -46,7 +46,7 @@ def members(path: Path, limit: int = 0, start: int = 0) -> Iterator[Member]:
             try:
                 member = _read(view, offset, size, limit)
             except (zlib.error, EOFError) as error:
-                following = _next_start(view, offset + 1)
+                following = next_start(view, offset + 1)
                 yield Member(offset, following - offset, b"", fault=str(error))
                 offset = following
             else:
@@ -78,7 +78,7 @@ def _read(view: mmap.mmap, offset: int, size: int, limit: int) -> Member:
     return Member(offset, end - offset, b"".join(parts), is_cut)
 
 
-def _next_start(view: mmap.mmap, offset: int) -> int:
+def next_start(view: mmap.mmap, offset: int) -> int:
     """Where the next member begins that holds a WARC record, or else the end of the file."""
     while (offset := view.find(MAGIC, offset)) >= 0:
         try:

@@ -23,10 +23,12 @@ SERVER = "It lies with the server. A later crawl (another crawl.snapshot) asks a
 OUTCOMES: dict[str, Meaning] = {
     "page": Meaning(KEPT, "stored as a page"),
     "unchanged": Meaning(KEPT, "unchanged since the earlier crawl, whose copy is used"),
+    "not-due": Meaning(KEPT, "in the earlier crawl, whose copy is used: it was not yet time to ask again"),
     "redirect": Meaning(PASSED, "leads to another URL, which is a URL of its own"),
     "not-html": Meaning(
         PASSED, "is not of a wanted content type", "Add its content type to crawl.content_types."
     ),
+    "not-http": Meaning(PASSED, "archived from something else than HTTP"),
     "gone": Meaning(PASSED, "was there in the earlier crawl and is not any more"),
     "robots": Meaning(
         REFUSED, "forbidden by robots.txt", "Only the site can allow it; robots.txt is always obeyed."
@@ -40,6 +42,9 @@ OUTCOMES: dict[str, Meaning] = {
         REFUSED, "at an address that is never asked", "Name the host in crawl.private_hosts if it is meant."
     ),
     "refused-scheme": Meaning(REFUSED, "neither http nor https"),
+    "out-of-scope": Meaning(
+        REFUSED, "not among the URLs that are wanted", "Widen `allow`, or narrow `deny`."
+    ),
     "host-limit": Meaning(
         REFUSED,
         "its host has given as much as is wanted of one",
@@ -52,6 +57,12 @@ OUTCOMES: dict[str, Meaning] = {
     "unreachable": Meaning(ERROR, "could not be reached", "See that the address is right, then crawl again."),
     "timeout": Meaning(ERROR, "took too long", "Raise crawl.timeout_seconds."),
     "too-large": Meaning(ERROR, "larger than is wanted", "Raise crawl.max_bytes."),
+    "truncated": Meaning(
+        ERROR, "cut off by whoever archived it", "Set ingest.keep_truncated to take what there is."
+    ),
+    "no-original": Meaning(
+        ERROR, "a revisit of a page that is in none of the archives", "Ingest that archive together with it."
+    ),
     "error": Meaning(ERROR, "no answer that could be understood", SERVER),
 }
 TRAP_PREFIX = "trap-"

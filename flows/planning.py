@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from crawler.crawl import WEB_PAGE_BYTES
+from crawler.ingest import URL_ARCHIVE_BYTES
 from flows.calibration import Calibration, calibration, machine
 from flows.drift import Difference, differences
 from flows.rates import compile_seconds, memory_of, seconds_of
@@ -139,6 +140,11 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
             f"crawl: as many pages as the limit allows (crawl.max_pages, {crawl.max_pages:,}), of "
             f"{WEB_PAGE_BYTES:,} bytes each, one every {crawl.delay_seconds:g} s from each of {hosts} hosts; "
             "robots.txt may ask for longer delays"
+        )
+    if "ingest" in made and config.ingest is not None:
+        yield (
+            f"ingest: all that the archives hold is a page of {WEB_PAGE_BYTES:,} bytes; one that is fetched "
+            f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
         )
     for stage in made.values():
         if seconds := compile_seconds(stage.work, rates):

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from crawler.crawl import CrawlConfig, crawl
+from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
@@ -31,6 +32,8 @@ class WebToModel(Config):
     site: SiteConfig | None = None
     """The site that is made here and crawled where `crawl.seeds` names no other."""
     crawl: CrawlConfig = CrawlConfig()
+    ingest: IngestConfig | None = None
+    """Archives that are read in place of a crawl."""
     extract: ExtractConfig = ExtractConfig()
     clean: CleanConfig = CleanConfig()
     hold_out: HoldOutConfig = HoldOutConfig()
@@ -44,7 +47,9 @@ class WebToModel(Config):
 
     @model_validator(mode="after")
     def has_something_to_crawl(self) -> Self:
-        if self.site is None and not self.crawl.seeds:
+        if self.ingest is not None and self.crawl.seeds:
+            raise ValueError("crawl.seeds and ingest.archives are both set: leave one of them out")
+        if self.site is None and not self.crawl.seeds and self.ingest is None:
             raise ValueError(
                 'there is nothing to crawl: set crawl.seeds, such as ["https://www.example.org/"]'
             )
@@ -71,7 +76,9 @@ class Road:
 
 
 def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
-    """The road's beginning: the site, if it is made here, and the crawl."""
+    """From archives, if the configuration names some; otherwise crawled, from the web or the own site."""
+    if config.ingest is not None:
+        return ingest(store, config.ingest, compute)
     site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
     return crawl(store, site, config.crawl, compute)
 

@@ -62,6 +62,8 @@ class ComputeConfig(Config):
     are shorter."""
     lost_shards: int = Field(default=0, ge=0)
     """Shards that a stage may set aside before it fails."""
+    damaged_records: int = Field(default=0, ge=0)
+    """Places in ingested archives that may be unreadable before the stage fails."""
     training_workers: int | None = Field(default=None, ge=1)
     """Processes that train together. Default: one per GPU of the cluster, or one without GPUs."""
     training_restarts: int = Field(default=3, ge=0)

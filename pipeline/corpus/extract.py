@@ -66,10 +66,7 @@ def _build(attempt: Attempt, pages: "Pages", config: ExtractConfig, compute: Com
     from pipeline.corpus import extract_shards
     from pipeline.corpus.tables import require_all
 
-    slices = {
-        identity: extract_shards.Slice(pages, warc, tuple(entries), config)
-        for identity, warc, entries in extract_shards.slices(pages.entries(), PAGES_PER_SHARD)
-    }
+    slices = dict(extract_shards.slices(pages, config, PAGES_PER_SHARD))
     read = compute.map_shards(attempt, "read", slices, extract_shards.read_slice)
     buckets: dict[str, Any] = {
         f"{number:05d}": extract_shards.Bucket(attempt, number, extract_shards.parts(read, number))

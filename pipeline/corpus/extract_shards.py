@@ -1,5 +1,6 @@
 """The extract stage's Ray tasks: read a slice of a WARC file, then gather a bucket of documents."""
 
+import hashlib
 import io
 import re
 from collections import Counter
@@ -39,6 +40,7 @@ class Slice:
     """What one task reads: some of a WARC file's pages."""
 
     pages: "Pages"
+    """The crawl whose archive they are read from."""
     warc: str
     entries: "tuple[PageEntry, ...]"
     config: ExtractConfig
@@ -62,13 +64,16 @@ class Response:
     """The encoding that the HTTP header names."""
 
 
-def slices(entries: "Iterable[PageEntry]", pages: int) -> "Iterator[tuple[str, str, list[PageEntry]]]":
-    """(identity, WARC name, entries) for every slice of at most `pages` pages, in the order of the files."""
-    ordered = sorted(entries, key=lambda entry: (entry.warc, entry.offset, entry.url))
-    for warc, group in groupby(ordered, key=lambda entry: entry.warc):
+def slices(pages: "Pages", config: ExtractConfig, size: int) -> Iterator[tuple[str, Slice]]:
+    """Identity and content of every slice of at most `size` pages, in the order of the files: this crawl's,
+    and those of earlier crawls that pages were taken over from."""
+    ordered = sorted(pages.entries(), key=lambda entry: (entry.crawl, entry.warc, entry.offset, entry.url))
+    for (crawl, warc), group in groupby(ordered, key=lambda entry: (entry.crawl, entry.warc)):
+        archive = pages.of_crawl(crawl)
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", warc if archive is pages else f"{crawl}-{warc}")
         number = 0
-        while part := list(islice(group, pages)):
-            yield f"{re.sub(r'[^A-Za-z0-9.]+', '-', warc)}-{number:06d}", warc, part
+        while part := tuple(islice(group, size)):
+            yield f"{name}-{number:06d}", Slice(archive, warc, part, config)
             number += 1
 
 
@@ -123,11 +128,12 @@ def write_bucket(bucket: Bucket, output: ShardOutput) -> dict[str, int]:
     }
 
 
-def read_response(path: Path, offset: int, length: int, limit: int) -> Response | Failure:
-    """The page in a WARC record at `offset`, of which `limit` bytes at most are read."""
+def read_response(path: Path, entry: "PageEntry", limit: int) -> Response | Failure:
+    """The page in a WARC record, of which `limit` bytes at most are read."""
+    offset = entry.offset
     with path.open("rb") as file:
         file.seek(offset)
-        data = file.read(length)
+        data = file.read(entry.length)
     try:
         records = ArchiveIterator(
             io.BytesIO(data), record_types=WarcRecordType.response, parse_http=True, auto_decode="all"
@@ -136,6 +142,10 @@ def read_response(path: Path, offset: int, length: int, limit: int) -> Response 
             html = record.reader.read(limit + 1)
             if len(html) > limit:
                 return Failure("too-large", f"over {limit} bytes of HTML")
+            if entry.sha256 is not None and hashlib.sha256(html).hexdigest() != entry.sha256:
+                return Failure(
+                    "broken-record", f"{path.name} at {offset}: not the body that the log tells of"
+                )
             return Response(html, record.http_charset)
     except Exception as error:
         # The reader raises what its decoders raise, of many types; all mean a damaged record.
@@ -151,7 +161,7 @@ def _read_pages(
     again: list[PageEntry] = []
     with ExtractorProcess(config.extractor, limits) as process:
         for entry in entries:
-            response = read_response(path, entry.offset, entry.length, config.page_bytes)
+            response = read_response(path, entry, config.page_bytes)
             if isinstance(response, Failure):
                 yield entry, 0, response
                 continue
@@ -161,7 +171,7 @@ def _read_pages(
             else:
                 yield entry, len(response.html), found
     for entry in again:
-        response = read_response(path, entry.offset, entry.length, config.page_bytes)
+        response = read_response(path, entry, config.page_bytes)
         assert isinstance(response, Response)
         with ExtractorProcess(config.extractor, limits) as process:
             yield entry, len(response.html), process.extract(response.html, response.charset)

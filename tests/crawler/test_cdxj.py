@@ -1,18 +1,30 @@
 """The index: keys as the Internet Archive's tools make them, captures where other readers find them."""
 
+import base64
+import dataclasses
+import hashlib
+import io
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from fastwarc.warc import ArchiveIterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler import line_sort
-from crawler.cdxj import Index, key_of, lines_of
+from crawler.cdxj import INDEX, Index, index_archive, key_of, lines_of
 from crawler.line_sort import sort_lines
 from crawler.warc import Archive, Original
+from pipeline.compute import Compute, ComputeConfig
+from pipeline.config import Config
+from pipeline.corpus.pages import Pages
+from pipeline.store import Attempt, Made, Store
+from tests.corpus.conftest import InThisProcess
 from tests.crawler.test_warc import exchange
 
 URLS = st.builds(
@@ -21,6 +33,11 @@ URLS = st.builds(
     st.text("abA/.%é ", max_size=4),
     st.text("ab=&", max_size=3),
 )
+
+
+@pytest.fixture
+def here() -> Compute:
+    return InThisProcess(ComputeConfig())
 
 
 @pytest.mark.parametrize(
@@ -53,34 +70,65 @@ def test_every_text_has_a_key_of_one_word(text: str) -> None:
     assert len(f"{key_of(f'http://{text}/{text}')}x".split()) == 1
 
 
-def test_captures_are_where_another_reader_finds_them(tmp_path: Path) -> None:
-    archive = Archive(tmp_path, "00", "moinho/test")
-    for number in range(4):
-        stored = archive.write(exchange(f"http://example.org/{number}", b"body %d" % number))
-    first = exchange("http://example.org/1", b"body 1")
+@pytest.fixture
+def archive_folder(tmp_path: Path) -> Path:
+    """WARC files with pages, a revisit and opt-outs, on several hosts."""
+    archive = Archive(tmp_path, "00", "moinho/test", file_bytes=2_000)
+    urls = [f"http://{host}.org/{number}" for host in ("b", "www.a", "a") for number in (10, 9)]
+    for url in ["http://a.org/?z=1&a=2", "http://a.org/Caf%C3%A9", *urls]:
+        stored = archive.write(exchange(url, f"body of {url}".encode()))
+    first = exchange(urls[0], b"body")
     archive.write_revisit(first, Original(first.url, first.fetched, stored.record_id, stored.digest))
+    archive.write(dataclasses.replace(first, opt_outs=(("X-Robots-Tag", "noai"),)))
     archive.close()
-    path = tmp_path / archive.name
-    fields = "warc-target-uri,warc-payload-digest,offset,length,filename,warc-type"
-    command = [sys.executable, "-m", "warcio.cli", "index", "-f", fields, str(path)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    expected = [
-        {
-            "url": found["warc-target-uri"],
-            "mime": "warc/revisit" if found["warc-type"] == "revisit" else "text/html",
-            "status": "200",
-            "digest": found["warc-payload-digest"],
-            "length": found["length"],
-            "offset": found["offset"],
-            "filename": found["filename"],
-        }
-        for found in map(json.loads, told.splitlines())
-        if found["warc-type"] in ("response", "revisit")
-    ]
-    lines = [line.decode().split(" ", 2) for line in lines_of(path, archive.name)]
-    assert [json.loads(fields) for _, _, fields in lines] == expected
-    assert [key for key, _, _ in lines] == [f"org,example)/{number}" for number in (0, 1, 2, 3, 1)]
-    assert {timestamp for _, timestamp, _ in lines} == {"20260101000000"}
+    return tmp_path
+
+
+def indexed(lines: Iterable[str]) -> list[tuple[str, str, dict[str, str]]]:
+    split = [line.split(" ", 2) for line in lines]
+    return [(key, timestamp, json.loads(fields)) for key, timestamp, fields in split]
+
+
+def test_the_index_is_the_one_that_another_tool_makes(
+    store: Store, here: Compute, archive_folder: Path
+) -> None:
+    def build(attempt: Attempt) -> Made:
+        for path in archive_folder.glob("*.warc.gz"):
+            shutil.copy(path, attempt.path(f"warc/{path.name}"))
+        files = attempt.publish_folder("warc")
+        return Made(files=files | index_archive(here, attempt, files))
+
+    warcs = sorted(map(str, archive_folder.glob("*.warc.gz")))
+    assert len(warcs) > 2
+    archive = store.make(Pages, Config(), {}, build)
+    found = archive.path(INDEX).read_bytes().splitlines()
+    assert found == sorted(found)
+    tool = subprocess.run(
+        [sys.executable, "-c", "from cdxj_indexer.main import main; main()", *warcs],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    expected = indexed(tool.stdout.splitlines())
+    assert len(expected) == 10
+    assert sorted(map(str, indexed(line.decode() for line in found))) == sorted(map(str, expected))
+    check = [sys.executable, "-m", "warcio.cli", "check", *warcs]
+    assert subprocess.run(check, check=False).returncode == 0
+
+
+def test_a_capture_is_where_its_line_says(archive_folder: Path) -> None:
+    seen = 0
+    for path in sorted(archive_folder.glob("*.warc.gz")):
+        for _, _, fields in indexed(line.decode() for line in lines_of(path, path.name)):
+            with path.open("rb") as file:
+                file.seek(int(fields["offset"]))
+                record = next(iter(ArchiveIterator(io.BytesIO(file.read(int(fields["length"]))))))
+            assert record.headers["WARC-Target-URI"] == fields["url"]
+            if fields["mime"] != "warc/revisit":
+                digest = base64.b32encode(hashlib.sha1(record.reader.read()).digest()).decode()
+                assert fields["digest"] == f"sha1:{digest}"
+            seen += 1
+    assert seen == 10
 
 
 @settings(deadline=None)
