@@ -178,8 +178,8 @@ def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | 
 
 def tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
     """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log."""
-    told = str(error) if isinstance(error, MoinhoError) else f"{type(error).__name__}: {error}"
-    print_error(console, told)
+    foreign = "\n  ".join(f"{type(error).__name__}: {error}".splitlines())
+    print_error(console, str(error) if isinstance(error, MoinhoError) else foreign)
     if history.broken is not None:
         path = history.broken[1].path("log.txt")
         if path.is_file():

@@ -74,7 +74,7 @@ def test_a_failed_stage_names_a_log_that_is_on_this_machine(
     store = Store(str(tmp_path / root) if root == "folder" else root, [StageLog(), history])
 
     def grind(attempt: Attempt) -> Made:
-        raise ValueError("the wind dropped")
+        raise ValueError("the wind dropped\nand the mill stands")
 
     with pytest.raises(ValueError, match="wind") as caught:
         store.make(Flour, Config(), {}, grind)
@@ -83,6 +83,7 @@ def test_a_failed_stage_names_a_log_that_is_on_this_machine(
     assert isinstance(console.file, io.StringIO)
     lines = dict(line.split(": ", 1) for line in console.file.getvalue().splitlines() if ": " in line)
     assert lines["error"] == "ValueError: the wind dropped"
+    assert "\n  and the mill stands\n" in console.file.getvalue()
     assert "the wind dropped" in Path(lines["log"]).read_text()
     _, attempt = history.broken or (None, None)
     assert attempt is not None
