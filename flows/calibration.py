@@ -28,8 +28,10 @@ from pipeline.store import Attempt, Storage
 from pipeline.store.records import versions
 from pipeline.store.storage import cache_folder
 
-BUSY = 0.3
-"""Processes waiting for each CPU, from which on rates are too slow to be trusted."""
+BUSY, TOO_BUSY = 0.3, 1.0
+"""Processes for each CPU, from which on rates are said to be too slow, and are not kept."""
+TOO_SPREAD = 1.5
+"""How many times as long the same work on text may take before rates are not kept."""
 TEXT_REPEATS = 3
 WORD = re.compile(r"\w+")
 
@@ -45,6 +47,8 @@ class Calibration(BaseModel):
     """UTC, ISO 8601."""
     load: float
     """Processes for each CPU that ran or waited before it began."""
+    spread: float = 1.0
+    """How many times as long the same work on text took, before or after the trainings, as at best."""
     text_seconds: float
     """Of the fixed work on text (`text_work`) on one CPU."""
     device: str
@@ -59,13 +63,23 @@ class Calibration(BaseModel):
     @property
     def busy(self) -> bool:
         """True if the machine had other work meanwhile."""
-        return self.load > BUSY
+        return self.load > BUSY or self.spread > TOO_SPREAD
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is good enough for later plans."""
+        return self.load <= TOO_BUSY and self.spread <= TOO_SPREAD
+
+    def found(self) -> str:
+        """What other work there was, in words."""
+        return f"{self.load:.1f} processes for each CPU, the same work up to {self.spread:.1f} times as long"
 
 
 def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool = False) -> Calibration:
     """The calibration of this machine (`here`): the one that was kept, or a new one that is kept from now on.
 
-    A new one is told of to `tell`, in words, before it is made.
+    `tell` is told in words, as it goes on, of one that has to be made. One that other work on the
+    machine spoilt is not kept.
     """
     path = kept_at(here)
     if not again:
@@ -74,7 +88,13 @@ def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool =
         except (FileNotFoundError, ValidationError):
             pass
     tell("measuring how fast this machine is (about half a minute, once; kept for later plans)")
-    found = _calibrate(here)
+    found = _calibrate(here, tell)
+    if not found.kept:
+        tell(
+            f"the machine has other work ({found.found()}): "
+            "what was measured serves this plan, and is not kept"
+        )
+        return found
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(found.model_dump_json(indent=2) + "\n")
@@ -128,11 +148,13 @@ def _gpus() -> list[str]:
     return told.stdout.split("\n")[:-1] if told.returncode == 0 else []
 
 
-def _calibrate(here: dict[str, Any]) -> Calibration:
+def _calibrate(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
     from pipeline.training.measure import measure
 
     load = os.getloadavg()[0] / here["cpus"]
-    text = min(_seconds_of_text() for _ in range(TEXT_REPEATS))
+    tell("  1 of 2: text on one CPU")
+    text = [_seconds_of_text() for _ in range(TEXT_REPEATS)]
+    tell("  2 of 2: starting Ray, and small models in a training worker")
     compute = Compute(ComputeConfig(training_workers=1, training_restarts=0))
     with tempfile.TemporaryDirectory(prefix="moinho-calibration-") as folder:
         try:
@@ -141,8 +163,10 @@ def _calibrate(here: dict[str, Any]) -> Calibration:
             raise StageError(f"this machine's speed could not be measured: {error}") from error
         finally:
             compute.stop()
+    text += [_seconds_of_text() for _ in range(TEXT_REPEATS)]
+    spread = max(text) / min(text)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Calibration(machine=here, made=now, load=load, text_seconds=text, **found)
+    return Calibration(machine=here, made=now, load=load, spread=spread, text_seconds=min(text), **found)
 
 
 class _Words(HTMLParser):

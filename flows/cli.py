@@ -1,16 +1,18 @@
 """The command line. Exit codes: 0 done, 1 a stage failed, 2 the input is wrong, 130 stopped by Ctrl-C."""
 
+import importlib.metadata
 import os
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from flows.commands import crawl, jobs, machine, models, plans, runs, store
 from pipeline.errors import MoinhoError
 
 app = typer.Typer(
+    name="moinho",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -29,7 +31,7 @@ for command, example in (
     (jobs.logs, "logs quickstart-1a2b3c -f"),
     (jobs.cancel, "cancel quickstart-1a2b3c"),
     (store.ls, "ls"),
-    (store.show, "show quickstart/chat"),
+    (store.show, "show quickstart/documents --dropped"),
     (store.verify, "verify quickstart/chat"),
     (store.rm, "rm quickstart/chat --dry-run"),
     (store.gc, "gc --dry-run"),
@@ -42,6 +44,21 @@ for command, example in (
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
 app.add_typer(crawl.crawl_group, name="crawl")
 app.add_typer(crawl.frontier_group, name="frontier")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"moinho {importlib.metadata.version('moinho')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def moinho(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _quiet_environment() -> None:
@@ -64,9 +81,12 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)  # the code of a typer.Exit is handed back, not raised
     except MoinhoError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        from flows.display import print_error
+
+        print_error(errors, str(error))
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
+        errors.print("stopped")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

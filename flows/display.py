@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from flows.figures import on_a_line
 from pipeline.store import Artifact, Attempt, JournalReader, Work
 
 POLL_SECONDS = 0.5
@@ -49,6 +51,13 @@ def figures_line(figures: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {value if isinstance(value, str) else number(value)}"
         for name, value in figures.items()
     )
+
+
+def print_error(console: Console, told: str) -> None:
+    """Each fault on a line that begins with `error:`; what is indented belongs to the line before."""
+    for line in told.splitlines():
+        mark = "" if not line or line[0].isspace() else "[red]error:[/red] "
+        console.print(f"{mark}{escape(line)}", soft_wrap=True)
 
 
 @dataclass
@@ -156,7 +165,7 @@ class Display:
         self._end()
         record = artifact.record
         counts = {name: count for name, count in record.counts.items() if "." not in name}
-        told = figures_line({**counts, **record.figures})
+        told = figures_line({**counts, **on_a_line(record)})
         self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:

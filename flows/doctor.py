@@ -33,6 +33,10 @@ RAY_FULL = 0.95
 SHARED_MEMORY_EASY = 1.0
 COMMAND_SECONDS = 2.0
 SHOWN_PACKAGES = ("moinho", "torch", "ray", "mlflow", "transformers", "trl", "scrapy", "pyarrow")
+NVIDIA, DISPLAY = "0x10de", "0x03"
+"""Of PCI devices: the vendor, and how the class of graphics cards and accelerators begins."""
+DRIVER = "Debian: apt install nvidia-driver; Ubuntu: ubuntu-drivers install"
+CUDA_BUILD = "rm -f .venv/torch .venv/installed; TORCH=cuda make install"
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "lustre", "ceph")
 PORTS = {
     5000: ("moinho ui", "moinho ui --port 5001"),
@@ -121,20 +125,37 @@ def graphics() -> Iterator[Finding]:
     """GPUs, and whether torch can use them."""
     cards = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader").splitlines()
     build = torch_build()
+    lost = "models are trained on the CPU: small ones, in minutes to hours"
     if not cards:
+        here = has_nvidia_card()
         yield Finding(
-            "GPU", "limited", "none", "models are trained on the CPU: small ones, in minutes to hours"
+            "GPU",
+            "limited",
+            "an NVIDIA card, but nvidia-smi does not list it" if here else "none that nvidia-smi lists",
+            lost,
+            f"{'' if here else 'with an NVIDIA card: '}install its driver ({DRIVER}) until nvidia-smi lists "
+            f"the card, then torch's CUDA build: {CUDA_BUILD}",
         )
     elif build == "CPU":
         yield Finding(
             "GPU",
             "limited",
             f"{', '.join(cards)}; not used by torch's CPU build",
-            "models are trained on the CPU",
-            "rm -f .venv/torch .venv/installed; TORCH=cuda make install",
+            lost,
+            f"install torch's CUDA build: {CUDA_BUILD}",
         )
     else:
-        yield Finding("GPU", "ok", ", ".join(cards))
+        yield Finding("GPU", "ok", f"{', '.join(cards)}; torch's build for {build}")
+
+
+def has_nvidia_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether there is a graphics card of NVIDIA's, with or without its driver."""
+    for device in devices.glob("*"):
+        with contextlib.suppress(OSError):
+            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+            if vendor == NVIDIA and kind.startswith(DISPLAY):
+                return True
+    return False
 
 
 def torch_build() -> str | None:

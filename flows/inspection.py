@@ -2,8 +2,8 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import tomlkit
@@ -11,7 +11,11 @@ from tomlkit.items import Table
 
 from flows.display import duration, figures_line
 from pipeline.config import Config
+from pipeline.errors import InputError
 from pipeline.store import Artifact, Record, Storage, Store, read_record
+
+DROPPED = "dropped/"
+"""The logical folder of the pages that a stage dropped."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,10 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     folders = {posixpath.dirname(file.path) for file in record.files.values()}
     kinds = Counter(name.partition("/")[0] for name in record.files if "/" in name)
     listed = ", ".join(f"{kind}/ {count}" for kind, count in sorted(kinds.items()))
+    if "dropped" in kinds:
+        yield "dropped", "--dropped lists those pages, each with its reason"
+    if record.figures:
+        yield "meaning", "--figures says what each figure means"
     yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB" + (f" ({listed})" if listed else "")
     yield (
         "where",
@@ -113,6 +121,59 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
             posixpath.join(artifact.base, posixpath.commonpath(folders) if folders else "")
         ),
     )
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A page that was not kept."""
+
+    id: str
+    url: str
+    title: str
+    reason: str
+    value: float | None
+    """What was measured, where the reason is a measure."""
+    threshold: float | None
+    """The limit that it missed."""
+    detail: str
+    """Such as the language; of a duplicate the URL of the page that was kept in its place."""
+
+
+class NothingDroppedError(InputError):
+    """The artifact is of a stage that drops no pages."""
+
+    remedy = "Look at what clean made, such as quickstart/documents, or at what extract made, quickstart/raw."
+
+
+def dropped_pages(artifact: Artifact) -> list[Dropped]:
+    """All pages that `extract` or `clean` dropped, by id. Raises NothingDroppedError."""
+    import pyarrow.parquet as pq
+
+    if not (paths := artifact.paths(DROPPED)):
+        raise NothingDroppedError(
+            f"{artifact.base} has no list of dropped pages: the stages extract and clean have one, "
+            "such as quickstart/documents"
+        )
+    columns = [field.name for field in fields(Dropped)]
+    found = [Dropped(**row) for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
+    kept = (pq.read_table(path, columns=["id", "url"]).to_pylist() for path in artifact.paths("kept/"))
+    urls = {row["id"]: row["url"] for rows in kept for row in rows} | {page.id: page.url for page in found}
+    found = [replace(page, detail=urls.get(page.detail, page.detail)) for page in found]
+    return sorted(found, key=lambda page: page.id)
+
+
+def sample_by_reason(pages: Sequence[Dropped], most: int) -> list[Dropped]:
+    """At most so many of the pages, of every reason as many as of the others as far as there are.
+
+    Ids are hashes, so that the first of a reason are as good as drawn by chance.
+    """
+    seen: Counter[str] = Counter()
+    ranked = []
+    for page in sorted(pages, key=lambda page: (page.reason, page.id)):
+        ranked.append((seen[page.reason], page))
+        seen[page.reason] += 1
+    chosen = sorted(ranked, key=lambda item: (item[0], item[1].reason))[:most]
+    return sorted((page for _, page in chosen), key=lambda page: (page.reason, page.id))
 
 
 def as_toml(config: Config) -> str:

@@ -59,7 +59,10 @@ class UnknownJobError(InputError):
 class ClusterUnreachableError(MoinhoError):
     """Nothing answers at the address, or not any more."""
 
-    remedy = "Look whether the cluster runs and whether its dashboard can be reached from here."
+    remedy = (
+        "Look whether the cluster runs and whether its dashboard can be reached from here; "
+        "`ray start --head` starts one on this machine."
+    )
 
 
 class RequestRefusedError(MoinhoError):
@@ -93,7 +96,8 @@ class Cluster(JobSubmissionClient):
         except (requests.ConnectionError, requests.Timeout) as error:
             raise ClusterUnreachableError(
                 f"no Ray cluster answers at {self.dashboard} ({_reason(error)}); look whether it runs and "
-                "whether this machine can reach it, or give another address with --address http://HOST:8265"
+                "whether this machine can reach it, or give another address with --address http://HOST:8265; "
+                "to start one here: ray start --head (without a cluster: moinho run)"
             ) from None
 
     def _raise_error(self, answer: requests.Response) -> NoReturn:

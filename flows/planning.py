@@ -88,7 +88,7 @@ def plan(config: WebToModel, tell: Callable[[str], None], recalibrate: bool = Fa
     """Every stage of the flow in order: in the store, or to be made with what that takes.
 
     `tell` is told in words of a calibration that has to be made first: only where something has to be
-    made, and once on a machine.
+    made, and once on a machine that is idle.
     """
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
@@ -153,6 +153,6 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
         yield f"the cluster at {config.compute.ray_address} is as fast as this machine, which was measured"
     if rates.busy:
         yield (
-            f"this machine was measured while it had other work ({rates.load:.1f} processes for each CPU), "
+            f"this machine was measured while it had other work ({rates.found()}), "
             "so that times are too long: add --recalibrate when it is idle"
         )

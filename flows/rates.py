@@ -67,7 +67,7 @@ def seconds_of(stage: str, work: Work, rates: Calibration, workers: int) -> floa
     training = training_seconds(rates)
     computed = sum(amount * training.get(quantity, 0) for quantity, amount in work.items())
     if stage not in rates.memory_bytes:
-        return alone + computed
+        return alone + computed / (workers if text.spread else 1)
     return alone + computed + rates.starts["worker"] + rates.starts[stage] + compile_seconds(work, rates)
 
 

@@ -11,6 +11,7 @@ from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import Scores
+from pipeline.models.model import LOOKS, NotAModelError
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
 from pipeline.store.verify import artifact_folders
@@ -51,6 +52,10 @@ def find_artifact(store: Store, reference: str) -> Artifact:
 
     Raises UnknownArtifactError, naming the nearest that there is.
     """
+    if not reference.strip("/ "):
+        raise UnknownArtifactError(
+            f"{reference!r} names nothing; give a name that `moinho ls` shows, such as quickstart/chat"
+        )
     named = store.named()
     if reference in named:
         return _artifact(store, *named[reference])
@@ -73,7 +78,7 @@ def find_artifact(store: Store, reference: str) -> Artifact:
     near = difflib.get_close_matches(reference, named, n=3, cutoff=0.4) or sorted(named)
     there = f"; there is {', '.join(near)}" if near else "; the store is empty: `moinho run CONFIG` fills it"
     raise UnknownArtifactError(
-        f"{reference}: nothing of that name in the store at {store.storage.root}{there}"
+        f"{reference}: nothing of that name in the store at {store.storage.address}{there}"
     )
 
 
@@ -92,21 +97,24 @@ def find_base(store: Store, reference: str) -> str:
             if base.startswith(f"{stage}/{beginning}")
             or (not stage and base.split("/")[1].startswith(beginning))
         ]
-        if len(found) != 1:
+        if len(found) != 1 or not beginning:
             raise
         return found[0]
 
 
 def find_model_folder(store: Store, reference: str) -> Path:
-    """A local transformers folder: of a model artifact, or any folder that has a config.json."""
+    """A local transformers folder: of a model artifact, or any folder that has a config.json.
+
+    Raises UnknownArtifactError, and NotAModelError of a folder that is no model's.
+    """
     folder = Path(reference)
     if (folder / "config.json").is_file():
         return folder
-    artifact = find_artifact(store, reference)
+    artifact = _artifact_with_model(store, reference)
     if not isinstance(artifact, BaseModel | ChatModel):
         raise UnknownArtifactError(
             f"{reference} is what the stage {artifact.stage} made, not a model; "
-            f"there is {_names_of_models(store)}"
+            f"models: {_names_of_models(store)}"
         )
     return artifact.folder("model")
 
@@ -116,16 +124,27 @@ def find_tokenizer_folder(store: Store, reference: str) -> Path:
     folder = Path(reference)
     if (folder / "tokenizer_config.json").is_file():
         return folder
-    artifact = find_artifact(store, reference)
+    artifact = _artifact_with_model(store, reference)
     if isinstance(artifact, Vocabulary):
         return artifact.folder("tokenizer")
     return find_model_folder(store, reference)
 
 
+def _artifact_with_model(store: Store, reference: str) -> Artifact:
+    """As find_artifact; where there is none, the message tells of models alone, or what a folder lacks."""
+    try:
+        return find_artifact(store, reference)
+    except UnknownArtifactError as error:
+        folder = Path(reference)
+        if reference and folder.is_dir():
+            raise NotAModelError(f"{folder} is no model folder: config.json is not there; {LOOKS}") from None
+        raise UnknownArtifactError(f"{error}; models: {_names_of_models(store)}") from None
+
+
 def _names_of_models(store: Store) -> str:
     stages = {BaseModel.stage, ChatModel.stage}
     names = sorted(name for name, (stage, _) in store.named().items() if stage in stages)
-    return ", ".join(names) or "not in this store yet"
+    return ", ".join(names) or "none in this store yet"
 
 
 def _artifact(store: Store, stage: str, key: str) -> Artifact:

@@ -4,12 +4,12 @@ import contextlib
 import logging
 import math
 import os
-import shlex
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.display import Display, duration, number
+from flows.display import Display, duration, number, print_error
+from flows.figures import summary
 from flows.web_to_model import Road, WebToModel, web_to_model, web_to_pages
 from pipeline.compute import Compute
 from pipeline.corpus.pages import Pages
@@ -42,6 +43,8 @@ BEGUN_BY = "MOINHO_BEGUN_BY"
 """Environment variable with the command that began this run, where that was not `moinho run`."""
 DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 60.0, 10.0, 3.0
 UNHEARD_SECONDS = 3.0
+END = b"\0"
+"""No signal has this number."""
 
 
 class Quiet:
@@ -120,24 +123,27 @@ class StageLog(Quiet):
             self.handler = None
 
 
-def run(config: WebToModel, config_path: Path, settings: Sequence[str], console: Console) -> int:
-    """Run the whole road. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
+def run(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
+    """Run the whole road. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped.
+
+    `again` is the command that goes on with it, as its user typed it.
+    """
     return _run(
-        _Command("run", "from URLs to a chat model", web_to_model, _tell_road),
+        _Command("from URLs to a chat model", web_to_model, _tell_road),
         config,
         config_path,
-        settings,
+        again,
         console,
     )
 
 
-def crawl_alone(config: WebToModel, config_path: Path, settings: Sequence[str], console: Console) -> int:
+def crawl_alone(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
     """Run the road's beginning, up to the pages. Returns the exit code as `run` does."""
     return _run(
-        _Command("crawl", "from URLs to pages", web_to_pages, _tell_pages),
+        _Command("from URLs to pages", web_to_pages, _tell_pages),
         config,
         config_path,
-        settings,
+        again,
         console,
     )
 
@@ -146,26 +152,20 @@ def crawl_alone(config: WebToModel, config_path: Path, settings: Sequence[str], 
 class _Command(Generic[M]):
     """A flow, and how it is spoken of."""
 
-    word: str
-    """After `moinho` it begins the flow."""
     way: str
     flow: Callable[[WebToModel, Store, Compute], M]
     tell: Callable[[M, str, Console], None]
     """Tells what was made, by the name of the run."""
 
 
-def _run(
-    command: _Command[M], config: WebToModel, config_path: Path, settings: Sequence[str], console: Console
-) -> int:
+def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str, console: Console) -> int:
     """Run a flow to its end. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
     start = time.monotonic()
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
     namer = Namer(store, config.name)
     # A job was begun by a command on another machine, and that one goes on with it.
-    again = os.environ.get(BEGUN_BY) or shlex.join(
-        ["moinho", command.word, str(config_path), *(w for given in settings for w in ("--set", given))]
-    )
+    again = os.environ.get(BEGUN_BY, again)
     if warning := store.storage.check():
         console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
     flow = Flow(config.name, config.resolved(), str(config_path), again)
@@ -215,8 +215,8 @@ def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | 
 
 def tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
     """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log."""
-    told = str(error) if isinstance(error, MoinhoError) else f"{type(error).__name__}: {error}"
-    console.print(f"[red]error:[/red] {escape(told)}", soft_wrap=True)
+    foreign = "\n  ".join(f"{type(error).__name__}: {error}".splitlines())
+    print_error(console, str(error) if isinstance(error, MoinhoError) else foreign)
     if history.broken is not None:
         path = history.broken[1].path("log.txt")
         if path.is_file():
@@ -246,14 +246,18 @@ def _tell_road(road: Road, name: str, console: Console) -> None:
     for title, model in (("base model", road.base), ("chat model", road.chat)):
         figures = ", ".join(f"{key.replace('_', ' ')} {number(v)}" for key, v in model.record.figures.items())
         console.print(f"[bold]{title}[/bold]  {figures}\n            {model.folder('model')}", soft_wrap=True)
-    for label, value in road.scores.record.figures.items():
-        console.print(f"  {label.replace('_', ' '):<44} {number(value)}")
+    scores = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    for figure in summary(road.scores.record):
+        scores.add_row(f"  {figure.name.replace('_', ' ')}", number(figure.value), figure.meaning)
+    console.print(scores)
     console.print(
         f"\nnext:\n"
         f'  [bold]moinho complete {name}/base "The function returns a" --top 10[/bold]\n'
         f"  [bold]moinho chat {name}/chat[/bold]\n"
-        f"  [bold]moinho show {name}/chat[/bold]       what it was made from\n"
-        f"  [bold]moinho ui[/bold]                     curves, counts and models in MLflow",
+        f"  [bold]moinho show {name}/chat[/bold]  (what it was made from)\n"
+        f"  [bold]moinho show {name}/scores --figures[/bold]  (all figures, and what each means)\n"
+        f"  [bold]moinho show {name}/documents --dropped[/bold]  (pages left out, and why)\n"
+        f"  [bold]moinho ui[/bold]  (curves, counts and models in MLflow)",
         soft_wrap=True,
     )
 
@@ -272,13 +276,15 @@ class StopSignals:
     """Ctrl-C, SIGTERM and the end of the terminal stop a run in the same way: by KeyboardInterrupt.
 
     Further ones do not interrupt the stopping. Only where it has not begun after some seconds one
-    raises again, since Python may swallow the first (in a destructor, say).
+    raises again, since Python may swallow the first (in a destructor, say). A thread says at once that
+    the first was heard, also while a library keeps the main thread from it, as Ray does when it starts.
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
         self._raised = -math.inf
         self._is_stopping = False
+        self._acknowledged = False
 
     def __enter__(self) -> Self:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -286,19 +292,37 @@ class StopSignals:
             # what it starts in the background, but whoever sends that on purpose means it.
             if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
                 self._before[each] = signal.signal(each, self._heard)
+        self._told, self._teller = os.pipe()
+        os.set_blocking(self._teller, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._teller, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._acknowledge, daemon=True, name="signals")
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.write(self._teller, END)
+        self._thread.join()
+        os.close(self._teller)
+        os.close(self._told)
 
     def stopping(self) -> None:
         """From now on nothing interrupts."""
         self._is_stopping = True
 
     def resume(self) -> None:
-        """From now on signals count again."""
-        self._is_stopping, self._raised = False, -math.inf
+        """From now on signals count again, and nothing is said of them."""
+        self._is_stopping, self._raised, self._acknowledged = False, -math.inf, True
+
+    def _acknowledge(self) -> None:
+        """In a thread: Python writes the number of each signal into the pipe as soon as it comes."""
+        while (number := os.read(self._told, 1)) != END:
+            if number[0] in self._before and not self._acknowledged:
+                self._acknowledged = True
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    print("stopping ... (what is finished stays)", file=sys.stderr, flush=True)
 
     def _heard(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -153,10 +153,10 @@ def deferred_stop() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    for number, frame in came[:1]:
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
+        for number, frame in came[:1]:  # also where the block failed: that was to be stopped anyway
+            deferred = before[signal.Signals(number)]
+            if callable(deferred):
+                deferred(number, frame)
 
 
 @contextlib.contextmanager

@@ -277,4 +277,5 @@ def stop(run: Run, signals: list[signal.Signals]) -> None:
     assert run.wait(60) == 130, run.text()
     assert time.monotonic() - start < 10
     run.wait_for_family(2)
+    assert "stopping ..." in told(run)
     assert "to go on: moinho run" in told(run)

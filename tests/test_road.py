@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -72,6 +73,16 @@ def test_a_second_run_reuses_every_stage(road: Path) -> None:
     assert time.monotonic() - start < 20
     assert run.text().count("in the store") == len(before)
     assert {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")} == before
+
+
+def test_where_the_time_of_a_reused_run_goes_is_measured(road: Path) -> None:
+    given = ["reuse", "--pairs", "1", "--store", str(road), "--config", str(CONFIG)]
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *given], capture_output=True, text=True, timeout=120
+    )
+    assert told.returncode == 0, told.stderr
+    figures = json.loads(told.stdout.splitlines()[-1])
+    assert sum(figures["parts"].values()) == pytest.approx(figures["seconds"][0], rel=0.9)
 
 
 def test_a_changed_setting_remakes_its_stage_and_what_hangs_on_it(

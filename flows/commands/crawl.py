@@ -1,6 +1,7 @@
 """`moinho crawl` and `moinho frontier`: the crawl alone, and what became of its URLs."""
 
 import dataclasses
+import shlex
 import shutil
 import tempfile
 import time
@@ -22,6 +23,7 @@ from flows.commands.options import (
     Name,
     Settings,
     StoreRoot,
+    as_typed,
     console,
     load_configuration,
     open_store,
@@ -66,8 +68,9 @@ def run(config: ConfigPath, settings: Settings = None, name: Name = None, store:
     """Crawl alone, as the beginning of a run does: `run` may be left out. An interrupted crawl goes on."""
     from flows.run import crawl_alone
 
-    loaded, given = load_configuration(config, settings, name, store)
-    raise typer.Exit(crawl_alone(loaded, config, given, Console(soft_wrap=False)))
+    loaded = load_configuration(config, settings, name, store)
+    again = shlex.join(as_typed("crawl", config, settings, name, store))
+    raise typer.Exit(crawl_alone(loaded, config, again, Console(soft_wrap=False)))
 
 
 def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson = False) -> None:

@@ -18,6 +18,7 @@ from flows.commands.options import (
     Name,
     Settings,
     StoreRoot,
+    as_typed,
     console,
     load_configuration,
     print_json,
@@ -52,13 +53,13 @@ def submit(
 
     A cluster with a token wants RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
     """
-    loaded, given = load_configuration(config, settings, name, store)
+    loaded = load_configuration(config, settings, name, store)
     from flows.jobs import for_cluster
     from flows.jobs import submit as submit_job
 
     loaded = for_cluster(loaded)
-    command = ["moinho", "submit", str(config), *(word for each in given for word in ("--set", each))]
     cluster = _connect(address)
+    command = as_typed("submit", config, settings, name, store)
     job = submit_job(cluster, loaded, config, [*command, *_addressed(cluster)])
     _tell_submitted(cluster, job, loaded)
     if follow:
@@ -186,7 +187,7 @@ def _follow(cluster: "Cluster", job: str) -> None:
     except KeyboardInterrupt:
         follows, stops = _command(cluster, "logs", "-f", job), _command(cluster, "cancel", job)
         console.print(f"\nThe job goes on. To follow it: {follows}\nTo stop it: {stops}", soft_wrap=True)
-        raise
+        raise typer.Exit(EXIT_STOPPED) from None
     codes = {"SUCCEEDED": EXIT_DONE, "FAILED": EXIT_FAILED, "STOPPED": EXIT_STOPPED}
     console.print(f"{job}: {str(status).lower()}")
     raise typer.Exit(codes[str(status)])

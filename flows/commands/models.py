@@ -48,7 +48,10 @@ def complete(
 
 
 def chat(model: ModelReference, store: StoreRoot = None) -> None:
-    """Talk to a model. /reset forgets the conversation, /exit ends it."""
+    """Talk to a model. /reset forgets the conversation; /exit or Ctrl-D ends it.
+
+    Ctrl-C stops an answer, and between answers it ends the conversation.
+    """
     from flows.references import find_model_folder
     from pipeline.chat.terminal import chat as chat_in_terminal
     from pipeline.models.model import load_model

@@ -12,11 +12,13 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from flows.web_to_model import WebToModel
-    from pipeline.store import Store
+    from pipeline.store import Storage, Store
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 
 DEFAULT_STORE = "store"
+SHOWN_NAMES = 5
+"""Of a folder that is no store."""
 
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as configs/quickstart.toml.")
@@ -49,8 +51,8 @@ class NoStoreError(InputError):
 
 def load_configuration(
     path: Path, settings: list[str] | None, name: str | None, store: str | None
-) -> tuple["WebToModel", list[str]]:
-    """The configuration, and all that was given beside the file, as `--set` would say it."""
+) -> "WebToModel":
+    """The configuration with all that was given beside the file. Raises ConfigurationError."""
     from flows.configuration import load
     from flows.web_to_model import WebToModel
 
@@ -59,23 +61,51 @@ def load_configuration(
         given.append(f"name={json.dumps(name)}")
     if store is not None:
         given.append(f"compute.store={json.dumps(store)}")
-    return load(WebToModel, path, given), given
+    return load(WebToModel, path, given)
 
 
 def open_store(root: str | None, needed: bool = True) -> "Store":
-    """The store to look into; a model may also be given as a folder, without one."""
+    """The store to look into; a model may also be given as a folder, without one. Raises NoStoreError."""
     from pipeline.store import Store
+    from pipeline.store.verify import is_store
 
-    store = Store(root or DEFAULT_STORE)
-    folder = store.storage.local("")
+    storage = (store := Store(root or DEFAULT_STORE)).storage
+    folder = storage.local("")
     if folder is not None and folder.is_file():
         raise NoStoreError(f"{folder} is a file, and a store is a folder; name another with --store")
-    if needed and not store.storage.exists(""):
+    if needed and not storage.exists(""):
         raise NoStoreError(
-            f"there is no store at {store.storage.root}: name another with --store, "
+            f"there is no store at {storage.address}: name another with --store, "
             "or make one with `moinho run`"
         )
+    if needed and not is_store(storage):
+        raise NoStoreError(
+            f"{storage.address} is no store of moinho: {_content(storage)}; name another with --store "
+            f"or $MOINHO_STORE, or make one with `moinho run CONFIG`"
+        )
     return store
+
+
+def _content(storage: "Storage") -> str:
+    """What there is in place of artifacts, in words."""
+    try:
+        found = storage.list()
+    except PermissionError:
+        return "it may not be read"
+    if not found:
+        return "it is empty"
+    more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
+    return f"it has {', '.join(found[:SHOWN_NAMES])}{more}, but nothing that a run makes"
+
+
+def as_typed(
+    command: str, path: Path, settings: list[str] | None, name: str | None, store: str | None
+) -> list[str]:
+    """The words of a command, to be typed again. A store from the environment is written out."""
+    words = ["moinho", command, str(path)]
+    for setting in settings or ():
+        words += ["--set", setting]
+    return words + (["--name", name] if name else []) + (["--store", store] if store else [])
 
 
 def print_json(value: object) -> None:

@@ -1,12 +1,14 @@
 """`moinho plan`: what a run would make, and what that would take."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from flows.commands.options import (
@@ -42,12 +44,28 @@ def plan(
     """
     from flows.planning import plan as plan_flow
 
-    loaded, _ = load_configuration(config, settings, name, store)
-    found = plan_flow(loaded, Console(stderr=True).print, recalibrate)
+    loaded = load_configuration(config, settings, name, store)
+    with _measuring() as tell:
+        found = plan_flow(loaded, tell, recalibrate)
     if as_json:
         print_json(_as_json(found))
     else:
         _show(found)
+
+
+@contextlib.contextmanager
+def _measuring() -> Iterator[Callable[[str], None]]:
+    """Prints lines on stderr; on a terminal the seconds since the first run on below them."""
+    told = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=told, transient=True, disable=not told.is_terminal) as progress:
+
+        def tell(line: str) -> None:
+            told.print(line, soft_wrap=True)
+            if not progress.tasks:
+                progress.add_task("measuring", total=None)
+
+        yield tell
 
 
 def _as_json(found: "Plan") -> dict[str, object]:

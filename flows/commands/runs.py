@@ -1,24 +1,26 @@
 """`moinho run` and `config`: what begins with a configuration file."""
 
+import shlex
 import sys
 
 import typer
 from rich.console import Console
 
-from flows.commands.options import ConfigPath, Name, Settings, StoreRoot, load_configuration
+from flows.commands.options import ConfigPath, Name, Settings, StoreRoot, as_typed, load_configuration
 
 
 def run(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:
     """Run the flow; finished stages are reused, an interrupted one goes on."""
     from flows.run import run as run_flow
 
-    loaded, given = load_configuration(config, settings, name, store)
-    raise typer.Exit(run_flow(loaded, config, given, Console(soft_wrap=False)))
+    loaded = load_configuration(config, settings, name, store)
+    again = shlex.join(as_typed("run", config, settings, name, store))
+    raise typer.Exit(run_flow(loaded, config, again, Console(soft_wrap=False)))
 
 
 def config(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:
     """Print the whole resolved configuration, with every derived value, as TOML."""
     from flows.inspection import as_toml
 
-    loaded, _ = load_configuration(config, settings, name, store)
+    loaded = load_configuration(config, settings, name, store)
     sys.stdout.write(as_toml(loaded))

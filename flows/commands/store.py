@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,11 +18,14 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from flows.inspection import Ancestor
+    from pipeline.store import Artifact
     from pipeline.store.verify import Findings
 
 progress_console = Console(stderr=True)
 """Bars go where they do not mix with what is piped on."""
 
+SAMPLE = 20
+"""Dropped pages that are shown unless told otherwise."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -52,13 +56,31 @@ def ls(store: StoreRoot = None, as_json: AsJson = False) -> None:
     console.print(table)
 
 
-def show(artifact: Reference, store: StoreRoot = None, as_json: AsJson = False) -> None:
+def show(
+    artifact: Reference,
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="The pages that extract or clean dropped, and why.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of the dropped pages. Default: 20, in JSON all."),
+    ] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="The figures, and what each means.")] = False,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the record of one artifact, and what it was made from as a tree."""
     from flows.inspection import lineage, record_lines
     from flows.references import find_artifact
 
     home = open_store(store)
     found = find_artifact(home, artifact)
+    if dropped or sample is not None:
+        _show_dropped(found, sample, as_json)
+        return
+    if figures:
+        _show_figures(found, as_json)
+        return
     if as_json:
         print_json(found.record.model_dump(mode="json"))
         return
@@ -66,6 +88,65 @@ def show(artifact: Reference, store: StoreRoot = None, as_json: AsJson = False) 
         console.print(f"[bold]{label:<10}[/bold] {escape(value)}", soft_wrap=True)
     names = {target: name for name, target in home.named().items()}
     console.print(_tree(lineage(found.storage, found.stage, found.key), names))
+
+
+def _show_dropped(artifact: "Artifact", sample: int | None, as_json: bool) -> None:
+    """How many pages each reason dropped, and some of them."""
+    from flows.inspection import dropped_pages, sample_by_reason
+
+    pages = dropped_pages(artifact)
+    if as_json:
+        chosen = pages if sample is None else sample_by_reason(pages, sample)
+        print_json([dataclasses.asdict(page) for page in chosen])
+        return
+    if not pages:
+        console.print("Nothing was dropped: every page was kept.")
+        return
+    chosen = sample_by_reason(pages, sample or SAMPLE)
+    reasons = Counter(page.reason for page in pages)
+    counts = Table("reason", "pages", box=None, pad_edge=False)
+    counts.columns[1].justify = "right"
+    for reason, count in reasons.most_common():
+        counts.add_row(reason, f"{count:,}")
+    counts.add_row("[bold]in all[/bold]", f"[bold]{len(pages):,}[/bold]")
+    console.print(counts, "")
+    table = Table("reason", "value", "limit", "detail", "URL", box=None, pad_edge=False)
+    for column in table.columns[3:]:
+        column.overflow = "fold"
+    for page in chosen:
+        table.add_row(
+            page.reason,
+            _measured(page.value),
+            _measured(page.threshold),
+            escape(page.detail),
+            escape(page.url),
+        )
+    console.print(table)
+    if len(chosen) < len(pages):
+        console.print(f"[dim]{len(chosen)} of {len(pages):,} pages; --sample {len(pages)} shows all[/dim]")
+
+
+def _measured(value: float | None) -> str:
+    from flows.display import number
+
+    return "" if value is None else number(value)
+
+
+def _show_figures(artifact: "Artifact", as_json: bool) -> None:
+    from flows.display import number
+    from flows.figures import figures
+
+    found = figures(artifact.record)
+    if as_json:
+        print_json([dataclasses.asdict(figure) for figure in found])
+        return
+    if not found:
+        console.print(f"The stage {artifact.stage} measures nothing beside its counts.")
+        return
+    table = Table("figure", "value", "meaning", box=None, pad_edge=False)
+    for figure in found:
+        table.add_row(figure.name, number(figure.value), figure.meaning)
+    console.print(table)
 
 
 def verify(
@@ -112,8 +193,10 @@ def rm(
     records = {f"{record.stage}/{record.key}": record for record in home.records()}
     hanging = made_from(records, {base})
     going = [*reversed(hanging), base] if downstream else [base]
-    for each in going:
-        console.print(f"{each}  {sum(home.storage.sizes(each).values()) / 1e6:,.1f} MB")
+    sizes = {each: sum(home.storage.sizes(each).values()) for each in going}
+    for each, size in sizes.items():
+        console.print(f"{each}  {size / 1e6:,.1f} MB")
+    console.print(f"in all: {_total(len(going), 0, sum(sizes.values()))}")
     if hanging and not downstream:
         console.print("what was made from it stays:")
         for each in hanging:
@@ -159,13 +242,23 @@ def gc(
     if not going:
         console.print("There is nothing to remove: everything hangs on a name.")
         return
-    size = sum(piece.bytes for piece in going)
-    if _agreed(dry_run, yes, f"Remove {len(going)}, {size / 1e6:,.1f} MB?"):
+    artifacts = len(found.artifacts) + (len(found.unfinished) if unfinished else 0)
+    total = _total(artifacts, len(going) - artifacts, sum(piece.bytes for piece in going))
+    console.print(f"in all: {total}")
+    if _agreed(dry_run, yes, f"Remove {total}?"):
         for piece in track(
             collect(home, going), "removing", len(going), console=progress_console, transient=True
         ):
             del piece
-        console.print(f"removed {len(going)}, {size / 1e6:,.1f} MB")
+        console.print(f"removed: {total}")
+
+
+def _total(artifacts: int, others: int, size: int) -> str:
+    """Such as 2 artifacts and 1 other piece, 12.3 MB."""
+    from flows.display import counted
+
+    rest = f" and {counted(others, 'other piece')}" if others else ""
+    return f"{counted(artifacts, 'artifact')}{rest}, {size / 1e6:,.1f} MB"
 
 
 def _agreed(dry_run: bool, yes: bool, question: str) -> bool:
@@ -196,6 +289,12 @@ def _tell_findings(found: "Findings", store: str | None) -> None:
     for base, given in found.gone:
         console.print(
             f"[dim]{base} was made from {given}, which is no longer in the store[/dim]", soft_wrap=True
+        )
+    if found.gone:
+        console.print(
+            "[dim]That is no fault: what is here is whole, and nothing needs to be done to use it. "
+            "To have the rest again, run its configuration again.[/dim]",
+            soft_wrap=True,
         )
     if not found.faults:
         console.print(f"[green]sound[/green]: {looked_at}")

@@ -17,6 +17,8 @@ from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 
 SCORES, SAMPLES = "scores.json", "samples.md"
+ANSWERED_SHARE = 0.5
+"""Of an answer's limit that an answer has, as a plan reckons; a good one ends long before."""
 
 
 class EvaluateConfig(Config):
@@ -120,7 +122,8 @@ def _work(
         return work
     row, pieces = tokens.row_tokens, vocabulary.pieces
     scored = size / vocabulary.bytes_per_token()
-    written = asked * config.max_answer_tokens + config.sample_tokens * config.sample_documents
+    answered = asked * config.max_answer_tokens * ANSWERED_SHARE
+    written = answered + config.sample_tokens * config.sample_documents
     return work | cost.added(
         cost.forward("eager.fp32", shape, pieces, row, scored, scored / row),
         cost.generation(shape, written),

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_FOLDER = "model"
+LOOKS = (
+    "a model folder has config.json, model.safetensors and tokenizer_config.json, as save_pretrained "
+    "writes them; or give a name such as quickstart/chat, or a key"
+)
+"""What is said of a folder that is none."""
 
 
 class NotAModelError(InputError):
@@ -42,10 +47,7 @@ def load_model(
 
     missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).exists()]
     if missing and not (folder / "model.safetensors.index.json").exists():
-        raise NotAModelError(
-            f"{folder} is no model folder: {' and '.join(missing)} not there; "
-            "give a folder written by save_pretrained, a name such as quickstart/chat, or a key"
-        )
+        raise NotAModelError(f"{folder} is no model folder: {' and '.join(missing)} not there; {LOOKS}")
     given: Any = "auto" if dtype is None else dtype
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=given, local_files_only=True, use_safetensors=True

@@ -41,7 +41,12 @@ class Storage:
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Storage, (self.base if self.is_local else self.root,))
+        return (Storage, (self.address,))
+
+    @property
+    def address(self) -> str:
+        """The root as it is understood from anywhere: an absolute path, or an object store's address."""
+        return self.base if self.is_local else self.root
 
     def full(self, path: str) -> str:
         """The path as the file system spells it."""

@@ -5,6 +5,7 @@ SHA-256, and what it was made from is still the same. What is half done is looke
 whose record points to a missing file would break the attempt that goes on with it.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from pipeline.store.store import Store
 THREADS = min(8, 2 * (os.cpu_count() or 1))
 NO_STAGES = ("names", "runs", "locks", "mlflow-artifacts")
 """Folders at the store's root that hold no artifacts."""
+MARKS = ("names", "locks", "mlflow.db")
+"""What a store has soon after its first run began; other folders have seldom anything of that name."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ def artifact_folders(storage: Storage) -> Iterator[str]:
             inside = storage.list(f"{stage}/{key}")
             if RECORD in inside or "attempts" in inside or "shards" in inside:
                 yield f"{stage}/{key}"
+
+
+def is_store(storage: Storage) -> bool:
+    """Whether anything at this root was made by moinho. An empty folder is no store yet."""
+    with contextlib.suppress(PermissionError):
+        found = storage.list()
+        return any(mark in found for mark in MARKS) or any(True for _ in artifact_folders(storage))
+    return False
 
 
 def _shards(storage: Storage, base: str) -> Iterator[ShardRecord]:

@@ -130,9 +130,13 @@ def _build(
     packs = {split: _pack_payload(attempt, split, files, config) for split in SPLITS}
     packed = compute.map_shards(attempt, "pack", packs, pack_split)
     counts |= counts_of(packed)
+    totals = {
+        each: sum(counts.get(f"{split}.{each}", 0) for split in SPLITS)
+        for each in ("documents", "tokens", "rows")
+    }
     return Made(
         files=files | files_of(packed),
-        counts=dict(sorted(counts.items())),
+        counts=totals | dict(sorted(counts.items())),
         figures={
             "bytes_per_token": counts["train.bytes"] / counts["train.tokens"],
             "row_filling": counts["train.tokens"] / (counts["train.rows"] * config.row_tokens),

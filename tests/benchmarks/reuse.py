@@ -58,7 +58,7 @@ def _finished_store(given: Path | None, config: Path) -> Iterator[Path]:
             first = Run.start(store, config=config)
             if first.wait(GIVEN_UP_SECONDS) != 0:
                 raise RuntimeError(f"the first run failed:\n{first.text()}")
-        planned = json.loads(moinho("plan", str(config), "--json", store=store).stdout)
+        planned = json.loads(moinho("plan", str(config), "--json", store=store).stdout)["stages"]
         if missing := [stage["stage"] for stage in planned if not stage["in_store"]]:
             raise RuntimeError(f"{store} lacks what {config} asks for: {', '.join(missing)}")
         yield store

@@ -1,15 +1,25 @@
 """What the commands refuse, and in which words."""
 
+import importlib.metadata
+import shlex
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
+from flows import cli
 from flows.commands import models, options, store
-from flows.references import UnknownArtifactError, find_artifact
+from flows.references import UnknownArtifactError, find_artifact, find_model_folder, find_tokenizer_folder
+from pipeline.config import Config
 from pipeline.models.model import NotAModelError, load_model
-from pipeline.store import Store
+from pipeline.store import Made, Store
+from pipeline.store.discard import discard
 from pipeline.tracking.destination import ServedElsewhereError, serve_ui
-from tests.store.stages import GrindConfig, grind
+from pipeline.training.pretrain import BaseModel
+from tests.road import CONFIG
+from tests.store.stages import GrindConfig, bake, grind
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -21,6 +31,45 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "sack").touch()
     with pytest.raises(options.NoStoreError, match=r"sack is a file, and a store is a folder"):
         options.open_store(f"{tmp_path}/sack")
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [([], "it is empty"), (["notes.txt", "runs/a/b"], "it has notes.txt, runs, but nothing that a run")],
+)
+@pytest.mark.parametrize("command", [store.ls, store.verify, store.gc])
+def test_a_folder_that_is_no_store_is_told_apart_from_an_empty_store(
+    files: list[str], told: str, command: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(options.NoStoreError) as caught:
+        command(store=tmp_path.name)
+    assert f"{tmp_path} is no store of moinho: {told}" in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({file.split("/")[0] for file in files})
+
+
+def test_a_store_is_known_by_an_artifact_or_a_name(tmp_path: Path) -> None:
+    home = Store(str(tmp_path))
+    flour = grind(home, GrindConfig())
+    shutil.rmtree(tmp_path / "locks")
+    assert options.open_store(str(tmp_path)).storage.root == str(tmp_path)
+    home.name("farm/flour", flour)
+    shutil.rmtree(tmp_path / "grind")
+    assert options.open_store(str(tmp_path)).named() == {"farm/flour": ("grind", flour.key)}
+
+
+def test_an_empty_name_means_nothing_and_removes_nothing(tmp_path: Path) -> None:
+    home = Store(str(tmp_path))
+    flour = grind(home, GrindConfig())
+    for command in (store.show, store.verify, store.rm):
+        with pytest.raises(
+            UnknownArtifactError, match="'' names nothing; give a name that `moinho ls` shows"
+        ):
+            command("", store=str(tmp_path))
+    assert flour.exists()
 
 
 def test_an_unknown_artifact_names_the_nearest(tmp_path: Path) -> None:
@@ -42,6 +91,71 @@ def test_nothing_is_removed_where_nobody_can_be_asked(
     assert flour.exists()
     store.gc(yes=True, store=str(tmp_path))
     assert list(home.records()) == []
+
+
+def test_a_dry_run_ends_with_a_total(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = Store(str(tmp_path))
+    for fineness in (1, 2):
+        grind(home, GrindConfig(fineness=fineness))
+    store.gc(dry_run=True, store=str(tmp_path))
+    *_, total, last = capsys.readouterr().out.splitlines()
+    assert total == "in all: 2 artifacts, 0.0 MB"
+    assert last == "Nothing was removed: this was a dry run."
+
+
+def test_inputs_that_are_gone_come_with_an_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = Store(str(tmp_path))
+    flour = grind(home, GrindConfig())
+    bake(home, flour)
+    discard(home, flour.base)
+    with pytest.raises(typer.Exit) as ended:
+        store.verify(store=str(tmp_path))
+    told = capsys.readouterr().out
+    assert ended.value.exit_code == 0
+    assert f"was made from {flour.base}, which is no longer in the store" in told
+    assert "no fault" in told
+    assert "run its configuration again" in told
+
+
+def test_what_goes_on_repeats_the_command_as_it_was_typed() -> None:
+    config = Path("configs/quickstart.toml")
+    assert options.as_typed("run", config, ["a.b=1", "c=x y"], "trial", "/data/store") == shlex.split(
+        "moinho run configs/quickstart.toml --set a.b=1 --set 'c=x y' --name trial --store /data/store"
+    )
+    assert options.as_typed("run", config, None, None, None) == ["moinho", "run", "configs/quickstart.toml"]
+
+
+def test_each_fault_of_an_error_begins_with_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["moinho", "config", str(CONFIG), "--set", "stepz=1", "--set", "seeed=2"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("error: --set ") for line in lines)
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["moinho", "--version"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert capsys.readouterr().out == f"moinho {importlib.metadata.version('moinho')}\n"
+
+
+def test_a_model_that_is_not_there_comes_with_those_that_are(tmp_path: Path) -> None:
+    home = Store(str(tmp_path))
+    base = home.make(BaseModel, Config(), {}, lambda attempt: Made({}))
+    home.name("farm/base", base)
+    with pytest.raises(UnknownArtifactError, match=r"farm/chat: nothing of that name .*; models: farm/base$"):
+        find_model_folder(home, "farm/chat")
+    folder = tmp_path / "no-model"
+    folder.mkdir()
+    for find in (find_model_folder, find_tokenizer_folder):
+        with pytest.raises(
+            NotAModelError, match=r"no-model is no model folder: config.json is not there; a mod"
+        ):
+            find(home, str(folder))
 
 
 def test_an_empty_beginning_cannot_be_completed() -> None:

@@ -1,8 +1,21 @@
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, get_args
 
-from flows.inspection import listing
+import pytest
+
+from flows.commands import store as commands
+from flows.figures import meaning_of
+from flows.inspection import Dropped, NothingDroppedError, dropped_pages, listing, sample_by_reason
 from pipeline.config import Config
-from pipeline.store import Artifact, Made, Record, Store
+from pipeline.corpus.clean import Documents
+from pipeline.corpus.tables import DROPPED, KEPT, write_rows
+from pipeline.evaluation.report import COMPRESSED
+from pipeline.evaluation.report import figures as evaluated
+from pipeline.evaluation.words import Place
+from pipeline.store import Artifact, Attempt, Made, Record, Store
+from pipeline.tokens.figures import TokenizerFigures
 
 
 class Grain(Artifact):
@@ -22,6 +35,83 @@ def made_at(artifact: Artifact, started: str) -> None:
     path = Path(artifact.storage.full(f"{artifact.base}/artifact.json"))
     record = Record.model_validate_json(path.read_bytes())
     path.write_text(record.model_copy(update={"started": started}).model_dump_json())
+
+
+PAGES = [
+    Dropped("a", "http://x/a", "", "language", 0.93, None, "fr"),
+    *(Dropped(f"b{n}", f"http://x/b{n}", "", "few-letters", 0.1, 0.5, "") for n in range(5)),
+    Dropped("c", "http://x/c", "", "duplicate-near", None, None, "kept"),
+]
+
+
+def dropping(store: Store) -> Artifact:
+    def build(attempt: Attempt) -> Made:
+        rows = [asdict(page) | {"text": "words"} for page in PAGES]
+        kept = dict.fromkeys(KEPT.names, "") | {"id": "kept", "url": "http://x/kept", "language_score": 1.0}
+        write_rows(attempt.path("dropped/00000.parquet"), rows[:4], DROPPED)
+        write_rows(attempt.path("dropped/00001.parquet"), rows[4:], DROPPED)
+        write_rows(attempt.path("kept/00000.parquet"), [kept], KEPT)
+        return Made(files=attempt.publish_folder("dropped") | attempt.publish_folder("kept"))
+
+    return store.make(Documents, Config(), {}, build)
+
+
+def test_dropped_pages_are_read_from_all_files_with_the_url_of_a_duplicates_keeper(store: Store) -> None:
+    pages = dropped_pages(dropping(store))
+    assert pages == [*PAGES[:-1], replace(PAGES[-1], detail="http://x/kept")]
+
+
+def test_a_sample_has_some_of_every_reason(store: Store) -> None:
+    assert [page.id for page in sample_by_reason(PAGES, 4)] == ["c", "b0", "b1", "a"]
+    assert len(sample_by_reason(PAGES, 100)) == len(PAGES)
+
+
+def test_what_drops_no_pages_is_told_where_they_are(store: Store) -> None:
+    with pytest.raises(NothingDroppedError, match="such as quickstart/documents"):
+        dropped_pages(store.make(Grain, Config(), {}, lambda attempt: Made({})))
+
+
+def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Store(str(tmp_path))
+    home.name("farm/documents", dropping(home))
+    commands.show("farm/documents", dropped=True, sample=3, store=str(tmp_path))
+    told = capsys.readouterr().out
+    assert [line.split() for line in told.splitlines()[1:5]] == [
+        ["few-letters", "5"],
+        ["language", "1"],
+        ["duplicate-near", "1"],
+        ["in", "all", "7"],
+    ]
+    assert ["few-letters", "0.1", "0.5", "http://x/b0"] in [line.split() for line in told.splitlines()]
+    assert "3 of 7 pages" in told
+    commands.show("farm/documents", dropped=True, store=str(tmp_path), as_json=True)
+    assert len(json.loads(capsys.readouterr().out)) == 7
+
+
+def test_every_figure_of_the_evaluation_is_explained() -> None:
+    parts = {name: 1.0 for name in ("ended_share", "mean_tokens")}
+    own = ("own_nats_per_token", "shuffled_nats_per_token", "own_likelier_share", "question_helps_share")
+    bits = {name: 1.0 for name in ("base", "ngram", *COMPRESSED)}
+    scores: dict[str, Any] = {
+        "held_out": {"largest_document_share": 0.1, "shared_bytes_share": 0.2},
+        "bits_per_byte": {"all": bits, "en": bits, "pt": bits},
+        "next_words": {
+            "places": {
+                place: dict.fromkeys(("model_share", "unigram_share", "ratio"), 0.5)
+                for place in get_args(Place)
+            }
+        },
+        "answers": parts,
+        "own_answers": dict.fromkeys(own, 1.0),
+        "tokenizer": {"pt": asdict(TokenizerFigures(1.0, 1.0, 1.0))},
+    }
+    names = evaluated(scores)
+    assert len(names) > 30
+    assert [name for name in names if not meaning_of("evaluate", name)] == []
+    assert meaning_of("evaluate", "xz_bits_per_byte.pt").endswith("(pt)")
+    assert meaning_of("evaluate", "of_another_version") == ""
 
 
 def test_nothing_is_listed_before_what_it_was_made_from_whatever_the_clock_said(store: Store) -> None:

@@ -94,8 +94,25 @@ def test_a_gpu_that_torch_cannot_use_is_told_with_the_way_to_the_other_build(
     assert "TORCH=cuda make install" in finding.remedy
 
 
+def test_a_card_without_its_driver_is_told_with_the_way_to_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    for name, value in (("vendor", "0x10de\n"), ("class", "0x030200\n")):
+        (tmp_path / "0000:01:00.0" / name).write_text(value)
+    assert doctor.has_nvidia_card(tmp_path)
+    assert not doctor.has_nvidia_card(tmp_path / "none")
+    monkeypatch.setattr(doctor, "_output", lambda *command: "")
+    for here, told in ((True, "an NVIDIA card, but"), (False, "none")):
+        monkeypatch.setattr(doctor, "has_nvidia_card", lambda here=here: here)
+        (finding,) = doctor.graphics()
+        assert finding.found.startswith(told)
+        assert "driver" in finding.remedy
+        assert "TORCH=cuda make install" in finding.remedy
+
+
 def test_ui_names_no_address_before_it_knows_that_the_port_is_free(tmp_path: Path, taken_port: int) -> None:
-    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "names").mkdir(parents=True)
     done = moinho("ui", "--port", str(taken_port), store=tmp_path / "store")
     assert done.returncode == 2
     assert done.stdout == ""

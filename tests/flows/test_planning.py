@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_a_calibration_is_made_once_kept_and_redone_when_asked(monkeypatch):
     made: list[float] = []
     told: list[str] = []
 
-    def measured(here: dict[str, Any]) -> Calibration:
+    def measured(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
         made.append(1.0)
         return made_up(here)
 
@@ -140,10 +141,24 @@ def test_a_calibration_is_made_once_kept_and_redone_when_asked(monkeypatch):
 
 def test_a_kept_calibration_that_cannot_be_read_is_made_anew(monkeypatch):
     here = machine()
-    monkeypatch.setattr(flows.calibration, "_calibrate", made_up)
+    monkeypatch.setattr(flows.calibration, "_calibrate", lambda here, tell: made_up(here))
     for path in flows.calibration.cache_folder().rglob("*.json"):
         path.write_text("{")
     assert calibration(here, lambda told: None) == made_up(here)
+
+
+@pytest.mark.parametrize("spoilt", [{"load": 1.4}, {"spread": 2.5}])
+def test_a_calibration_under_load_is_used_and_not_kept_and_that_is_said(
+    spoilt: dict[str, float], monkeypatch: pytest.MonkeyPatch, kept: Calibration
+) -> None:
+    told: list[str] = []
+    loaded = kept.model_copy(update=spoilt)
+    monkeypatch.setattr(flows.calibration, "_calibrate", lambda here, tell: loaded)
+    here = machine()
+    assert calibration(here, told.append, again=True) == loaded
+    assert "not kept" in told[-1]
+    assert calibration(here, told.append) == kept, "the one before stays"
+    assert loaded.busy
 
 
 class Nothing(Config):

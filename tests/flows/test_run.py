@@ -3,12 +3,14 @@
 import io
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from flows.run import History, StageLog, StopSignals, tell_failure
+from pipeline.cluster import deferred_stop
 from pipeline.config import Config
 from pipeline.store import Artifact, Attempt, Made, Store
 
@@ -25,6 +27,40 @@ def test_a_signal_stops_the_run_and_further_ones_do_not_interrupt_the_stopping(n
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_is_acknowledged_while_ray_keeps_it_waiting(capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+
+    def start_ray() -> None:
+        with deferred_stop():
+            os.kill(os.getpid(), signal.SIGINT)
+            end = time.monotonic() + 10
+            while not any(told) and time.monotonic() < end:
+                time.sleep(0.01)
+                told.append(capfd.readouterr().err)
+
+    with StopSignals(), pytest.raises(KeyboardInterrupt):
+        start_ray()
+    assert "".join(told) == "stopping ... (what is finished stays)\n"
+
+
+def test_a_stop_that_waited_for_ray_counts_although_ray_did_not_start() -> None:
+    def start_ray() -> None:
+        with deferred_stop():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError("the node timed out during startup")
+
+    with StopSignals(), pytest.raises(KeyboardInterrupt):
+        start_ray()
+
+
+def test_after_the_flow_signals_are_not_said_to_stop_it(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopSignals() as signals:
+        signals.resume()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == ""
+
+
 class Flour(Artifact):
     stage, role = "grind", "flour"
 
@@ -38,7 +74,7 @@ def test_a_failed_stage_names_a_log_that_is_on_this_machine(
     store = Store(str(tmp_path / root) if root == "folder" else root, [StageLog(), history])
 
     def grind(attempt: Attempt) -> Made:
-        raise ValueError("the wind dropped")
+        raise ValueError("the wind dropped\nand the mill stands")
 
     with pytest.raises(ValueError, match="wind") as caught:
         store.make(Flour, Config(), {}, grind)
@@ -47,6 +83,7 @@ def test_a_failed_stage_names_a_log_that_is_on_this_machine(
     assert isinstance(console.file, io.StringIO)
     lines = dict(line.split(": ", 1) for line in console.file.getvalue().splitlines() if ": " in line)
     assert lines["error"] == "ValueError: the wind dropped"
+    assert "\n  and the mill stands\n" in console.file.getvalue()
     assert "the wind dropped" in Path(lines["log"]).read_text()
     _, attempt = history.broken or (None, None)
     assert attempt is not None
