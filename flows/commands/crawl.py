@@ -64,6 +64,13 @@ class _RunsUnlessTold(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+def _find(store: str | None, name: str | None) -> "Crawl":
+    """The crawl of that name; one that is given as its folder needs no store."""
+    from flows.crawls import find_crawl
+
+    return find_crawl(open_store(store, needed=name is None or not Path(name).is_dir()), name)
+
+
 def run(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:
     """Crawl alone, as the beginning of a run does: `run` may be left out. An interrupted crawl goes on."""
     from flows.run import crawl_alone
@@ -76,9 +83,8 @@ def run(config: ConfigPath, settings: Settings = None, name: Name = None, store:
 def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson = False) -> None:
     """How far a crawl is: pages, speed, hosts, errors by kind. Also while it runs."""
     from crawler.progress import figures
-    from flows.crawls import find_crawl
 
-    crawl = find_crawl(open_store(store), name)
+    crawl = _find(store, name)
     told = _standing(crawl)
     if as_json:
         print_json({"crawl": crawl.base, "state": _state(crawl), "outcomes": told.outcomes, **figures(told)})
@@ -103,9 +109,8 @@ def report(
 ) -> None:
     """The report of a crawl, one HTML file with pictures. Of an unfinished crawl: as far as it is."""
     from crawler.report import REPORT
-    from flows.crawls import find_crawl
 
-    crawl = find_crawl(open_store(store), name)
+    crawl = _find(store, name)
     if crawl.pages is not None and REPORT in crawl.pages.record.files:
         path = crawl.pages.path(REPORT)
         if output is not None:
@@ -132,10 +137,8 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List the URLs that a crawl knows, by host, with what became of each."""
-    from flows.crawls import find_crawl
-
     states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
-    with find_crawl(open_store(store), name).frontiers() as frontiers:
+    with _find(store, name).frontiers() as frontiers:
         found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
     if as_json:
         print_json([dataclasses.asdict(known) for known in found[:limit]])
@@ -166,9 +169,8 @@ def why(
 ) -> None:
     """Say what became of a URL and why, and by which pages the crawl came to it."""
     from crawler.why import why as find_out
-    from flows.crawls import find_crawl
 
-    crawl = find_crawl(open_store(store), name)
+    crawl = _find(store, name)
     with crawl.frontiers() as frontiers:
         answer = find_out(frontiers, url, crawl.config, finished=crawl.pages is not None)
         host = frontiers.host(answer.known.host) if answer.known else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fastwarc.warc import ArchiveIterator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler import line_sort
@@ -131,7 +131,6 @@ def test_a_capture_is_where_its_line_says(archive_folder: Path) -> None:
     assert seen == 10
 
 
-@settings(deadline=None)
 @given(urls=st.lists(URLS, max_size=30), asked=URLS)
 def test_every_capture_of_a_url_is_found_and_no_other(
     urls: list[str], asked: str, tmp_path_factory: pytest.TempPathFactory

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from crawler.crawl import CrawlConfig, NoSeedsError, crawl
+from crawler.crawl import CrawlConfig, NoContactError, NoSeedsError, crawl
 from crawler.no_pages import ForbiddenError, NoPagesError, UnreachableError
-from pipeline.compute import Compute
+from pipeline.compute import Compute, ComputeConfig
 from pipeline.store import JournalReader, PlanningStore, Store
 from tests.crawler.web import Answer, serve, small_site
 
@@ -137,6 +137,13 @@ def test_the_snapshot_date_makes_another_crawl(tmp_path: Path, compute: Compute)
         for date in (None, datetime.date(2026, 1, 1), datetime.date(2026, 2, 1))
     }
     assert len(keys) == 3
+
+
+def test_the_web_beyond_this_machine_is_not_crawled_without_a_contact(store: Store) -> None:
+    config = CrawlConfig(seeds=("https://example.org/",))
+    with pytest.raises(NoContactError, match=r"crawl\.contact is empty, and https://example\.org/"):
+        crawl(store, None, config, Compute(ComputeConfig()))
+    assert not list(store.records())
 
 
 def test_the_user_agent_names_the_project_and_the_contact() -> None:

@@ -37,7 +37,6 @@ def test_a_url_is_known_once(frontier: Frontier) -> None:
     assert frontier.left == 2
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["http", "https"]),
     st.sampled_from(["a.org", "www.b-c.co.uk", "127.0.0.1", "[::1]", "localhost"]),
@@ -167,7 +166,7 @@ def test_hosts_that_were_closed_or_are_not_due_are_not_served(frontier: Frontier
     assert list(frontier.hosts.closed()) == [("a.org", "given-up")]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 4)), max_size=8), max_size=12

@@ -31,7 +31,7 @@ def frontiers(tmp_path: Path):
         yield found
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["http", "https"]),
     st.sampled_from(["a.org", "127.0.0.1", "[::1]", "localhost"]),

@@ -58,7 +58,7 @@ TOLD = Progress(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PARTS, max_size=4), st.randoms())
 def test_partitions_add_up_the_same_in_any_order_and_grouping(parts, random):
     shuffled = random.sample(parts, len(parts))

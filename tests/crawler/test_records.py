@@ -132,7 +132,7 @@ def fuzz_records(path: Path, data: bytes) -> None:
         assert [each.plain + b"\r\n\r\n" for each in found[: len(before)]] == before
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=60))
 def test_no_damage_is_too_much(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     fuzz_records(tmp_path_factory.getbasetemp() / "damaged", data)

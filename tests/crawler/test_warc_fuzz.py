@@ -150,7 +150,7 @@ def read_by_warcio(record: Record) -> Record:
     return kind, url, [(decode(name), decode(value).strip()) for name, value in headers], body
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=600))
 @example(data=b"")
 def test_whatever_is_archived_comes_back_through_two_readers(data: bytes) -> None:

@@ -205,7 +205,7 @@ def test_what_is_put_back_comes_first(frontier: Frontier) -> None:
     assert window.next() == each
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.dictionaries(st.integers(0, 30), st.integers(1, 12), min_size=1, max_size=20),
     st.integers(1, 8),

@@ -148,6 +148,7 @@ def test_help_has_an_example_and_names_the_configuration() -> None:
 def unfinished(tmp_path: Path):
     """A store in which a run called `slow` has begun a crawl, and whose frontier is still open."""
     storage = Storage(str(tmp_path))
+    (tmp_path / "locks").mkdir()
     frontier = small_frontier(tmp_path / f"crawl/{KEY}/scratch/00000-1/00/frontier.sqlite")
     events = Journal(storage, "runs/20260101-000000-abc", "events")
     events.write("flow", name="slow")
