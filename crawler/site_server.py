@@ -26,6 +26,11 @@ class SiteServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), SiteHandler)
         self.files = files
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """An asker that goes away within an answer, as a crawl does that is stopped, is no fault."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 class SiteHandler(BaseHTTPRequestHandler):
     """GET and HEAD. HTML goes without a charset, so that the page's own declaration decides."""

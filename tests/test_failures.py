@@ -27,6 +27,8 @@ everything = pytest.mark.everything
 
 LONG = 900
 """Seconds that a stage may take on a machine that does other things too."""
+RAY_START_SECONDS = 45.0
+"""Seconds that a stop may take while Ray starts, which cannot be interrupted, on such a machine."""
 A_MONTH = 30 * 86_400
 LOCKED_OUT = [read_only, not_permitted]
 
@@ -247,7 +249,7 @@ def test_ctrl_c_twice_is_as_safe_as_once(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "store")
     run.wait_until("> site")
     time.sleep(3)
-    stop(run, [signal.SIGINT] * 3)
+    stop(run, [signal.SIGINT] * 3, within=RAY_START_SECONDS)
     assert [flow.info.status for flow in sent(tmp_path / "store").flows()] == ["KILLED", "FINISHED"]
 
 
@@ -268,14 +270,14 @@ def test_a_training_that_is_stopped_ends_at_once_and_flow_and_stage_agree(
     assert flow.data.tags["moinho.error"] == stages["pretrain"].data.tags["moinho.error"]
 
 
-def stop(run: Run, signals: list[signal.Signals]) -> None:
+def stop(run: Run, signals: list[signal.Signals], within: float = 10.0) -> None:
     """Send the signals as a terminal does; the whole family is gone in time, and it says how to go on."""
     start = time.monotonic()
     for number in signals:
         os.killpg(run.process.pid, number)
         time.sleep(0.3)
     assert run.wait(60) == 130, run.text()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < within
     run.wait_for_family(2)
     assert "stopping ..." in told(run)
     assert "to go on: moinho run" in told(run)

@@ -5,6 +5,8 @@ import http.client
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -192,6 +194,17 @@ def test_the_server_serves_pages_without_charset_and_nothing_else(small_site: Si
             assert get(address, path)[0] == 404
     with pytest.raises(ConnectionRefusedError):
         get(address, "/")
+
+
+def test_an_asker_that_goes_away_is_no_fault(small_site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    with serve(small_site) as address:
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port))) as asker:
+            asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            asker.sendall(b"GET / HTTP/1.1\r\n")
+        assert get(address, "/robots.txt")[0] == 200
+        time.sleep(0.3)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_in_use_is_one_clear_error(small_site: Site) -> None:
