@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 TRIES_PER_SHARD = 3
 IN_FLIGHT_PER_WORKER = 2
 WAIT_SECONDS = 0.5
+CANCEL_SECONDS = 10.0
 TRAINING_FAULT = "training-fault.json"
 
 
@@ -257,6 +258,8 @@ class Compute:
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+            if running:  # whoever is told the fault may count on it that no task writes any more
+                ray.wait(list(running), num_returns=len(running), timeout=CANCEL_SECONDS)
 
     def _set_aside(
         self, attempt: Attempt, step: str, identity: str, error: BaseException, lost: int

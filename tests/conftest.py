@@ -1,6 +1,7 @@
 """What every test shares: a store of its own, and one local Ray for the whole session."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from tests.evaluation.fixtures import (  # noqa: F401
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("MLFLOW_EXPERIMENT_NAME", None)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+# Started under nohup, the tests of a lost terminal would start runs that ignore it, as nohup asks.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Ray reads this when it is imported, which some test modules do before a cluster is started.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = LOCAL_RAY_ENVIRONMENT["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]

@@ -29,7 +29,7 @@ import psutil
 from pipeline.store import Store
 from pipeline.store.discard import discard
 from pipeline.store.verify import made_from, verify
-from tests.road import Run
+from tests.road import Run, command_of
 
 STAGES = (
     "site",
@@ -127,7 +127,7 @@ def try_kill(undisturbed: Path, folder: Path, kill: Kill) -> Outcome:
         faults.append(f"the killed run shows a traceback: {run.text()[-500:]}")
     with contextlib.suppress(AssertionError):
         run.wait_for_family()
-    faults += [f"left behind: {' '.join(process.cmdline())[:100]}" for process in run.family()]
+    faults += [f"left behind: {command_of(process)[:100]}" for process in run.family()]
     again = Run.start(store, EAGER)
     if (code := again.wait(END_SECONDS)) != 0:
         faults.append(f"the run after the kill ended with {code}: {again.text()[-500:]}")
@@ -197,22 +197,15 @@ def _kill(run: Run, kill: Kill) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.process.pid, kill.signal)
         return "tree"
-    victims = [process for process in run.family() if MARKS.get(kill.victim, "\0") in _command(process)]
+    victims = [process for process in run.family() if MARKS.get(kill.victim, "\0") in command_of(process)]
     if not victims:
         run.process.send_signal(kill.signal)
         return "driver"
     victim = random.Random(kill.after_seconds).choice(sorted(victims, key=lambda process: process.pid))
-    told = _command(victim)
+    told = command_of(victim)
     with contextlib.suppress(psutil.NoSuchProcess):
         victim.send_signal(kill.signal)
     return f"{kill.victim} ({told[:40]})"
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def _records(store: Path) -> list[dict[str, Any]]:

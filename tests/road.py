@@ -1,5 +1,6 @@
 """Runs `moinho` as a user does: a process of its own, in a session of its own, over a small real website."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -81,17 +82,40 @@ class Run:
                 continue
         return found
 
+    def wait_for_worker(self, title: str, timeout_seconds: float = 90) -> None:
+        """Until a process of the family bears a title that begins so."""
+        end = time.monotonic() + timeout_seconds
+        while not any(command_of(process).startswith(title) for process in self.family()):
+            assert time.monotonic() < end, f"no {title}:\n{self.text()}"
+            time.sleep(POLL_SECONDS)
+
     def kill(self) -> None:
         """kill -9 on the driver's whole process group; then wait until the rest of the family has noticed."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.wait_for_family()
 
+    def kill_family(self) -> None:
+        """kill -9 on all that the run has started, whatever its process group."""
+        while family := self.family():
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.process.poll()
+
     def wait_for_family(self, timeout_seconds: float = 90) -> None:
         end = time.monotonic() + timeout_seconds
         while family := self.family():
-            assert time.monotonic() < end, f"still alive: {[process.cmdline() for process in family]}"
+            assert time.monotonic() < end, f"still alive: {[command_of(process) for process in family]}"
             time.sleep(POLL_SECONDS)
+
+
+def command_of(process: psutil.Process) -> str:
+    """Its command line or title; empty if it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def moinho(

@@ -27,8 +27,6 @@ everything = pytest.mark.everything
 
 LONG = 900
 """Seconds that a stage may take on a machine that does other things too."""
-RAY_START_SECONDS = 45.0
-"""Seconds that a stop may take while Ray starts, which cannot be interrupted, on such a machine."""
 A_MONTH = 30 * 86_400
 LOCKED_OUT = [read_only, not_permitted]
 
@@ -199,7 +197,7 @@ def test_an_interrupted_training_goes_on_and_the_dead_drivers_runs_are_closed(
         environment = clock.environment
     run = Run.start(store, EAGER, outputs=tmp_path, environment=environment)
     run.wait_until("✓ pretrain", LONG)
-    run.kill()
+    run.kill_family()  # under libfaketime Ray's workers do not always notice that their node is gone
     (step,) = resumed_at(store)
     assert step >= 2
     assert digests(store)["pretrain"] == digests(road)["pretrain"]
@@ -248,8 +246,8 @@ def test_a_moved_store_is_reused_and_its_models_and_pictures_are_found(road: Pat
 def test_ctrl_c_twice_is_as_safe_as_once(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "store")
     run.wait_until("> site")
-    time.sleep(3)
-    stop(run, [signal.SIGINT] * 3, within=RAY_START_SECONDS)
+    run.wait_for_worker("ray::site")  # Ray's start is over: that cannot be interrupted
+    stop(run, [signal.SIGINT] * 3)
     assert [flow.info.status for flow in sent(tmp_path / "store").flows()] == ["KILLED", "FINISHED"]
 
 
@@ -270,14 +268,14 @@ def test_a_training_that_is_stopped_ends_at_once_and_flow_and_stage_agree(
     assert flow.data.tags["moinho.error"] == stages["pretrain"].data.tags["moinho.error"]
 
 
-def stop(run: Run, signals: list[signal.Signals], within: float = 10.0) -> None:
+def stop(run: Run, signals: list[signal.Signals]) -> None:
     """Send the signals as a terminal does; the whole family is gone in time, and it says how to go on."""
     start = time.monotonic()
     for number in signals:
         os.killpg(run.process.pid, number)
         time.sleep(0.3)
     assert run.wait(60) == 130, run.text()
-    assert time.monotonic() - start < within
+    assert time.monotonic() - start < 10
     run.wait_for_family(2)
     assert "stopping ..." in told(run)
     assert "to go on: moinho run" in told(run)

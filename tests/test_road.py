@@ -82,7 +82,8 @@ def test_where_the_time_of_a_reused_run_goes_is_measured(road: Path) -> None:
     )
     assert told.returncode == 0, told.stderr
     figures = json.loads(told.stdout.splitlines()[-1])
-    assert sum(figures["parts"].values()) == pytest.approx(figures["seconds"][0], rel=0.9)
+    assert min(figures["parts"].values()) >= 0
+    assert sum(figures["parts"].values()) == pytest.approx(figures["seconds"][0], rel=0.5)  # two runs
 
 
 def test_a_changed_setting_remakes_its_stage_and_what_hangs_on_it(
