@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from crawler.inquiry import Frontiers
 from crawler.markup import read_markup, visible_text
 from crawler.outcomes import IS_PAGE, IS_STORED, TRAP, meaning_of
+from crawler.recrawl import NOT_MODIFIED
 from crawler.schema import DONE
 from pipeline.store import Attempt, File, Storage
 
@@ -160,7 +161,8 @@ def facts_of(frontiers: Frontiers, languages: Languages) -> Facts:
     ):
         outcomes[outcome] += count
         statuses[str(status) if status is not None else "no answer"] += count
-        size += int(some)
+        if outcome != "not-due" and status != NOT_MODIFIED:
+            size += int(some)  # of pages that were taken over nothing came
     return Facts(
         seconds=max((row[0] for row in frontiers.rows("SELECT seconds FROM position")), default=0.0),
         waiting=sum(row[0] for row in frontiers.rows("SELECT known FROM position")) - outcomes.total(),

@@ -12,17 +12,23 @@ from contextlib import closing
 from dataclasses import replace
 
 import psutil
+import pytest
 from fastwarc.warc import ArchiveIterator
+from typer.testing import CliRunner
 from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 
+from crawler.child import SpiderDiedError
 from crawler.crawl import CrawlConfig, crawl
 from crawler.inquiry import Frontiers
-from pipeline.compute import Compute
+from crawler.report import REPORT
+from flows.cli import app
+from pipeline.compute import Compute, ComputeConfig
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.tables import read_rows
 from pipeline.store import Store
 from pipeline.store.discard import leftovers
+from tests.corpus.conftest import InThisProcess
 from tests.corpus.samples import ENGLISH, html
 from tests.crawler.web import HTML, Answer, Web, redirect, serve
 
@@ -123,6 +129,16 @@ def records(pages: Pages) -> Counter[tuple[str, str]]:
     return found[0]
 
 
+def in_this_process(processes: int = 1, hosts: dict[str, str] | None = None) -> Compute:
+    """Without a cluster: the first test has one."""
+    return InThisProcess(ComputeConfig(crawl_processes=processes, hosts=hosts or {}))
+
+
+@pytest.fixture
+def here() -> Compute:
+    return in_this_process()
+
+
 def test_each_crawl_starts_from_the_one_before_and_asks_for_what_is_due(
     store: Store, compute: Compute
 ) -> None:
@@ -208,13 +224,11 @@ def crawls_to_go(store: Store) -> set[str]:
     return {piece.path for piece in leftovers(store).artifacts if piece.path.startswith(f"{Pages.stage}/")}
 
 
-def test_a_recrawl_that_is_killed_goes_on_and_ends_as_one_that_was_not(
-    store: Store, compute: Compute
-) -> None:
+def test_a_recrawl_that_is_killed_goes_on_and_ends_as_one_that_was_not(store: Store, here: Compute) -> None:
     pages = {f"/{number}": text_page(f"page {number}", tag=f'"{number}"') for number in range(40)}
     pages["/"] = text_page("front", *pages, tag='"front"')
     with serve(pages) as web:
-        age(crawled(store, web, TODAY - 20 * DAY, compute), 20)
+        age(crawled(store, web, TODAY - 20 * DAY, here), 20)
         changed = [f"/{number}" for number in range(0, 40, 4)]
         pages |= {url: text_page(f"new {url[1:]}", tag=f'"new {url[1:]}"') for url in changed}
         web.asked.clear()
@@ -230,69 +244,64 @@ def test_a_recrawl_that_is_killed_goes_on_and_ends_as_one_that_was_not(
 
         killer = threading.Thread(target=kill_once)
         killer.start()
-        second = crawled(store, web, TODAY - 10 * DAY, compute)
+        with pytest.raises(SpiderDiedError):
+            crawled(store, web, TODAY - 10 * DAY, here)
         killer.join()
+        second = crawled(store, web, TODAY - 10 * DAY, here)
         assert outcomes(web, second) == dict.fromkeys(pages, "unchanged") | dict.fromkeys(changed, "changed")
         assert len(web.asked) > 43
         assert records(second)["response", ""] == len(changed)
-        said = texts(store, web, second, compute)
+        status = CliRunner().invoke(app, ["crawl", "status", second.key, "--store", store.storage.address])
+        assert "recrawl    unchanged 31, changed 10" in status.output
+        report = second.path(REPORT).read_text()
+        assert "unchanged 31, changed 10" in report
+        said = texts(store, web, second, here)
     assert {url: text for url, text in said.items() if url in changed} == {
         url: f"new {url[1:]}" for url in changed
     }
     assert said["/1"] == "page 1"
 
 
-def with_processes(compute: Compute, hosts: dict[str, str], processes: int) -> Compute:
-    """The same cluster."""
-    compute.start()
-    config = compute.config.model_copy(update={"hosts": hosts, "crawl_processes": processes})
-    other = replace(compute, config=config)
-    other._started = compute._started
-    return other
-
-
-def test_a_page_whose_earlier_copy_is_damaged_is_asked_for_anew(store: Store, compute: Compute) -> None:
+def test_a_page_whose_earlier_copy_is_damaged_is_asked_for_anew(store: Store, here: Compute) -> None:
     pages = {"/": text_page("front", "/a", tag='"front"'), "/a": text_page("a", tag='"a"')}
     with serve(pages) as web:
-        first = crawled(store, web, TODAY - 20 * DAY, compute)
+        first = crawled(store, web, TODAY - 20 * DAY, here)
         entry = next(each for each in first.entries() if each.url == web.url("/a"))
         with first.path(entry.warc).open("r+b") as file:
             file.seek(entry.offset + entry.length // 2)
             file.write(b"damaged")
-        second = crawled(store, web, TODAY, compute)
+        second = crawled(store, web, TODAY, here)
         assert outcomes(web, second) == {"/": "unchanged", "/a": "page"}
         assert web.conditions == [("/", "If-None-Match", '"front"')]
 
 
-def test_partitions_take_up_hosts_to_which_no_link_leads_any_more(store: Store, compute: Compute) -> None:
+def test_partitions_take_up_hosts_to_which_no_link_leads_any_more(store: Store, here: Compute) -> None:
     """The earlier crawl had one partition, this one has three."""
     with serve({"/a": text_page("a")}) as web:
         names = [f"host{number}.example" for number in range(4)]
         hosts = dict.fromkeys(names, f"127.0.0.1:{web.port}")
         web.pages["/"] = text_page("front", *(f"http://{name}/a" for name in names))
-        one, three = (with_processes(compute, hosts, processes) for processes in (1, 3))
+        one, three = (in_this_process(processes, hosts) for processes in (1, 3))
         fields = {"seeds": (f"http://{names[0]}/",), "allowed_hosts": tuple(names)}
         age(crawled(store, web, TODAY - 20 * DAY, one, **fields), 20)
         web.pages["/"] = text_page("front")
         second = crawled(store, web, TODAY, three, **fields)
-    assert outcomes(web, second) == {f"http://{names[0]}/": "changed"} | {
+    assert outcomes(web, second) == {f"http://{name}/": "changed" for name in names} | {
         f"http://{name}/a": "unchanged" for name in names
     }
 
 
-def test_a_redirect_an_opt_out_and_a_trap_are_no_pages_though_they_were(
-    store: Store, compute: Compute
-) -> None:
+def test_what_was_a_page_may_be_a_redirect_an_opt_out_or_forbidden_now(store: Store, here: Compute) -> None:
     pages = {url: text_page(url[1:], tag=f'"{url}"') for url in ("/moved", "/private", "/forbidden")}
     pages["/"] = text_page("front", *pages)
     with serve(pages) as web:
-        age(crawled(store, web, TODAY - 20 * DAY, compute), 20)
+        age(crawled(store, web, TODAY - 20 * DAY, here), 20)
         pages["/moved"] = redirect("/here")
         pages["/here"] = text_page("here")
         private = pages["/private"]
         pages["/private"] = replace(private, headers={**private.headers, "X-Robots-Tag": "noindex"})
         pages["/robots.txt"] = Answer(b"User-agent: *\nDisallow: /forbidden")
-        second = crawled(store, web, TODAY, compute)
+        second = crawled(store, web, TODAY, here)
         assert outcomes(web, second) == {
             "/": "unchanged",
             "/moved": "redirect",

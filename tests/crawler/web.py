@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONDITIONS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
@@ -73,7 +73,7 @@ def serve(pages: dict[str, Answer], pause_seconds: float = 0.0) -> Iterator[Web]
                 if condition in self.headers:
                     web.conditions.append((self.path, condition, self.headers[condition]))
                     same = same or self.headers[condition] == answer.headers.get(validator)
-            self.answer(Answer(b"", 304) if same and answer.status == 200 else answer)
+            self.answer(replace(answer, body=b"", status=304) if same and answer.status == 200 else answer)
 
         def answer(self, answer: Answer) -> None:
             self.send_response(answer.status)
