@@ -30,6 +30,9 @@ from pipeline.store import Store
 from pipeline.store.discard import leftovers
 from tests.corpus.conftest import InThisProcess
 from tests.corpus.samples import ENGLISH, html
+from tests.crawler.testweb.changing import CHANGES, changing_host, second_truth
+from tests.crawler.testweb.server import serve as serve_web
+from tests.crawler.testweb.world import web_of
 from tests.crawler.web import HTML, Answer, Web, redirect, serve
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
@@ -309,3 +312,20 @@ def test_what_was_a_page_may_be_a_redirect_an_opt_out_or_forbidden_now(store: St
             "/private": "opt-out",
             "/forbidden": "robots",
         }
+
+
+def test_the_host_of_the_test_web_that_changes_is_told_as_its_truth_has_it(store: Store) -> None:
+    with serve_web(web_of([changing_host()])) as web:
+        here = in_this_process(1, web.places)
+        given = {"seeds": tuple(web.seeds), "contact": "https://crawler.example/", "delay_seconds": 0}
+        first = CrawlConfig(**given, snapshot=TODAY - DAY)
+        assert crawl(store, None, first, here).counts()["pages"] == len(CHANGES) - 1
+        web.snapshot = 2
+        web.log.clear()
+        pages = crawl(store, None, CrawlConfig(**given, snapshot=TODAY), here)
+        truth = second_truth()
+        found = {line["url"]: line["outcome"] for line in pages.log()}
+        assert found.keys() == truth.keys()
+        assert {url: outcome for url, outcome in found.items() if outcome not in truth[url]} == {}
+        conditional = {each.path for each in web.log if each.conditional}
+        assert conditional == {path for path, change in CHANGES.items() if change.validators}
