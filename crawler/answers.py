@@ -1,25 +1,41 @@
 """What becomes of an answer: a stored page, a redirect, a reason to wait, or why there is no page."""
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 
 from scrapy.http import Response
 
-from crawler import backoff
+from crawler import backoff, keeping
 from crawler.entries import Entry, Visit
 from crawler.guard import GuardedResolver
 from crawler.markup import Markup, read_markup, visible_text
 from crawler.opt_outs import Honoured, OptOuts, opt_outs
+from crawler.outcomes import KEPT, PASSED, meaning_of
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
+from crawler.recrawl import Outcome, outcome_of
 from crawler.repetition import Traps
-from crawler.responses import classify, exchange_of, header, is_wanted, now, pairs, text_of, visit_of
+from crawler.responses import (
+    classify,
+    content_type,
+    header,
+    is_wanted,
+    now,
+    pairs,
+    text_of,
+    visit_of,
+)
+from crawler.revisiting import Archived
 from crawler.scope import Scope, language_of, priority_of
+from crawler.sitemaps import DEPTH as SITEMAP_DEPTH
+from crawler.sitemaps import TYPES as SITEMAP_TYPES
+from crawler.sitemaps import read_sitemap
 from crawler.traps import URL_CHARACTERS
-from crawler.urls import host_of, joined, resolve
+from crawler.urls import domain_of, host_of, joined, resolve
 from crawler.window import Window
 
 TRIES = 2
@@ -37,6 +53,8 @@ UNREACHED = frozenset({"unreachable", "timeout"})
 hangs up, was reached: that is a matter of the page."""
 SEEN_URLS = 200_000
 """URLs that are remembered in memory, so that a site's menu does not go to disk each time."""
+SITEMAP_BATCH = 200
+"""URLs of a sitemap that are taken in at a time."""
 NOTED_SCHEMES = ("file:", "ftp:", "s3:")
 """Links that are refused and written to the log; others, such as mailto:, are no pages anyway."""
 TOLD_CHARACTERS = 500
@@ -79,8 +97,17 @@ class Answers:
         trap = self.traps.refusal(entry.url)
         return Visit(trap.name, fetched=now(), detail=trap.detail) if trap else None
 
-    def received(self, entry: Entry, response: Response) -> None:
-        """An answer came."""
+    def earlier(self, entry: Entry) -> Archived | None:
+        """The page as an earlier crawl has it, if there is one and it has it."""
+        return self._partition.earlier.page(entry.url) if self._partition.earlier is not None else None
+
+    def take_over(self, entry: Entry, archived: Archived) -> None:
+        """It is not due to be asked for: the earlier copy stands, and leads on as it did."""
+        self._keep(entry, archived.page, partial(keeping.taken_over, archived))
+
+    def received(self, entry: Entry, response: Response, archived: Archived | None = None) -> None:
+        """An answer came. `archived`: the page as an earlier crawl has it, under whose conditions it was
+        asked for."""
         self._window.came(entry, len(response.body))
         if response.ip_address is not None:
             self._window.moved(entry, str(response.ip_address))
@@ -92,12 +119,25 @@ class Answers:
             self._fail_page(entry, visit_of("http-error", response))
             return
         self._failed_pages.pop(entry.host, None)
-        if 300 <= response.status < 400 and header(response, "Location") is not None:
+        again = outcome_of(archived.known, response.status, None, now()) if archived is not None else None
+        if archived is not None and again is not None:
+            self._follow_up(entry, response, archived, again)
+        elif 300 <= response.status < 400 and header(response, "Location") is not None:
             self._redirect(entry, response)
         elif response.status == 200:
-            self._keep(entry, response)
+            keep = partial(keeping.stored, self._partition.archive, entry.url, response, archived)
+            self._keep(entry, response, keep)
         else:
             self.finish(entry, visit_of("http-error", response))
+
+    def _follow_up(self, entry: Entry, answer: Response, archived: Archived, again: Outcome) -> None:
+        """Without a body it is told what became of a page: it is gone, or the same."""
+        if again.name == "gone":
+            self.finish(entry, visit_of("gone", answer))
+        else:
+            archive = self._partition.archive
+            keep = partial(keeping.confirmed, archive, entry.url, answer, archived, again)
+            self._keep(entry, archived.confirmed(answer), keep)
 
     def failed(self, entry: Entry, error: BaseException, *, was_reached: bool) -> None:
         """No whole answer came. `was_reached`: the server had begun to answer."""
@@ -117,8 +157,9 @@ class Answers:
 
     def finish(self, entry: Entry, visit: Visit) -> None:
         host = self._window.host_of(entry)
-        host.pages += visit.outcome == "page"
-        host.errors += visit.outcome not in ("page", "redirect", "not-html")
+        kind = meaning_of(visit.outcome).kind
+        host.pages += kind == KEPT
+        host.errors += kind not in (KEPT, PASSED)
         self._partition.finish(entry, visit)
         if entry.url not in self._probes:
             self._window.ended(entry)
@@ -185,9 +226,11 @@ class Answers:
         else:
             self._add(entry, [following])
 
-    def _keep(self, entry: Entry, response: Response) -> None:
+    def _keep(self, entry: Entry, response: Response, keep: Callable[[OptOuts], Visit]) -> None:
+        """Follow the page's links, and `keep` it unless something forbids that."""
         if not is_wanted(response, self._options.content_types):
-            self.finish(entry, visit_of("not-html", response))
+            is_sitemap = entry.depth == 0 and self._read_seeds(entry, response)
+            self.finish(entry, visit_of("sitemap" if is_sitemap else "not-html", response))
             return
         html = text_of(response.body, response)
         markup = read_markup(html)
@@ -206,19 +249,11 @@ class Answers:
         if not found.forbids_following(self._honoured):
             priority = self._priority(markup, html)
             self._follow(replace(entry, level=level, depth=depth), markup.links, priority)
-        self._store(entry, response, found, reason)
-
-    def _store(self, entry: Entry, response: Response, found: OptOuts, reason: str | None) -> None:
-        said = found.text()
-        if reason is not None:
-            self.finish(entry, replace(visit_of("opt-out", response, detail=reason), opt_outs=said))
-            return
-        fetched = now()
-        exchange = exchange_of(entry.url, response, fetched, found.found)
-        place = self._partition.archive.write(exchange)
-        sha256 = hashlib.sha256(response.body).hexdigest()
-        visit = visit_of("page", response, fetched=fetched, place=place, sha256=sha256)
-        self.finish(entry, replace(visit, opt_outs=said))
+        if reason is None:
+            self.finish(entry, keep(found))
+        else:
+            visit = visit_of("opt-out", response, detail=reason)
+            self.finish(entry, replace(visit, opt_outs=found.text()))
 
     def _opt_outs(self, entry: Entry, response: Response, markup: Markup) -> OptOuts:
         rules = self._rules.known(origin_of(entry.url))
@@ -273,6 +308,29 @@ class Answers:
         found = [Entry(url, host_of(url), level, depth, 0, entry.url, priority) for url in urls]
         self._add(entry, found)
 
+    def _read_seeds(self, entry: Entry, response: Response) -> bool:
+        """Take in what a sitemap among the seeds lists, which are seeds as well; False if it is none. Pages
+        of another site are wanted only if that is said elsewhere, as if they had been linked to."""
+        if content_type(response.headers) not in SITEMAP_TYPES:
+            return False
+        is_sitemap, domain = False, domain_of(entry.host)
+        is_settled = self._options.settled or self._frontier.settled
+        listed = (each for each in read_sitemap(response.body, entry.url) if each is not None)
+        while batch := list(islice(listed, SITEMAP_BATCH)):
+            is_sitemap = True
+            found = [
+                Entry(each.url, host_of(each.url), entry.level + 1, 0, referrer=entry.url)
+                for each in batch
+                if not (each.is_sitemap and entry.level >= SITEMAP_DEPTH)
+            ]
+            own = [each for each in found if domain_of(each.host) == domain and not is_settled]
+            self._frontier.add_seeds([each for each in own if self._is_in_scope(each)])
+            self._add(entry, [each for each in found if each not in own])
+        return is_sitemap
+
+    def _is_in_scope(self, entry: Entry) -> bool:
+        return self._scope.refusal(entry.url, entry.host) is None
+
     def list_pages(self, entry: Entry, sitemap: str, urls: Iterable[str]) -> None:
         """Pages that a sitemap of the entry's host lists: as if its front page had linked to them."""
         self._add(entry, [Entry(url, host_of(url), 1, 1, referrer=sitemap) for url in urls])
@@ -283,7 +341,7 @@ class Answers:
         aside: list[Entry] = []
         allows, scope = self._frontier.hosts.allows, self._scope
         for each in found:
-            if scope.refusal(each.url, each.host) is not None:
+            if not self._is_in_scope(each):
                 continue
             is_wanted_host = allows(each.host) or scope.names(each.host)
             if not is_wanted_host and self._frontier.settled:
@@ -309,5 +367,5 @@ class Answers:
         for entry, visit in self._frontier.lowered():
             if visit.outcome == "redirect" and visit.detail:
                 self._lead_on(entry, visit.detail)
-            elif visit.outcome == "page" and entry.depth < limit:
+            elif meaning_of(visit.outcome).kind == KEPT and entry.depth < limit:
                 self._link(entry, self._frontier.kept_links(entry.url), entry.priority)

@@ -1,6 +1,7 @@
 """The crawl: URLs → WARC files and a crawl log. Partitions, their child processes, their rounds."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import ipaddress
@@ -16,14 +17,16 @@ from crawler.no_pages import no_page_error
 from crawler.opt_outs import Honoured
 from crawler.options import Options
 from crawler.progress import telling
+from crawler.recrawl import earlier_crawl
 from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
 from crawler.scope import Scope
+from crawler.seeds import check_seed, digest_of, read_seeds
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
-from pipeline.corpus.pages import Pages
+from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import InputError
-from pipeline.store import Attempt, Made, Store, Work
+from pipeline.store import Attempt, Made, Record, Store, Work
 
 if TYPE_CHECKING:
     from crawler.site import Site
@@ -38,9 +41,14 @@ class CrawlConfig(Config):
     """Which pages are fetched, and how politely. Every field is part of the key."""
 
     seeds: tuple[str, ...] = ()
-    """URLs to begin with. Default: those of the site that moinho renders itself."""
+    """URLs to begin with; one of a sitemap stands for the pages that it lists. Default: those of the site
+    that moinho renders itself."""
+    seeds_file: str | None = None
+    """A text file with more of them, one a line, comments begin with `#`; also packed (.gz). What is in it is
+    part of the key, not where it lies."""
     snapshot: datetime.date | None = None
-    """The web changes: a later date makes a new crawl of the same seeds (YYYY-MM-DD)."""
+    """The web changes: a later date makes a new crawl of the same seeds, which starts from the earlier one
+    (YYYY-MM-DD)."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
     allow: tuple[str, ...] = ()
@@ -116,6 +124,18 @@ class CrawlConfig(Config):
     def derived(self) -> Mapping[str, Any]:
         return {"user_agent": f"moinho/{importlib.metadata.version('moinho')}"}
 
+    def identity(self) -> dict[str, Any]:
+        """Without where the file of seeds lies: its content is identity enough."""
+        return {name: value for name, value in super().identity().items() if name != "seeds_file"}
+
+    @property
+    def names_seeds(self) -> bool:
+        return bool(self.seeds) or self.seeds_file is not None
+
+    def all_seeds(self) -> list[str]:
+        """Those that are named here, then those of the file. Raises SeedsFileError."""
+        return [*self.seeds, *(read_seeds(self.seeds_file) if self.seeds_file is not None else ())]
+
     def full_user_agent(self) -> str:
         agent: str = self.resolved()["user_agent"]
         return f"{agent} (+{self.contact})" if self.contact else agent
@@ -124,7 +144,7 @@ class CrawlConfig(Config):
 class NoSeedsError(InputError):
     """The configuration names no page to begin with, and there is no site of moinho's own."""
 
-    remedy = "Set crawl.seeds to the pages to begin with."
+    remedy = "Set crawl.seeds or crawl.seeds_file to the pages to begin with."
 
 
 class NoContactError(InputError):
@@ -133,50 +153,56 @@ class NoContactError(InputError):
     remedy = "Set crawl.contact to a URL or an e-mail address at which you can be reached."
 
 
-def check_seed(seed: str) -> None:
-    """Raises ValueError, which says what would be right."""
-    try:
-        parts = urlsplit(seed)
-        host = parts.hostname
-    except ValueError as error:
-        raise ValueError(f"seed {seed!r} is not a URL ({error})") from error
-    if "://" not in seed:
-        raise ValueError(f"seed {seed!r} has no scheme; write https://{seed.lstrip('/')}")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError(f"seed {seed!r}: {parts.scheme} is not crawled; write an http or https URL")
-    if not host:
-        raise ValueError(f"seed {seed!r} has no host name; write https://host/path")
-    if parts.username is not None:
-        raise ValueError(f"seed {seed!r} holds a user name; pages behind a login are not crawled")
-
-
 def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compute) -> Pages:
     """Fetch the seeds and all that they lead to within the limits. Pages obey robots.txt.
 
     `site`, if given, is served on the loopback address meanwhile, under its own host name.
-    Interrupted, it continues where the last page was stored. Raises NoSeedsError, NoContactError,
-    UnreachableError, ForbiddenError or NoPagesError.
+    With a snapshot date it starts from the latest earlier crawl of the same configuration: what is due is
+    asked for under conditions, what did not change is taken over.
+    Interrupted, it continues where the last page was stored. Raises NoSeedsError, SeedsFileError,
+    NoContactError, UnreachableError, ForbiddenError or NoPagesError.
     """
-    if not config.seeds and site is None:
+    if not config.names_seeds and site is None:
         raise NoSeedsError(
             'crawl.seeds is empty; name a page to begin with, such as ["https://example.org/"]'
         )
+    seeds = config.all_seeds()
+    content = {"seeds": digest_of(seeds)} if config.seeds_file is not None else {}
+    earlier = _earlier(store, site, config, content)
     return store.make(
         Pages,
         config,
-        {"site": site},
-        partial(_build, site=site, config=config, compute=compute),
-        work=lambda: _work(site, config),
+        {"site": site, EARLIER: earlier},
+        partial(_build, site=site, earlier=earlier, seeds=seeds, config=config, compute=compute),
+        content=content,
+        work=lambda: _work(site, config, seeds),
     )
 
 
-def _work(site: "Site | None", config: CrawlConfig) -> Work:
+def _earlier(
+    store: Store, site: "Site | None", config: CrawlConfig, content: Mapping[str, str]
+) -> Pages | None:
+    """The crawl that this one starts from, if it is a recrawl."""
+    if config.snapshot is None:
+        return None
+    records = (each for each in store.records() if each.stage == Pages.stage)
+    usable = [each for each in records if each.revision == Pages.revision and _has_frontier(each)]
+    inputs = {"site": site.key} if site is not None else {}
+    key = earlier_crawl(usable, Pages.stage, config.identity(), inputs, content)
+    return Pages(store.storage, key) if key is not None else None
+
+
+def _has_frontier(record: Record) -> bool:
+    return any(name.startswith("frontier/") for name in record.files)
+
+
+def _work(site: "Site | None", config: CrawlConfig, seeds: Sequence[str]) -> Work:
     """An own site's pages and the list of them; of the web as many pages as the limit allows."""
-    if site is not None and not config.seeds:
+    if site is not None and not config.names_seeds:
         whole, size = site.counts()["pages"] + 1, site.page_bytes()
         pages = min(config.max_pages, whole)
         return {"pages": pages, "bytes": size * pages / whole}
-    hosts = config.allowed_hosts or {urlsplit(seed).hostname for seed in config.seeds}
+    hosts = config.allowed_hosts or {urlsplit(seed).hostname for seed in seeds}
     return {
         "pages": config.max_pages,
         "bytes": config.max_pages * WEB_PAGE_BYTES,
@@ -184,9 +210,16 @@ def _work(site: "Site | None", config: CrawlConfig) -> Work:
     }
 
 
-def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: Compute) -> Made:
-    own_site = site is not None and not config.seeds
-    _check_contact(config, compute.config.hosts)
+def _build(
+    attempt: Attempt,
+    site: "Site | None",
+    earlier: Pages | None,
+    seeds: list[str],
+    config: CrawlConfig,
+    compute: Compute,
+) -> Made:
+    own_site = site is not None and not config.names_seeds
+    _check_contact(config, seeds, compute.config.hosts)
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:
@@ -196,23 +229,40 @@ def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: 
         stack.enter_context(telling(attempt, config.max_pages))
         history = crawl_in_rounds(
             attempt,
-            _options(site, config, hosts),
+            dataclasses.replace(_options(site, seeds, config, hosts), **_start(earlier)),
             Limits(
                 config.max_pages, config.max_seconds, config.max_depth, compute.config.crawl_round_seconds
             ),
             compute,
             1 if own_site else compute.config.crawl_processes,
             beside_driver=site is not None,
+            starts=_known_hosts(earlier, config),
         )
     return _gather(attempt, history, config, compute)
 
 
-def _check_contact(config: CrawlConfig, mapped: Mapping[str, str]) -> None:
+def _start(earlier: Pages | None) -> dict[str, Any]:
+    """What partitions are told of an earlier crawl."""
+    return {"store": earlier.storage.address, "earlier": earlier.key} if earlier is not None else {}
+
+
+def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:
+    """A URL of each host of which an earlier crawl has a page: there is something to do there."""
+    if earlier is None or config.snapshot is None:
+        return []
+    from crawler.frontier import url_of
+    from crawler.revisiting import EarlierCrawl
+
+    with EarlierCrawl(earlier, config.snapshot) as crawled:
+        return [url_of(host, "http/") for host in crawled.hosts()]
+
+
+def _check_contact(config: CrawlConfig, seeds: Sequence[str], mapped: Mapping[str, str]) -> None:
     """Those whose pages are fetched are told by whom. Raises NoContactError."""
     agent = config.full_user_agent()
     if "@" in agent or "://" in agent:
         return
-    for seed in config.seeds:
+    for seed in seeds:
         host = (urlsplit(seed).hostname or "").lower()
         place = mapped.get(host, host).removeprefix("[").partition("]")[0]
         if place.count(":") == 1:
@@ -272,9 +322,9 @@ def hosts_of(seeds: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(host_of(url) for seed in seeds if (url := canonical(seed)) is not None))
 
 
-def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) -> Options:
-    own_site = site is not None and not config.seeds
-    seeds = list(config.seeds or (site.seeds() if site is not None else ()))
+def _options(site: "Site | None", given: list[str], config: CrawlConfig, hosts: dict[str, str]) -> Options:
+    own_site = site is not None and not config.names_seeds
+    seeds = given or list(site.seeds() if site is not None else ())
     return Options(
         folder="",
         seeds=seeds,
@@ -301,5 +351,6 @@ def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) ->
         languages=list(config.languages),
         sitemaps=config.sitemaps,
         opt_outs=config.opt_outs.identity(),
+        snapshot=config.snapshot.isoformat() if config.snapshot else None,
         year=config.snapshot.year if config.snapshot else None,
     )

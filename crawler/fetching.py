@@ -9,7 +9,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from scrapy import Request
@@ -24,6 +25,7 @@ from crawler.origins import Forbidden, Reply, Unreachable, describe
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
 from crawler.responses import header, now, text_of
+from crawler.revisiting import Archived
 from crawler.sitemaps import listed
 from crawler.urls import canonical, host_of
 from crawler.window import Window
@@ -41,6 +43,8 @@ SITEMAP_BYTES = 50 << 20
 """The protocol's limit."""
 WELL_KNOWN = "moinho_well_known"
 """Marks, in a request's meta, what is no page: robots.txt and the like, of any content type."""
+SEED = "moinho_seed"
+"""Marks, in a request's meta, what may be a sitemap."""
 SLOT = "all"
 """Scrapy's own queue, which lets everything pass at once."""
 LATENCY = "download_latency"
@@ -189,8 +193,16 @@ class Fetching:
             self._window.alone(entry)
             self._start(self._read_sitemaps(entry, rules))
         else:
+            self._begin_page(entry)
+
+    def _begin_page(self, entry: Entry) -> None:
+        """Ask for it, unless an earlier crawl has it and it is not due."""
+        archived, earlier = self._answers.earlier(entry), self._partition.earlier
+        if archived is not None and earlier is not None and not earlier.is_due(archived):
+            self._start(self._judge(entry, partial(self._answers.take_over, entry, archived)))
+        else:
             self._window.reserve(entry)
-            self._start(self._fetch(entry))
+            self._start(self._fetch(entry, archived))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -318,15 +330,20 @@ class Fetching:
             await asyncio.sleep(self._window.rest_seconds(entry))
         return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
 
-    async def _fetch(self, entry: Entry) -> None:
-        meta: dict[str, Any] = {}
+    async def _fetch(self, entry: Entry, archived: Archived | None) -> None:
+        meta: dict[str, Any] = {SEED: True} if entry.depth == 0 else {}
+        conditions = archived.conditions if archived is not None else {}
         try:
-            response = await self._ask(entry, entry.url, meta)
+            response = await self._ask(entry, entry.url, meta, conditions)
         except Exception as error:
             self._answers.failed(entry, error, was_reached=LATENCY in meta)
             return
+        await self._judge(entry, partial(self._answers.received, entry, response, archived))
+
+    async def _judge(self, entry: Entry, judge: Callable[[], None]) -> None:
+        """The end of an entry's turn."""
         try:
-            self._answers.received(entry, response)
+            judge()
         except (OSError, sqlite3.Error):
             raise
         except Exception as error:
@@ -336,9 +353,12 @@ class Fetching:
         if probe is not None:
             await self._probe(entry, probe)
 
-    async def _ask(self, entry: Entry, url: str, meta: dict[str, Any]) -> Response:
+    async def _ask(
+        self, entry: Entry, url: str, meta: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Response:
         """One request, told to the window: its host is left alone for a delay from when it answers."""
-        request = Request(url, meta=meta | {"download_slot": SLOT}, callback=NO_CALLBACK)
+        given = meta | {"download_slot": SLOT}
+        request = Request(url, headers=headers, meta=given, callback=NO_CALLBACK)
         asked_at = time.monotonic()
         self._window.asked(entry)
         try:

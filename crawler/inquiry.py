@@ -112,12 +112,12 @@ class HostFacts:
 class Frontiers:
     """The frontiers of all partitions of one crawl, by partition. Used as a context."""
 
-    def __init__(self, paths: Sequence[Path], *, finished: bool) -> None:
+    def __init__(self, paths: Sequence[Path], *, finished: bool, cache_kib: int = CACHE_KIB) -> None:
         """`finished`: the files are an artifact's and never change, so that nothing is locked or left
         beside them. Raises NoFrontierError if there is no file."""
         if not paths:
             raise NoFrontierError("this crawl has no frontier to look into; its crawl log may say more")
-        found = [_opened(path, finished) for path in paths]
+        found = [_opened(path, finished, cache_kib) for path in paths]
         self._connections = [connection for connection in found if _has_begun(connection)]
         if not self._connections:
             raise NoFrontierError("this crawl has only just begun, and nothing is written yet; ask again")
@@ -261,10 +261,10 @@ def place_of(url: str) -> tuple[str, str]:
     return host, f"{scheme}{port}/{path}"
 
 
-def _opened(path: Path, finished: bool) -> sqlite3.Connection:
+def _opened(path: Path, finished: bool, cache_kib: int) -> sqlite3.Connection:
     mode = "mode=ro&immutable=1" if finished else "mode=ro"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=30)
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     connection.create_function("url_of", 2, url_of, deterministic=True)
     return connection
 

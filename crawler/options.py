@@ -51,6 +51,12 @@ class Options:
     """Read those that robots.txt names."""
     opt_outs: dict[str, bool] = field(default_factory=dict)
     """Which are honoured, where that is not the default."""
+    store: str = ""
+    """Where the earlier crawl is, if there is one."""
+    earlier: str | None = None
+    """Key of the crawl that this one starts from, as of an earlier date."""
+    snapshot: str | None = None
+    """The date that this crawl stands for (YYYY-MM-DD): by it is told which pages are due."""
     year: int | None = None
     """The crawl's own; dates far beyond it are traps. Default: this one."""
 

@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.corpus.pages import KEPT as PAGES
+from pipeline.corpus.pages import STORED
+
 KEPT, PASSED, REFUSED, TRAP, ERROR = "kept", "passed", "refused", "trap", "error"
-"""Kinds of outcomes: a page that is in the archive; a right answer that is no page; a URL that was not
+"""Kinds of outcomes: a page that the crawl has; a right answer that is no page; a URL that was not
 asked for, or may not be used; one of an endless family; an answer that did not come or was no good."""
 
 
@@ -22,9 +25,11 @@ class Meaning:
 SERVER = "It lies with the server. A later crawl (another crawl.snapshot) asks again."
 OUTCOMES: dict[str, Meaning] = {
     "page": Meaning(KEPT, "stored as a page"),
+    "changed": Meaning(KEPT, "stored as a page, as it is another than in the earlier crawl"),
     "unchanged": Meaning(KEPT, "unchanged since the earlier crawl, whose copy is used"),
     "not-due": Meaning(KEPT, "in the earlier crawl, whose copy is used: it was not yet time to ask again"),
     "redirect": Meaning(PASSED, "leads to another URL, which is a URL of its own"),
+    "sitemap": Meaning(PASSED, "a list of pages, which are seeds as well"),
     "not-html": Meaning(
         PASSED, "is not of a wanted content type", "Add its content type to crawl.content_types."
     ),
@@ -65,6 +70,10 @@ OUTCOMES: dict[str, Meaning] = {
     ),
     "error": Meaning(ERROR, "no answer that could be understood", SERVER),
 }
+RECRAWLED = ("unchanged", "not-due", "changed", "gone")
+"""Outcomes that only a page of an earlier crawl can have."""
+IS_PAGE, IS_STORED = (f"outcome IN {tuple(sorted(names))}" for names in (PAGES, STORED))
+"""Conditions on a row of a frontier's `visits`: the crawl has the page; its own archive has it."""
 TRAP_PREFIX = "trap-"
 A_TRAP = Meaning(TRAP, "one of an endless family of URLs", "Add the URL to crawl.seeds if it is meant.")
 UNKNOWN = Meaning(ERROR, "not known to this version")
@@ -73,6 +82,16 @@ UNKNOWN = Meaning(ERROR, "not known to this version")
 def meaning_of(outcome: str) -> Meaning:
     """Traps have names of their own, which all begin alike."""
     return A_TRAP if outcome.startswith(TRAP_PREFIX) else OUTCOMES.get(outcome, UNKNOWN)
+
+
+def pages_in(outcomes: Mapping[str, int]) -> int:
+    """How many of the URLs are pages that the crawl has, whether they were asked for or taken over."""
+    return sum(outcomes.get(name, 0) for name in PAGES)
+
+
+def recrawled(outcomes: Mapping[str, int]) -> Counter[str]:
+    """What became of pages that an earlier crawl has; empty if there was none."""
+    return Counter({name: outcomes[name] for name in RECRAWLED if outcomes.get(name)})
 
 
 def of_kind(outcomes: Mapping[str, int], *kinds: str) -> Counter[str]:

@@ -18,7 +18,10 @@ from typing import TextIO
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
+from crawler.outcomes import pages_in
 from crawler.repetition import Traps
+from crawler.revisiting import EarlierCrawl
+from crawler.scope import Scope
 from crawler.urls import bucket_of, canonical, host_of
 from crawler.warc import Archive
 
@@ -37,13 +40,16 @@ class Partition:
         self.options, self.folder = options, Path(options.folder)
         self.frontier = Frontier(self.folder / FRONTIER, options.partition, options.partitions)
         year = options.year or datetime.datetime.now(datetime.UTC).year
+        self.earlier = EarlierCrawl.opened(options)
+        """What a recrawl starts from; None if this is the first crawl."""
         self.traps = self.frontier.outside(lambda db: Traps(db, year))
         self._position = self.frontier.position()
         self.was_interrupted = self._position.round == options.round and not self._position.ended
         """True if this process goes on in a round that another had begun."""
+        is_first = self._position.round < 0
         if self._position.round < options.round:
             self._position = Position(0, 0, self._position.seconds, options.round, ended=False)
-            self._begin()
+            self._begin(is_first)
         self.archive = Archive(
             self.folder / "warc",
             options.prefix,
@@ -66,7 +72,7 @@ class Partition:
 
     @property
     def pages(self) -> int:
-        return self.frontier.outcomes["page"]
+        return pages_in(self.frontier.outcomes)
 
     @property
     def round_seconds(self) -> float:
@@ -117,22 +123,35 @@ class Partition:
         self.frontier.close()
         return ended
 
-    def _begin(self) -> None:
-        """Take in seeds and what others found, all in one commit."""
+    def _begin(self, is_first: bool) -> None:
+        """Take in seeds, in the first round what an earlier crawl has, and what others found, all in one
+        commit."""
         options, frontier = self.options, self.frontier
         frontier.handed_over()
         frontier.hosts.allow(options.allowed_hosts)
         found = [url for seed in options.seeds if (url := canonical(seed)) is not None]
         seeds = [Entry(url, host_of(url), level=0, depth=0) for url in found]
         frontier.add_seeds([each for each in seeds if frontier.serves(each.host)])
+        if is_first and self.earlier is not None:
+            for batch in _batches(self.earlier.entries()):
+                self._take_in_earlier([each for each in batch if frontier.serves(each.host)])
         for path in options.incoming:
-            entries = read_entries(Path(path))
-            while batch := list(islice(entries, BATCH)):
+            for batch in _batches(read_entries(Path(path))):
                 frontier.add_seeds([each for each in batch if each.depth == 0])
                 frontier.add([each for each in batch if each.depth])
         if options.settled and not frontier.settled:
             frontier.settle()
         frontier.commit(self._position)
+
+    def _take_in_earlier(self, entries: list[Entry]) -> None:
+        """Pages that an earlier crawl has, lest one to which no link leads any more be forgotten. Where it is
+        not known yet whether a host is wanted, they are kept aside as links are."""
+        frontier, scope = self.frontier, Scope(tuple(self.options.allow))
+        wanted = {
+            host: frontier.hosts.allows(host) or scope.names(host) for host in {e.host for e in entries}
+        }
+        frontier.add([each for each in entries if wanted[each.host]])
+        frontier.add([each for each in entries if not wanted[each.host]], aside=True)
 
     def _write_outgoing(self) -> tuple[Counter[str], Counter[str]]:
         """A file for each partition that something was found for; how much of it is new to it, and how many
@@ -160,7 +179,7 @@ def ended_of(
     """Where a partition stands."""
     has_work = frontier.has_work()
     return Ended(
-        pages=frontier.outcomes["page"],
+        pages=pages_in(frontier.outcomes),
         tried=frontier.tried,
         left=frontier.left,
         seconds=seconds,
@@ -172,6 +191,11 @@ def ended_of(
         seeds=dict(seeds),
         outcomes=dict(sorted(frontier.outcomes.items())),
     )
+
+
+def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    while batch := list(islice(entries, BATCH)):
+        yield batch
 
 
 def read_entries(path: Path) -> Iterator[Entry]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.outcomes import ERROR, REFUSED, TRAP, of_kind
+from crawler.outcomes import ERROR, REFUSED, TRAP, of_kind, pages_in, recrawled
 from pipeline.store import Attempt, Journal, JournalReader
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Progress:
 
     @property
     def pages(self) -> int:
-        return self.outcomes.get("page", 0)
+        return pages_in(self.outcomes)
 
     @property
     def tried(self) -> int:
@@ -168,6 +168,7 @@ class Total:
 def figures(told: Progress) -> dict[str, float]:
     """The numbers, each by its name as a metric."""
     errors = of_kind(told.outcomes, ERROR)
+    again = recrawled(told.outcomes)
     return {
         "pages": told.pages,
         "tried": told.tried,
@@ -180,6 +181,7 @@ def figures(told: Progress) -> dict[str, float]:
         "hosts_waiting": told.hosts_waiting,
         "hosts_done": told.hosts_done,
         "slowest_host_seconds": told.slowest[0].seconds if told.slowest else 0.0,
+        **{f"recrawl.{name}": count for name, count in sorted(again.items())},
         **{f"errors.{name}": count for name, count in sorted(errors.items())},
         **{f"refused.{name}": count for name, count in sorted(of_kind(told.outcomes, REFUSED).items())},
         **{f"traps.{name}": count for name, count in sorted(of_kind(told.outcomes, TRAP).items())},
@@ -197,6 +199,7 @@ def rows(told: Progress) -> list[tuple[str, str]]:
             "hosts",
             ", ".join(f"{count:,} {name}" for name, count in hosts) if any(n for _, n in hosts) else "",
         ),
+        ("recrawl", counts_line(recrawled(told.outcomes))),
         ("errors", counts_line(of_kind(told.outcomes, ERROR))),
         ("refused", counts_line(of_kind(told.outcomes, REFUSED))),
         ("traps", counts_line(of_kind(told.outcomes, TRAP))),

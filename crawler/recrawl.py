@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crawler.warc import Original
-from pipeline.corpus.pages import EARLIER, TAKEN_OVER
+from pipeline.corpus.pages import EARLIER, KEPT
 from pipeline.store import Record
 
 SHORTEST_SECONDS = 86_400.0
@@ -91,7 +91,7 @@ def outcome_of(known: Known, status: int, sha256: str | None, fetched: str) -> O
         return Outcome("gone", None)
     if status == 200 and sha256 is not None:
         has_changed = sha256 != known.sha256
-        name = "page" if has_changed else "unchanged"
+        name = "changed" if has_changed else "unchanged"
         return Outcome(name, refresh_seconds(known, fetched, has_changed))
     return None
 
@@ -120,7 +120,7 @@ def original_of(headers: Mapping[str, str]) -> Original:
 
 def known_page(url: str, visit: Mapping[str, Any]) -> Known | None:
     """What is known of a URL by its row in the earlier frontier's `visits`; None if it was no page."""
-    if visit["outcome"] not in {"page", *TAKEN_OVER} or not visit["sha256"] or not visit["fetched"]:
+    if visit["outcome"] not in KEPT or not visit["sha256"] or not visit["fetched"]:
         return None
     return Known(
         url,
@@ -133,9 +133,14 @@ def known_page(url: str, visit: Mapping[str, Any]) -> Known | None:
 
 
 def earlier_crawl(
-    records: Iterable[Record], stage: str, identity: Mapping[str, Any], inputs: Mapping[str, str]
+    records: Iterable[Record],
+    stage: str,
+    identity: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    content: Mapping[str, str],
 ) -> str | None:
-    """Key of the crawl that a crawl with this identity and these inputs (name to key) starts from, or None.
+    """Key of the crawl that a crawl with this identity, these inputs (name to key) and this content from
+    outside starts from, or None.
 
     The latest one of the same configuration whose snapshot is earlier; one without a snapshot has the date
     on which it was made. If the crawl itself is in the store already, what it started from: a crawl that was
@@ -145,7 +150,7 @@ def earlier_crawl(
     if snapshot is None:
         return None
     found = []
-    for record in _same(records, stage, identity, inputs):
+    for record in _same(records, stage, identity, inputs, content):
         date = record.identity.get(SNAPSHOT)
         if date == snapshot:
             given = record.inputs.get(EARLIER)
@@ -157,13 +162,18 @@ def earlier_crawl(
 
 
 def _same(
-    records: Iterable[Record], stage: str, identity: Mapping[str, Any], inputs: Mapping[str, str]
+    records: Iterable[Record],
+    stage: str,
+    identity: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    content: Mapping[str, str],
 ) -> Iterator[Record]:
     """Crawls that differ in nothing but their snapshot and what they started from."""
     wanted = _but(identity, SNAPSHOT)
     for record in records:
         given = {name: each.key for name, each in record.inputs.items() if name != EARLIER}
-        if record.stage == stage and _but(record.identity, SNAPSHOT) == wanted and given == dict(inputs):
+        same = _but(record.identity, SNAPSHOT) == wanted and given == dict(inputs)
+        if record.stage == stage and same and record.content == dict(content):
             yield record
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from crawler.inquiry import Frontiers
 from crawler.markup import read_markup, visible_text
-from crawler.outcomes import TRAP, meaning_of
+from crawler.outcomes import IS_PAGE, IS_STORED, TRAP, meaning_of
+from crawler.recrawl import NOT_MODIFIED
 from crawler.schema import DONE
 from pipeline.store import Attempt, File, Storage
 
@@ -160,7 +161,8 @@ def facts_of(frontiers: Frontiers, languages: Languages) -> Facts:
     ):
         outcomes[outcome] += count
         statuses[str(status) if status is not None else "no answer"] += count
-        size += int(some)
+        if outcome != "not-due" and status != NOT_MODIFIED:
+            size += int(some)  # of pages that were taken over nothing came
     return Facts(
         seconds=max((row[0] for row in frontiers.rows("SELECT seconds FROM position")), default=0.0),
         waiting=sum(row[0] for row in frontiers.rows("SELECT known FROM position")) - outcomes.total(),
@@ -205,7 +207,7 @@ def _opt_outs(frontiers: Frontiers) -> Counter[str]:
 def _depths(frontiers: Frontiers) -> Counter[int]:
     query = (
         f"SELECT min(depth, {DEEPEST}), count(*) FROM visits JOIN urls USING (host, place) "
-        f"WHERE outcome = 'page' AND state = {DONE} GROUP BY 1"
+        f"WHERE {IS_PAGE} AND state = {DONE} GROUP BY 1"
     )
     found: Counter[int] = Counter()
     for depth, count in frontiers.rows(query):
@@ -214,7 +216,7 @@ def _depths(frontiers: Frontiers) -> Counter[int]:
 
 
 def _timeline(frontiers: Frontiers) -> Timeline:
-    pages = "FROM visits WHERE outcome = 'page'"
+    pages = f"FROM visits WHERE {IS_PAGE} AND outcome != 'not-due'"
     ends = "SELECT strftime('%s', min(fetched)), strftime('%s', max(fetched)) " + pages
     spans = [(int(first), int(last)) for first, last in frontiers.rows(ends) if first is not None]
     if not spans:
@@ -238,7 +240,8 @@ def _hosts(frontiers: Frontiers) -> HostTotals:
     }
     listed = ", ".join("?" * len(traps))
     query = (
-        "SELECT (SELECT name FROM hosts WHERE hosts.id = host), sum(outcome = 'page'), total(bytes), "
+        "SELECT (SELECT name FROM hosts WHERE hosts.id = host), "
+        f"sum({IS_PAGE}), total(bytes), "
         f"sum(outcome = 'robots'), sum(outcome IN ({listed})) FROM visits GROUP BY host"
     )
     found = HostTotals()
@@ -283,7 +286,7 @@ def archived(frontiers: Frontiers, storage: Storage, archive: Mapping[str, str])
 def _sample(frontiers: Frontiers) -> list[Place]:
     query = (
         "SELECT drawn(hosts.name || place) AS number, warc, offset, length FROM visits "
-        "JOIN hosts ON hosts.id = host WHERE outcome = 'page' AND warc IS NOT NULL "
+        f"JOIN hosts ON hosts.id = host WHERE {IS_STORED} AND warc IS NOT NULL "
         f"ORDER BY number LIMIT {SAMPLE_PAGES}"
     )
     frontiers.create_function("drawn", 1, _number_of)

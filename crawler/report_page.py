@@ -9,7 +9,8 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from crawler.outcomes import ERROR, REFUSED, TRAP, meaning_of, of_kind
+from crawler.outcomes import ERROR, REFUSED, TRAP, meaning_of, of_kind, pages_in, recrawled
+from crawler.progress import counts_line
 from crawler.report import SAMPLE_PAGES, SHOWN, Facts, Timeline
 from pipeline.tracking.charts import COLOUR, bars
 
@@ -51,9 +52,9 @@ def page(facts: Facts) -> str:
 
 
 def _summary(facts: Facts) -> str:
-    pages = facts.outcomes["page"]
+    pages = pages_in(facts.outcomes)
     rows = [
-        ("pages stored", f"{pages:,}"),
+        ("pages", f"{pages:,}"),
         ("URLs tried", f"{facts.outcomes.total():,}"),
         ("URLs left waiting", f"{facts.waiting:,}"),
         ("hosts asked", f"{facts.hosts.asked:,}"),
@@ -62,6 +63,8 @@ def _summary(facts: Facts) -> str:
         ("pages per second", f"{pages / facts.seconds:,.1f}" if facts.seconds else "-"),
         ("first and last page", _span(facts.timeline)),
     ]
+    if again := counts_line(recrawled(facts.outcomes)):
+        rows.insert(1, ("pages of the crawl before", again))
     return "<h1>Crawl report</h1>" + _table(("", ""), rows)
 
 
@@ -81,7 +84,7 @@ def _outcomes(facts: Facts) -> str:
 def _answers(facts: Facts) -> str:
     sample = facts.languages
     note = (
-        f"Languages are those of {sample.sampled:,} of the {facts.outcomes['page']:,} pages (at most "
+        f"Languages are those of {sample.sampled:,} of the {pages_in(facts.outcomes):,} pages (at most "
         f"{SAMPLE_PAGES:,} are looked at, drawn by a hash of their URLs): as their text tells, and as their "
         "html element declares."
     )

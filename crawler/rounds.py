@@ -140,11 +140,12 @@ def crawl_in_rounds(
     processes: int | None,
     *,
     beside_driver: bool,
+    starts: Sequence[str] = (),
 ) -> History:
     """Crawl until nothing is left or a limit is reached. `options` are those of every partition; None
     `processes` are as many as the crawl was begun with, or else one per CPU, but at most four, and no more
-    than find something to do among the seeds."""
-    history = History()
+    than find something to do among the seeds and `starts`, further URLs of hosts that are known already."""
+    history, starts = History(), [*options.seeds, *starts]
     for begun in _plans(attempt):
         records = _finished(attempt, begun)
         if records is None:
@@ -153,8 +154,8 @@ def crawl_in_rounds(
     while True:
         plan = _begun(attempt, len(history.rounds))
         if plan is None:
-            count = processes or _count(history, compute, options)
-            seeded = seeded_in(options.seeds, history.rounds[-1][0].partitions if history.rounds else count)
+            count = processes or _count(history, compute, starts)
+            seeded = seeded_in(starts, history.rounds[-1][0].partitions if history.rounds else count)
             plan = _next(history, limits, count, seeded, settled=options.settled)
         if plan is None:
             return history
@@ -165,10 +166,10 @@ def crawl_in_rounds(
             attempt.storage.remove(f"{attempt.base}/{file.path}")  # what came after stands for it
 
 
-def _count(history: History, compute: Compute, options: Options) -> int:
+def _count(history: History, compute: Compute, starts: Sequence[str]) -> int:
     if history.rounds:
         return history.rounds[-1][0].partitions
-    return min(4, compute.cpus(), len(seeded_in(options.seeds, None)))
+    return min(4, compute.cpus(), len(seeded_in(starts, None)))
 
 
 def seeded_in(seeds: Sequence[str], partitions: int | None) -> list[str]:

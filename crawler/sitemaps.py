@@ -41,6 +41,13 @@ PART_BYTES = 64 << 10
 BARREN_BYTES = 1 << 20
 """Of XML without an entry, after which no more is expected; it bounds the memory that other elements take."""
 
+TYPES = frozenset(
+    {
+        *("application/xml", "text/xml", "text/plain"),
+        *("application/gzip", "application/x-gzip", "application/octet-stream"),
+    }
+)
+"""Content types that sitemaps come with."""
 GZIP = b"\x1f\x8b"
 DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
 LINE_END = re.compile(rb"[\r\n]+")

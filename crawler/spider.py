@@ -28,7 +28,7 @@ from scrapy.http import Headers
 from twisted.internet.base import ReactorBase
 
 from crawler.answers import Answers
-from crawler.fetching import SLOT, WELL_KNOWN, Fetching
+from crawler.fetching import SEED, SLOT, WELL_KNOWN, Fetching
 from crawler.guard import GuardedResolver
 from crawler.opt_outs import Honoured
 from crawler.options import Options
@@ -38,6 +38,7 @@ from crawler.politeness import RuleBook
 from crawler.progress import SLOWEST_HOSTS, TELL_SECONDS, Progress, Rate, SlowHost
 from crawler.responses import content_type
 from crawler.scope import wants_type
+from crawler.sitemaps import TYPES as SITEMAP_TYPES
 from crawler.window import Manners, Window
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ class PageSpider(scrapy.Spider):
         if WELL_KNOWN in request.meta:
             return
         kind = content_type(headers)
+        if SEED in request.meta and kind in SITEMAP_TYPES:
+            return
         small = isinstance(body_length, int) and body_length <= SMALL_BODY_BYTES
         if kind and not wants_type(kind, self._content_types) and not small:
             raise StopDownload(fail=False)

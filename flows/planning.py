@@ -134,8 +134,8 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
     if rates is None or not made:
         return
     crawl = config.crawl
-    if "crawl" in made and crawl.seeds:
-        hosts = len(crawl.allowed_hosts or {urlsplit(seed).hostname for seed in crawl.seeds})
+    if "crawl" in made and crawl.names_seeds:
+        hosts = len(crawl.allowed_hosts or {urlsplit(seed).hostname for seed in crawl.all_seeds()})
         yield (
             f"crawl: as many pages as the limit allows (crawl.max_pages, {crawl.max_pages:,}), of "
             f"{WEB_PAGE_BYTES:,} bytes each, one every {crawl.delay_seconds:g} s from each of {hosts} hosts; "

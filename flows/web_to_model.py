@@ -47,9 +47,9 @@ class WebToModel(Config):
 
     @model_validator(mode="after")
     def has_something_to_crawl(self) -> Self:
-        if self.ingest is not None and self.crawl.seeds:
+        if self.ingest is not None and self.crawl.names_seeds:
             raise ValueError("crawl.seeds and ingest.archives are both set: leave one of them out")
-        if self.site is None and not self.crawl.seeds and self.ingest is None:
+        if self.site is None and not self.crawl.names_seeds and self.ingest is None:
             raise ValueError(
                 'there is nothing to crawl: set crawl.seeds, such as ["https://www.example.org/"]'
             )
@@ -79,7 +79,7 @@ def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
     """From archives, if the configuration names some; otherwise crawled, from the web or the own site."""
     if config.ingest is not None:
         return ingest(store, config.ingest, compute)
-    site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
+    site = build_site(store, config.site, compute) if config.site and not config.crawl.names_seeds else None
     return crawl(store, site, config.crawl, compute)
 
 

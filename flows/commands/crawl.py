@@ -22,12 +22,14 @@ from flows.commands.options import (
     ConfigPath,
     Name,
     Settings,
+    Snapshot,
     StoreRoot,
     as_typed,
     console,
     load_configuration,
     open_store,
     print_json,
+    settings_with,
 )
 
 if TYPE_CHECKING:
@@ -71,10 +73,21 @@ def _find(store: str | None, name: str | None) -> "Crawl":
     return find_crawl(open_store(store, needed=name is None or not Path(name).is_dir()), name)
 
 
-def run(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:
-    """Crawl alone, as the beginning of a run does: `run` may be left out. An interrupted crawl goes on."""
+def run(
+    config: ConfigPath,
+    settings: Settings = None,
+    snapshot: Snapshot = None,
+    name: Name = None,
+    store: StoreRoot = None,
+) -> None:
+    """Crawl alone, as the beginning of a run does: `run` may be left out. An interrupted crawl goes on.
+
+    It begins with the URLs in `crawl.seeds`, those of sitemaps among them, and in the text file
+    `crawl.seeds_file` (a URL a line, # begins a comment, also .gz).
+    """
     from flows.run import crawl_alone
 
+    settings = settings_with(settings, snapshot)
     loaded = load_configuration(config, settings, name, store)
     again = shlex.join(as_typed("crawl", config, settings, name, store))
     raise typer.Exit(crawl_alone(loaded, config, again, Console(soft_wrap=False)))
@@ -304,7 +317,7 @@ def _group(
 crawl_group = _group(
     "Crawl alone (`moinho crawl CONFIG`), and look at crawls.",
     {
-        run: "crawl configs/quickstart.toml --set crawl.max_pages=100",
+        run: "crawl configs/quickstart.toml --set crawl.max_pages=100 --snapshot 2026-01-31",
         status: "crawl status quickstart",
         report: "crawl report quickstart/pages --output report.html",
     },

@@ -17,8 +17,12 @@ PACKED = 4.5
 
 EARLIER = "earlier"
 """Name of the input that a recrawl stands on."""
+STORED = frozenset({"page", "changed"})
+"""Outcomes of pages whose body is in the crawl's own archive; `changed` is another than the earlier one's."""
 TAKEN_OVER = frozenset({"unchanged", "not-due"})
 """Outcomes of pages whose body is the one that the earlier crawl has."""
+KEPT = STORED | TAKEN_OVER
+"""Outcomes of all pages that a crawl has."""
 
 
 class OriginalMissingError(StageError):
@@ -48,7 +52,7 @@ class Pages(Artifact):
     """Web pages as WARC 1.1 (`warc/*.warc.gz`), the crawl log (`crawl-log/*.jsonl`, sorted by URL), and a
     report (`report.html`).
 
-    A line of the log has `url`, `outcome` (`page`, or why there is none), `status`, `content_type`,
+    A line of the log has `url`, `outcome` (one of KEPT, or why there is no page), `status`, `content_type`,
     `bytes`, `depth` (links from a seed), `referrer`, `warc`, `offset`, `length`, `sha256` (of the
     body), `fetched` (UTC) and `detail`; what does not apply is null. Counts: `pages`, `tried`,
     `left` (known, but beyond the limits of the configuration) and `outcome.<name>`.
@@ -97,7 +101,7 @@ class Pages(Artifact):
         before = self.earlier.entries() if self.earlier is not None else iter(())
         original = next(before, None)
         for line in self._sorted_log():
-            if line["outcome"] == "page":
+            if line["outcome"] in STORED:
                 yield _entry(line, self.key)
             elif line["outcome"] in TAKEN_OVER:
                 while original is not None and original.url < line["url"]:

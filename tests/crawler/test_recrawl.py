@@ -54,7 +54,7 @@ def test_conditions_are_what_the_server_said_itself() -> None:
     [
         (304, None, "unchanged"),
         (200, "aa", "unchanged"),
-        (200, "bb", "page"),
+        (200, "bb", "changed"),
         (404, None, "gone"),
         (410, "aa", "gone"),
         (200, None, None),
@@ -66,7 +66,7 @@ def test_an_answer_says_what_became_of_the_page(status: int, sha256: str | None,
     found = outcome_of(KNOWN, status, sha256, "2026-01-11T10:00:00Z")
     assert (found.name if found else None) == outcome
     if found is not None:
-        rest = {"unchanged": 15 * DAY, "page": 5 * DAY, "gone": None}
+        rest = {"unchanged": 15 * DAY, "changed": 5 * DAY, "gone": None}
         assert found.refresh_seconds == rest[found.name]
 
 
@@ -135,7 +135,7 @@ def test_a_recrawl_starts_from_the_latest_earlier_crawl_of_the_same_configuratio
 
     def found(snapshot: str | None, *more: Record) -> str | None:
         identity = {"seeds": ["http://example.org/"]} | ({"snapshot": snapshot} if snapshot else {})
-        return earlier_crawl([*records, *more], "crawl", identity, {})
+        return earlier_crawl([*records, *more], "crawl", identity, {}, {})
 
     assert found("2026-02-01") == "last"
     assert found("2026-01-07") == "undated"
@@ -144,4 +144,5 @@ def test_a_recrawl_starts_from_the_latest_earlier_crawl_of_the_same_configuratio
     assert found("2025-01-01") is None
     assert found(None) is None
     assert found("2026-02-01", record("made", "2026-02-01", earlier="first")) == "first"
-    assert earlier_crawl(records, "crawl", records[-3].identity, {"site": "s"}) is None
+    assert earlier_crawl(records, "crawl", records[-3].identity, {"site": "s"}, {}) is None
+    assert earlier_crawl(records, "crawl", records[-3].identity, {}, {"seeds": "of a file"}) is None

@@ -1,6 +1,7 @@
 """`moinho crawl` and `moinho frontier`: on a small real crawl, and on one that is not finished."""
 
 import dataclasses
+import datetime
 import json
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from crawler.inquiry import NoFrontierError, UnknownOutcomeError
 from crawler.progress import PARTITION, Progress, SlowHost
 from flows.cli import app
+from flows.commands.options import load_configuration, settings_with
 from flows.crawls import NotACrawlError, find_crawl
 from flows.references import UnknownArtifactError
 from pipeline.store import Journal, Storage, Store
@@ -53,6 +55,16 @@ def test_the_crawl_alone_makes_pages_and_says_what_to_look_at_next(crawled) -> N
     assert "from URLs to pages" in told
     assert "moinho crawl report small/pages" in told
     assert set(Store(str(store)).named()) == {"small/pages"}
+
+
+def test_a_snapshot_is_given_beside_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text('name = "small"\n[crawl]\nseeds = ["https://a.example/"]\nsnapshot = 2026-01-01\n')
+    settings = settings_with(["crawl.max_pages=5"], datetime.datetime(2026, 2, 1))
+    crawl = load_configuration(path, settings, None, None).crawl
+    assert (crawl.snapshot, crawl.max_pages) == (datetime.date(2026, 2, 1), 5)
+    told = CliRunner().invoke(app, ["crawl", str(path), "--snapshot", "tomorrow"])
+    assert (told.exit_code, "tomorrow" in told.output) == (2, True)
 
 
 def test_the_status_of_a_finished_crawl(crawled) -> None:

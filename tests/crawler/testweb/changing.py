@@ -26,14 +26,14 @@ class Change:
 
 
 CHANGES: dict[str, Change] = {
-    "/": Change(outcomes("page"), ("ETag",)),
+    "/": Change(outcomes("changed"), ("ETag",)),
     "/same-etag": Change(outcomes("unchanged"), ("ETag",)),
     "/same-date": Change(outcomes("unchanged"), ("Last-Modified",)),
     "/same-both": Change(outcomes("unchanged"), ("ETag", "Last-Modified")),
     "/same-bytes": Change(outcomes("unchanged")),
-    "/changed-etag": Change(outcomes("page"), ("ETag",)),
-    "/changed-date": Change(outcomes("page"), ("Last-Modified",)),
-    "/changed-plain": Change(outcomes("page")),
+    "/changed-etag": Change(outcomes("changed"), ("ETag",)),
+    "/changed-date": Change(outcomes("changed"), ("Last-Modified",)),
+    "/changed-plain": Change(outcomes("changed")),
     "/gone-404": Change(outcomes("gone"), ("ETag",)),
     "/gone-410": Change(outcomes("gone")),
     "/new": Change(outcomes("page")),
@@ -62,7 +62,7 @@ def _changing(asked: Asked) -> Reply:
         return missing()
     if asked.path.startswith("/gone") and later:
         return Reply(b"gone", int(asked.path[-3:]))
-    state = 2 if later and "page" in change.outcomes else 1
+    state = 2 if later and "changed" in change.outcomes else 1
     links = [path for path in CHANGES if path != "/new" or later] if asked.path == "/" else ["/"]
     body = page(*links, title=asked.path, text=prose(f"{asked.path} {state}")).body
     validators = {
