@@ -193,6 +193,7 @@ class Answers:
         markup = read_markup(html)
         found = self._opt_outs(entry, response, markup)
         reason = found.forbids_storing(self._honoured)
+        text: str | None = None
         if reason is None:
             text = visible_text(html)
             seen = self.traps.saw_page(entry.url, text)
@@ -204,7 +205,7 @@ class Answers:
                 self._probes[entry.url] = seen.probe
         level, depth = self._frontier.depth_of(entry.url)
         if not found.forbids_following(self._honoured):
-            priority = self._priority(markup, html)
+            priority = self._priority(markup, html, text)
             self._follow(replace(entry, level=level, depth=depth), markup.links, priority)
         self._store(entry, response, found, reason)
 
@@ -231,12 +232,16 @@ class Answers:
             rules.robots.text.statements(entry.url) if rules and rules.robots.text.usage else (),
         )
 
-    def _priority(self, markup: Markup, html: str) -> int:
-        """Of the page's links, by its language."""
+    def _priority(self, markup: Markup, html: str, text: str | None) -> int:
+        """Of the page's links, by its language. `text`: what is visible of it, if that was found before."""
         wanted = tuple(self._options.languages)
         if not wanted:
             return 0
-        return priority_of(language_of(markup.language, lambda: visible_text(html)), wanted)
+
+        def visible() -> str:
+            return visible_text(html) if text is None else text
+
+        return priority_of(language_of(markup.language, visible), wanted)
 
     def _follow(self, entry: Entry, found: Iterable[str], priority: int) -> None:
         every: list[str] = []
