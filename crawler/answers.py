@@ -147,6 +147,8 @@ class Answers:
             self.finish(entry, replace(visit, outcome="given-up", detail=f"the host {told}"))
             return
         self._window.put_off(entry, seconds)
+        if asked_for is not None:
+            self._partition.commit_soon()  # a kill must not let the host be asked before its time
         if entry.tries + 1 < (TRIES if asked_for is None else PATIENT_TRIES):
             self._window.again(entry)
         else:

@@ -39,8 +39,9 @@ class Partition:
         year = options.year or datetime.datetime.now(datetime.UTC).year
         self.traps = self.frontier.outside(lambda db: Traps(db, year))
         self._position = self.frontier.position()
-        self.was_interrupted = self._position.round == options.round and not self._position.ended
-        """True if this process goes on in a round that another had begun."""
+        self.follows_unknown = options.restored or self._position.round < 0 or not self._position.ended
+        """False only where the frontier says how the last process that served these hosts ended, and so when
+        each was asked last. Of a round that was killed, or crawled on another machine, it does not."""
         if self._position.round < options.round:
             self._position = Position(0, 0, self._position.seconds, options.round, ended=False)
             self._begin()
@@ -77,6 +78,10 @@ class Partition:
     def seconds(self) -> float:
         """Of crawling, in all rounds."""
         return self._position.seconds + (0.0 if self.has_ended else self.round_seconds)
+
+    def commit_soon(self) -> None:
+        """What is known now should be durable before anything else is asked for."""
+        self._uncommitted = COMMIT_PAGES
 
     def finish(self, entry: Entry, visit: Visit) -> None:
         """Note what became of a URL. It counts from the next commit on."""

@@ -57,10 +57,11 @@ def crawl_turn(turn: Turn, output: ShardOutput) -> Mapping[str, int]:
     """
     folder = turn.attempt.scratch() / turn.layout / f"{turn.options.partition:02d}"
     folder.mkdir(parents=True, exist_ok=True)
-    _restore(turn, folder)
+    restored = _restore(turn, folder)
     options = dataclasses.replace(
         turn.options,
         folder=str(folder),
+        restored=restored,
         incoming=[str(_local(turn.attempt, file)) for file in turn.incoming],
         allowed_hosts=[*turn.options.allowed_hosts, *_allowed(turn)],
     )
@@ -70,9 +71,9 @@ def crawl_turn(turn: Turn, output: ShardOutput) -> Mapping[str, int]:
     return _counts(ended)
 
 
-def _restore(turn: Turn, folder: Path) -> None:
-    """Bring the partition to where its last round ended, unless it stands there or further already; drop
-    earlier rounds' WARC files, which have their own links in the store."""
+def _restore(turn: Turn, folder: Path) -> bool:
+    """Bring the partition to where its last round ended, unless it stands there or further already (then
+    False); drop earlier rounds' WARC files, which have their own links in the store."""
     for path in (folder / "warc").glob("*.warc.gz"):
         if not path.name.startswith(f"{turn.options.prefix}-"):
             path.unlink()
@@ -82,6 +83,8 @@ def _restore(turn: Turn, folder: Path) -> None:
         part = folder / "restored"
         shutil.copyfile(_local(turn.attempt, turn.snapshot), part)
         part.replace(folder / FRONTIER)
+        return True
+    return False
 
 
 def _round_of(frontier: Path) -> int:

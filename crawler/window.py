@@ -214,6 +214,7 @@ class Window:
         if good or smoothed > host.latency:
             host.latency = smoothed
         served.slot.due = max(served.slot.due, answered_at + self.manners.delay_of(host))
+        self._changed.add(host)
 
     def ended(self, entry: Entry) -> None:
         """The URL needs no connection any more."""
@@ -264,13 +265,16 @@ class Window:
         served.closed = reason
         self._frontier.hosts.close(served.host, reason)
 
-    def slow_down(self, name: str, seconds: float) -> None:
-        """The host wants at least so many seconds between requests."""
+    def slow_down(self, name: str, seconds: float) -> bool:
+        """The host wants at least so many seconds between requests. True if that is news."""
         served = self.served.get(name)
-        if served is not None and served.host.delay < seconds:
-            served.slot.due += seconds - self.manners.delay_of(served.host)
-            served.host.delay = seconds
-            self._changed.add(served.host)
+        if served is None or served.host.delay >= seconds:
+            return False
+        before = self.manners.delay_of(served.host)
+        served.host.delay = seconds
+        served.slot.due += self.manners.delay_of(served.host) - before
+        self._changed.add(served.host)
+        return True
 
     def rest_seconds(self, entry: Entry) -> float:
         """Until the entry's host may be asked for something more."""

@@ -6,12 +6,14 @@ import gzip
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,41 @@ def test_rules_that_were_read_before_a_kill_are_not_asked_for_again(crawl_here: 
         crawl_here(web.url(), delay_seconds=1.0)
     assert [path for _, path in web.asked[:3]] == [*WELL_KNOWN, "/"]
     assert web.times_asked()["/robots.txt"] == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on-a-machine-that-knows-nothing"])
+def test_no_kill_lets_a_host_be_asked_before_its_delay(
+    elsewhere: bool, crawl_here: Crawl, options: Options
+) -> None:
+    delay = 2.5
+    with serve(small_site(2)) as web:
+        killer = threading.Thread(target=kill_when, args=(lambda: len(web.asked) == 3,))
+        killer.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url(), delay_seconds=delay)
+        killer.join()
+        if elsewhere:
+            shutil.rmtree(options.folder)
+        crawl_here(web.url(), delay_seconds=delay)
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) > delay - 0.05
+
+
+def test_a_delay_that_robots_txt_asks_for_outlives_a_kill_at_any_moment(crawl_here: Crawl) -> None:
+    rules = {
+        "/robots.txt": Answer(b"User-agent: *\nCrawl-delay: 3\n", headers={"Content-Type": "text/plain"})
+    }
+    with serve({"/": page()} | rules) as web:
+        killer = threading.Thread(
+            target=kill_when, args=(lambda: bool(web.asked) and time.monotonic() > web.asked[0][0] + 0.1,)
+        )
+        killer.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url())
+        killer.join()
+        crawl_here(web.url())
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) > 2.95
 
 
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:

@@ -91,6 +91,37 @@ def test_several_requests_to_a_host_begin_a_delay_apart(frontier: Frontier) -> N
     assert window.next() is not None
 
 
+def test_a_shorter_delay_than_ours_that_a_host_asks_for_changes_nothing(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://a.org/{number}") for number in range(2)])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=clock)
+    first = window.next()
+    assert first is not None
+    window.asked(first)
+    assert window.slow_down("a.org", 0.3)
+    assert window.rest_seconds(first) == pytest.approx(1.0)
+    assert window.slow_down("a.org", 1.5)
+    assert window.rest_seconds(first) == pytest.approx(1.5)
+    assert not window.slow_down("a.org", 1.5)
+
+
+def test_what_is_written_down_counts_from_the_answer_though_it_came_after_the_last_commit(
+    frontier: Frontier,
+) -> None:
+    frontier.add([entry("http://a.org/1")])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=clock)
+    first = window.next()
+    assert first is not None
+    window.asked(first)
+    window.save()
+    window.answered(first, clock.now, clock.now + 5.0)
+    assert not window.is_saved
+    window.save()
+    [(due,)] = frontier.db.execute("SELECT due FROM hosts WHERE name = 'a.org'")
+    assert due - time.time() == pytest.approx(6.0, abs=0.5)
+
+
 def test_a_slow_host_is_given_time_up_to_a_limit(frontier: Frontier) -> None:
     frontier.add([entry(f"http://a.org/{number}") for number in range(9)])
     clock = Clock()
