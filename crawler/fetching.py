@@ -320,7 +320,9 @@ class Fetching:
     async def _ask_more(self, entry: Entry, url: str, size: int) -> Response:
         """A further request within an entry's turn, for something that is no page."""
         if host_of(url) == entry.host:
-            await asyncio.sleep(self._window.rest_seconds(entry))
+            # Others of its address, or of its own URLs, may have been asked while this one slept.
+            while (rest := self._window.rest_seconds(entry)) > 0:
+                await asyncio.sleep(rest)
         return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
 
     async def _fetch(self, entry: Entry) -> None:

@@ -223,14 +223,17 @@ class Window:
         served.slot.in_flight -= 1
         self.in_flight -= 1
         served.alone = False
-        parked, served.slot.parked = served.slot.parked, []
-        for each in parked:
-            each.ready = False
-            self._queue(each)
+        self._wake(served.slot)
         if served.due - self._clock() > FAR_SECONDS and not served.in_flight and served.closed is None:
             self._leave(served)
         else:
             self._queue(served)
+
+    def _wake(self, slot: Slot) -> None:
+        parked, slot.parked = slot.parked, []
+        for each in parked:
+            each.ready = False
+            self._queue(each)
 
     def again(self, entry: Entry) -> None:
         """Ask once more, after the host's others of the same level."""
@@ -295,13 +298,11 @@ class Window:
         if self.manners.per_ip:
             before, slot = served.slot, self._slot(served.host)
             if slot is not before:
-                before.in_flight -= 1
-                slot.in_flight += 1
+                before.in_flight -= served.in_flight
+                slot.in_flight += served.in_flight
                 slot.due = max(slot.due, before.due)
                 served.slot = slot
-                if served in before.parked:
-                    before.parked.remove(served)
-                    slot.parked.append(served)
+                self._wake(before)  # what its requests held up there they hold up here
 
     @property
     def is_saved(self) -> bool:
