@@ -39,6 +39,7 @@ from crawler.schema import (
     LOG_COLUMNS,
     MOVE,
     OUTGOING,
+    REFUSE,
     SCHEMA,
     SENT,
     VISIT,
@@ -175,6 +176,14 @@ class Frontier:
         if self._insert([(host, place, DONE, entry.level + 1, 0, entry.depth + 1, 0, source)]).new:
             self.known += 1
             self._visit(host, place, visit)
+
+    def refuse_rest(self, fetched: str) -> None:
+        """Give what waits at hosts that are asked no more the outcome that says why: nothing is left then."""
+        for host, reason in self.hosts.take_refused():
+            self.outcomes[reason] += self.db.execute(REFUSE, (reason, fetched, host)).rowcount
+            for state in (WAITING, FRESH):
+                self.db.execute(MOVE, (DONE, host, state))
+            self.db.execute("DELETE FROM seeds WHERE host = ?", (host,))
 
     def settle(self) -> None:
         """All seeds have led somewhere: admit what was set aside and is wanted, drop the rest."""

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from crawler.entries import Visit
 from crawler.frontier import url_of
-from crawler.hosts import QUEUED
+from crawler.hosts import QUEUED, SERVED
 from crawler.progress import Progress, added
 from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, SENT, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
@@ -45,7 +45,8 @@ FROM urls JOIN hosts ON hosts.id = host LEFT JOIN visits USING (host, place)
 """
 KNOWN_FIELDS = 8
 HOST_COUNTS = f"""
-SELECT total(queued >= {QUEUED}), total(queued = 0 AND requests > 0), total(bytes) FROM hosts
+SELECT total(queued IN ({QUEUED}, {SERVED})), total(queued NOT IN ({QUEUED}, {SERVED}) AND requests > 0),
+    total(bytes) FROM hosts
 """
 
 

@@ -19,6 +19,7 @@ from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
 from crawler.repetition import Traps
+from crawler.responses import now
 from crawler.urls import bucket_of, canonical, host_of
 from crawler.warc import Archive
 
@@ -109,6 +110,7 @@ class Partition:
         """The round has ended: write what is for others, and tell where the partition stands."""
         if not self.has_ended:
             self.archive.close()
+            self.frontier.refuse_rest(now())
             self._position = replace(
                 self._position,
                 number=self.archive.number,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from crawler.entries import Position
 from crawler.frontier import Frontier
-from crawler.hosts import COLUMNS, QUEUED
+from crawler.hosts import COLUMNS, QUEUED, REFUSED
 from crawler.options import Ended
 from crawler.partition import ended_of
 from crawler.repetition import TABLES, Traps
+from crawler.responses import now
 from crawler.schema import ADD, ASIDE, DONE, FRESH, NEARER, OUTGOING, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
 
@@ -145,4 +146,6 @@ def _count(frontier: Frontier) -> None:
     known = f"SELECT count(*) FROM urls WHERE state IN ({WAITING}, {DONE}, {FRESH})"
     frontier.known = int(db.execute(known).fetchone()[0])
     waiting = f"SELECT 1 FROM urls WHERE host = hosts.id AND state IN ({WAITING}, {FRESH})"
-    db.execute(f"UPDATE hosts SET queued = {QUEUED} WHERE closed IS NULL AND EXISTS ({waiting})")
+    state = f"CASE WHEN closed IS NULL THEN {QUEUED} ELSE {REFUSED} END"
+    db.execute(f"UPDATE hosts SET queued = {state} WHERE EXISTS ({waiting})")
+    frontier.refuse_rest(now())

@@ -49,6 +49,10 @@ INSERT OR REPLACE INTO visits (host, place, {", ".join(VISIT_COLUMNS)})
 VALUES (?, ?{", ?" * len(VISIT_COLUMNS)})
 """
 MOVE = "UPDATE urls SET state = ? WHERE host = ? AND state = ?"
+REFUSE = f"""
+INSERT OR REPLACE INTO visits (host, place, outcome, fetched, detail)
+SELECT host, place, ?, ?, 'not asked for any more' FROM urls WHERE host = ? AND state IN ({WAITING}, {FRESH})
+"""
 ENTRY_COLUMNS = "hosts.name, place, level, depth, redirects, priority, tries"
 ENTRY_FIELDS = 7
 LOG_COLUMNS = (
