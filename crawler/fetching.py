@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.25
 """With partition.COMMIT_PAGES the window within which a kill costs what was done."""
+DRAIN_SECONDS = 3.0
+"""So long what is in flight when a round is over may take to end; other partitions have nothing to do
+meanwhile. A request that takes longer is left."""
 BATCH = 200
 """URLs that are refused without being asked for, before answers get their turn."""
 SHORTEST_WAIT_SECONDS = 0.005
@@ -68,7 +71,8 @@ class Fetching:
         self._frontier, self._options = partition.frontier, partition.options
         self._download, self._give_up = download, give_up
         self._rules = rules
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Entry] = {}
+        self._over_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waking: asyncio.Handle | None = None
 
@@ -112,7 +116,7 @@ class Fetching:
             self._wake()
             return
         if self._tasks:
-            self._wait()
+            self._leave_slow() if self._is_over() else self._wait()
         elif self._is_enough() or not self._may_go_on():
             self._end()
         else:
@@ -124,18 +128,37 @@ class Fetching:
 
     def _wait(self) -> None:
         """Until a host may be asked, or the time is over; an answer wakes us before."""
+        self._over_since = None
         left = self._seconds_left()
         times = [each for each in (self._window.wait_seconds(), left) if each is not None]
         if times and not self._is_enough():
             self._timer = self._loop.call_later(max(SHORTEST_WAIT_SECONDS, min(times)), self._go_on)
 
+    def _leave_slow(self) -> None:
+        """The round is over: leave what does not end soon. It stays waiting for the next round, its host has
+        not failed, and the next request there comes a delay from now. The try counts, and a URL that was
+        tried before is not left but waited for until its own time is over. So none is left twice, however
+        short the rounds are, and none loses the time that is configured for it."""
+        now = time.monotonic()
+        self._over_since = self._over_since or now
+        rest = self._over_since + DRAIN_SECONDS - now
+        if rest > 0:
+            self._timer = self._loop.call_later(rest, self._go_on)
+            return
+        for task, entry in self._tasks.items():
+            if entry.tries == 0:
+                task.cancel()
+
     def _is_enough(self) -> bool:
         """True once no further page is to be begun in this round."""
+        full = self._partition.pages + self._window.in_flight >= self._options.max_pages
+        return full or self._is_over()
+
+    def _is_over(self) -> bool:
+        """True once the round is to end, whatever is in flight."""
         left = self._seconds_left()
-        return (
-            self._partition.pages + self._window.in_flight >= self._options.max_pages
-            or (left is not None and left <= 0)
-            or (self._is_for_seeds and not self._frontier.settled and self._seeds_have_led())
+        return (left is not None and left <= 0) or (
+            self._is_for_seeds and not self._frontier.settled and self._seeds_have_led()
         )
 
     @property
@@ -171,13 +194,13 @@ class Fetching:
     def _begin(self, entry: Entry) -> None:
         if self._options.per_ip and self._window.host_of(entry).address is None:
             self._window.alone(entry)
-            self._start(self._look_up(entry))
+            self._start(entry, self._look_up(entry))
             return
         origin = origin_of(entry.url)
         rules = self._rules.known(origin)
         if rules is None:
             self._window.alone(entry)
-            self._start(self._read_rules(entry))
+            self._start(entry, self._read_rules(entry))
             return
         self._window.slow_down(entry.host, rules.robots.text.delay_seconds)
         try:
@@ -189,18 +212,22 @@ class Fetching:
             self._answers.finish(entry, refusal)
         elif self._options.sitemaps and self._rules.wants_sitemaps(origin, rules):
             self._window.alone(entry)
-            self._start(self._read_sitemaps(entry, rules))
+            self._start(entry, self._read_sitemaps(entry, rules))
         else:
             self._window.reserve(entry)
-            self._start(self._fetch(entry))
+            self._start(entry, self._fetch(entry))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, entry: Entry, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = entry
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        entry = self._tasks.pop(task)
+        if task.cancelled():
+            self._window.again(entry)
+            self._wake()
+            return
         error = task.exception()
         if isinstance(error, Exception):
             self._fail(error)
@@ -312,6 +339,8 @@ class Fetching:
             try:
                 response = await self._ask_more(entry, url, FILE_BYTES)
                 status, text = response.status, visible_text(text_of(response.body, response))
+            except asyncio.CancelledError:
+                log.info("%s: left, as the round is over", url)  # the entry itself is done
             except Exception as error:
                 log.info("%s: %s", url, describe(error))
         self._answers.traps.probed(url, status, text)

@@ -23,6 +23,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from crawler.answers import FAILED_PAGES
 from crawler.child import SpiderDiedError, UnwritableCrawlError
+from crawler.fetching import DRAIN_SECONDS
 from crawler.options import Options
 from crawler.partition import COMMIT_PAGES
 from crawler.progress import PARTITION
@@ -198,6 +199,32 @@ def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_he
     }
 
 
+def silence() -> Iterator[bytes]:
+    time.sleep(60)
+    yield b""
+
+
+def test_a_round_does_not_wait_for_its_slowest_request_which_is_asked_for_once_more(
+    crawl_here: Crawl,
+) -> None:
+    """It stays waiting, its host's delay holds, and the second time it is waited for to its end."""
+    site = {"/": page("/slow", "/z"), "/slow": Answer(chunks=silence), "/z": page(text="z")}
+    options = {"delay_seconds": 0.5, "requests_per_host": 1, "round_seconds": 3.0, "timeout_seconds": 12.0}
+    with serve(site) as web:
+        begun = time.monotonic()
+        log = crawl_here(web.url(), round=0, **options)
+        took = time.monotonic() - web.asked[-1][0]
+        assert outcomes(log) == {"page": 1}
+        assert took < DRAIN_SECONDS + 5.0, f"{took:.1f} s, {time.monotonic() - begun:.1f} in all"
+        log = crawl_here(web.url(), round=1, **options)
+        assert log[web.url("/slow")]["outcome"] == "timeout"
+        log = crawl_here(web.url(), round=2, **options)
+    assert outcomes(log) == {"page": 2, "timeout": 1}
+    assert web.times_asked()["/slow"] == 2
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) > 0.45
+
+
 def test_limits_of_pages_and_depth_hold_exactly(crawl_here: Crawl, tmp_path: Path) -> None:
     with serve(small_site(30)) as web:
         log = crawl_here(web.url(), max_pages=7)
@@ -221,7 +248,8 @@ def test_a_host_whose_every_page_fails_is_given_up(crawl_here: Crawl) -> None:
     failing = {f"/{number}": Answer(b"", 500) for number in range(60)}
     with serve({"/": page(*failing)} | failing) as web:
         log = crawl_here(web.url())
-    assert outcomes(log)["given-up"] >= 1
+    assert outcomes(log)["given-up"] > 30, "also those that were not asked for any more"
+    assert len(log) == 61
     assert web.times_asked().total() < FAILED_PAGES + 10
 
 
