@@ -113,9 +113,11 @@ class HostFacts:
 class Frontiers:
     """The frontiers of all partitions of one crawl, by partition. Used as a context."""
 
-    def __init__(self, paths: Sequence[Path], *, finished: bool) -> None:
-        """`finished`: the files are an artifact's and never change, so that nothing is locked or left
-        beside them. Raises NoFrontierError if there is no file."""
+    def __init__(self, paths: Sequence[Path], *, finished: bool, as_of: str | None = None) -> None:
+        """`finished`: the files never change, so that nothing is locked or left beside them. `as_of`: which
+        moment they tell of, in words, if the crawl may know more by now. Raises NoFrontierError if there is
+        no file."""
+        self.as_of = as_of
         if not paths:
             raise NoFrontierError("this crawl has no frontier to look into; its crawl log may say more")
         found = [_opened(path, finished) for path in paths]

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def _restore(turn: Turn, folder: Path) -> bool:
     for path in (folder / "warc").glob("*.warc.gz"):
         if not path.name.startswith(f"{turn.options.prefix}-"):
             path.unlink()
-    if turn.snapshot is not None and _round_of(folder / FRONTIER) < turn.snapshot_round:
+    if turn.snapshot is not None and round_of(folder / FRONTIER) < turn.snapshot_round:
         for path in folder.glob(f"{FRONTIER}*"):
             path.unlink()
         part = folder / "restored"
@@ -87,7 +88,7 @@ def _restore(turn: Turn, folder: Path) -> bool:
     return False
 
 
-def _round_of(frontier: Path) -> int:
+def round_of(frontier: Path) -> int:
     """The last round that was begun in a frontier; -2 if there is none."""
     if not frontier.exists():
         return -2
@@ -153,6 +154,7 @@ def _counts(ended: Ended) -> dict[str, int]:
         "open_seeds": int(ended.open_seeds),
         "settled": int(ended.settled),
         "milliseconds": int(ended.seconds * 1000),
+        "at": int(time.time()),
         **handed,
         **seeds,
         **outcomes,
