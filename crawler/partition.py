@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from crawler.entries import Entry, Position, Visit
-from crawler.frontier import Frontier
+from crawler.frontier import Frontier, owner_of
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
 from crawler.repetition import Traps
 from crawler.responses import now
@@ -133,10 +133,14 @@ class Partition:
         seeds = [Entry(url, host_of(url), level=0, depth=0) for url in found]
         frontier.add_seeds([each for each in seeds if frontier.serves(each.host)])
         for path in options.incoming:
-            entries = read_entries(Path(path))
-            while batch := list(islice(entries, BATCH)):
-                frontier.add_seeds([each for each in batch if each.depth == 0])
-                frontier.add([each for each in batch if each.depth])
+            handed = read_handed(Path(path))
+            while batch := list(islice(handed, BATCH)):
+                entries = [entry for entry, visit in batch if visit is None]
+                frontier.add_seeds([each for each in entries if each.depth == 0])
+                frontier.add([each for each in entries if each.depth])
+                for entry, visit in batch:
+                    if visit is not None:
+                        frontier.take_refused(entry, visit)
         if options.settled and not frontier.settled:
             frontier.settle()
         frontier.commit(self._position)
@@ -151,13 +155,20 @@ class Partition:
         new, seeds = Counter[str](), Counter[str]()
         files: dict[str, TextIO] = {}
         with contextlib.ExitStack() as stack:
-            for entry, is_new in self.frontier.outgoing():
-                target = f"{bucket_of(entry.host) % self.options.partitions:02d}"
-                new[target] += is_new
-                seeds[target] += entry.depth == 0
+
+            def hand(owner: str, line: Mapping[str, Any]) -> str:
+                target = f"{bucket_of(owner) % self.options.partitions:02d}"
                 if target not in files:
                     files[target] = stack.enter_context((folder / f"{target}.jsonl").open("w"))
-                files[target].write(json.dumps(asdict(entry)) + "\n")
+                files[target].write(json.dumps(line) + "\n")
+                return target
+
+            for entry, is_new in self.frontier.outgoing():
+                target = hand(entry.host, asdict(entry))
+                new[target] += is_new
+                seeds[target] += entry.depth == 0
+            for entry, visit in self.frontier.refused():
+                new[hand(owner_of(entry.url), asdict(entry) | {"visit": asdict(visit)})] += 1
         return new, seeds
 
 
@@ -181,8 +192,10 @@ def ended_of(
     )
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
-    """The URLs in a file that was written for another partition."""
+def read_handed(path: Path) -> Iterator[tuple[Entry, Visit | None]]:
+    """The URLs in a file that was written for another partition, and why one is refused by name."""
     with path.open() as lines:
         for line in lines:
-            yield Entry(**json.loads(line))
+            fields = json.loads(line)
+            visit = fields.pop("visit", None)
+            yield Entry(**fields), visit and Visit(**visit)
