@@ -44,6 +44,8 @@ SITEMAP_BYTES = 50 << 20
 """The protocol's limit."""
 WELL_KNOWN = "moinho_well_known"
 """Marks, in a request's meta, what is no page: robots.txt and the like, of any content type."""
+ELSEWHERE = "#redirected"
+"""Behind a URL, in the name under which is kept what another origin's robots.txt or the like led to."""
 SLOT = "all"
 """Scrapy's own queue, which lets everything pass at once."""
 ANSWERED = "moinho_answered_at"
@@ -262,6 +264,8 @@ class Fetching:
         """Ask for the origin's rules; then it is the entry's turn again, unless the host puts us off."""
 
         async def get(url: str) -> Reply:
+            if host_of(url) != entry.host:
+                return await self._ask_elsewhere(entry, url)
             response = await self._ask_more(entry, url, FILE_BYTES)
             location, later = header(response, "Location"), header(response, "Retry-After")
             if backoff.failed(response.status):
@@ -347,12 +351,43 @@ class Fetching:
         self._window.ended(entry)
 
     async def _ask_more(self, entry: Entry, url: str, size: int) -> Response:
-        """A further request within an entry's turn, for something that is no page."""
-        if host_of(url) == entry.host:
-            # Others of its address, or of its own URLs, may have been asked while this one slept.
-            while (rest := self._window.rest_seconds(entry)) > 0:
-                await asyncio.sleep(rest)
+        """A further request to the host within an entry's turn, for something that is no page."""
+        # Others of its address, or of its own URLs, may have been asked while this one slept.
+        while (rest := self._window.rest_seconds(entry)) > 0:
+            await asyncio.sleep(rest)
         return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
+
+    async def _ask_elsewhere(self, entry: Entry, url: str) -> Reply:
+        """Where an origin's rules lead to on another host, asked for as politely as anything there, and once
+        a day.
+
+        RFC 9309 (2.3.1.2) wants five redirects followed across hosts, and the rules that are reached then
+        must be obeyed. So they are, too, where another partition serves that host: were they not, the pages
+        would hang on the number of processes. Each process leaves the delay between its own requests to such
+        a host; to those of the partition that serves it there may be less, once a day for each such file.
+        """
+        kept = self._frontier.kept_file(url + ELSEWHERE)
+        if kept is not None:
+            return Reply(200, kept[0])
+        guest = self._window.visit(entry, host_of(url))
+        meta = {"download_slot": SLOT, "download_maxsize": FILE_BYTES, WELL_KNOWN: True}
+        request = Request(url, meta=meta, callback=NO_CALLBACK)
+        answered_at = None
+        try:
+            while (rest := self._window.visit_seconds(guest)) > 0:
+                await asyncio.sleep(rest)
+            self._window.visited(guest)
+            try:
+                response = await self._download(request)
+            finally:
+                answered_at = request.meta.get(ANSWERED) or time.monotonic()
+        finally:
+            self._window.left(guest, answered_at)
+            self._wake()
+        if response.status == 200 or response.status in (404, 410):
+            self._frontier.keep_file(url + ELSEWHERE, response.body if response.status == 200 else b"")
+        later = header(response, "Retry-After")
+        return Reply(response.status, response.body, header(response, "Location"), later)
 
     async def _fetch(self, entry: Entry) -> None:
         meta: dict[str, Any] = {}

@@ -30,9 +30,8 @@ COLUMNS = (
     *("duplicates", "latency", "big"),
 )
 """What changes while a host is served."""
-LOAD = f"""
-SELECT id, name, {", ".join(COLUMNS)} FROM hosts WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?
-"""
+HOST = f"SELECT id, name, {', '.join(COLUMNS)} FROM hosts"
+LOAD = f"{HOST} WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?"
 SAVE = f"UPDATE hosts SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 
 
@@ -154,6 +153,15 @@ class Hosts:
         change = f"UPDATE hosts SET queued = {REFUSED}, closed = ? WHERE id = ? AND closed IS NULL"
         self._done += self._db.execute(change, (reason, host.id)).rowcount
         self._queued.add(host.id)
+
+    def find(self, name: str) -> Host:
+        """What is known of a host, whether it is served or not."""
+        row = self._db.execute(f"{HOST} WHERE id = ?", (self.id_of(name),)).fetchone()
+        return Host(*row)
+
+    def put_off(self, name: str, due: float) -> None:
+        """A host that is not served is not to be asked before (seconds since 1970)."""
+        self._db.execute("UPDATE hosts SET due = max(due, ?) WHERE name = ?", (due, name))
 
     def take_refused(self) -> list[tuple[int, str]]:
         """Hosts that are asked no more and at which something may wait, each with the reason; once."""
