@@ -69,7 +69,14 @@ class Answers:
 
     def refusal(self, entry: Entry, rules: OriginRules) -> Visit | None:
         """Why it is not to be asked for, though it is known and its turn has come. Raises Forbidden or
-        Unreachable."""
+        Unreachable.
+
+        What tdmrep.json reserves is not asked for, so that a page's own header or meta element, which go
+        before the file (TDMRep, section on processing priority), cannot free it. That order tells what holds
+        of a page that was fetched; nobody is obliged to fetch one. To look into every reserved page whether
+        it is an exception would ask a site that reserves all of it for all of it, and owners are told to use
+        one technique alone. A page that the file frees or does not mention is fetched, and its header or meta
+        element may reserve it."""
         rules.robots.check(entry.url)
         if rules.tdmrep:
             found = opt_outs((), (), self._rules.agent, entry.url, rules.tdmrep)

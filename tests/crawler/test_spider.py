@@ -199,6 +199,27 @@ def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_he
     }
 
 
+def test_what_tdmrep_json_reserves_is_not_asked_for_though_its_page_would_say_otherwise(
+    crawl_here: Crawl,
+) -> None:
+    """A page that the file frees may reserve itself: header over file, meta element over header."""
+    free, reserved = HTML | {"TDM-Reservation": "0"}, HTML | {"TDM-Reservation": "1"}
+    meta = b'<html><head><meta name="tdm-reservation" content="0"></head><body>meta</body></html>'
+    policy = b'[{"location": "/shut", "tdm-reservation": 1}, {"location": "/", "tdm-reservation": 0}]'
+    site = {
+        "/": page("/shut", "/header", "/meta"),
+        "/.well-known/tdmrep.json": Answer(policy, headers={"Content-Type": "application/json"}),
+        "/shut": Answer(b"<html>shut</html>", headers=free),
+        "/header": Answer(b"<html>header</html>", headers=reserved),
+        "/meta": Answer(meta, headers=reserved),
+    }
+    with serve(site) as web:
+        log = crawl_here(web.url())
+    found = {url.removeprefix(web.origin): line["outcome"] for url, line in log.items()}
+    assert found == {"/": "page", "/shut": "opt-out", "/header": "opt-out", "/meta": "page"}
+    assert "/shut" not in web.times_asked()
+
+
 def silence() -> Iterator[bytes]:
     time.sleep(60)
     yield b""
@@ -331,6 +352,23 @@ def test_a_delay_that_robots_txt_asks_for_outlives_a_kill_at_any_moment(crawl_he
         crawl_here(web.url())
     times = [at for at, _ in web.asked]
     assert min(after - before for before, after in pairwise(times)) > 2.95
+
+
+@pytest.mark.timeout(120)
+def test_a_host_to_which_the_robots_txt_of_others_leads_is_asked_as_politely_as_ever(
+    crawl_here: Crawl,
+) -> None:
+    """Also while it is served itself, and when two lead to each other; the rules there are obeyed."""
+    rules = Answer(b"User-agent: *\nDisallow: /shut\n", headers={"Content-Type": "text/plain"})
+    site = {"/": page("/p", "/shut"), "/p": page(text="p"), "/shut": page()}
+    with serve(site | {"/robots.txt": redirect("http://b.test/rules"), "/rules": rules}) as web:
+        hosts = {f"{name}.test": f"127.0.0.1:{web.port}" for name in "abcd"}
+        log = crawl_here(*(f"http://{name}/" for name in hosts), hosts=hosts, delay_seconds=0.6)
+    asked = [(at, path) for (at, path), host in zip(web.asked, web.hosts, strict=True) if host == "b.test"]
+    assert min(after - before for (before, _), (after, _) in pairwise(asked)) > 0.55
+    assert [path for _, path in asked].count("/rules") <= 5
+    assert web.times_asked()["/shut"] == 0
+    assert outcomes(log) == {"page": 8, "robots": 4}
 
 
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:
