@@ -87,7 +87,14 @@ class Answers:
 
     def refusal(self, entry: Entry, rules: OriginRules) -> Visit | None:
         """Why it is not to be asked for, though it is known and its turn has come. Raises Forbidden or
-        Unreachable."""
+        Unreachable.
+
+        What tdmrep.json reserves is not asked for, so that a page's own header or meta element, which go
+        before the file (TDMRep, section on processing priority), cannot free it. That order tells what holds
+        of a page that was fetched; nobody is obliged to fetch one. To look into every reserved page whether
+        it is an exception would ask a site that reserves all of it for all of it, and owners are told to use
+        one technique alone. A page that the file frees or does not mention is fetched, and its header or meta
+        element may reserve it."""
         rules.robots.check(entry.url)
         if rules.tdmrep:
             found = opt_outs((), (), self._rules.agent, entry.url, rules.tdmrep)
@@ -188,6 +195,8 @@ class Answers:
             self.finish(entry, replace(visit, outcome="given-up", detail=f"the host {told}"))
             return
         self._window.put_off(entry, seconds)
+        if asked_for is not None:
+            self._partition.commit_soon()  # a kill must not let the host be asked before its time
         if entry.tries + 1 < (TRIES if asked_for is None else PATIENT_TRIES):
             self._window.again(entry)
         else:
@@ -236,6 +245,7 @@ class Answers:
         markup = read_markup(html)
         found = self._opt_outs(entry, response, markup)
         reason = found.forbids_storing(self._honoured)
+        text: str | None = None
         if reason is None:
             text = visible_text(html)
             seen = self.traps.saw_page(entry.url, text)
@@ -247,7 +257,7 @@ class Answers:
                 self._probes[entry.url] = seen.probe
         level, depth = self._frontier.depth_of(entry.url)
         if not found.forbids_following(self._honoured):
-            priority = self._priority(markup, html)
+            priority = self._priority(markup, html, text)
             self._follow(replace(entry, level=level, depth=depth), markup.links, priority)
         if reason is None:
             self.finish(entry, keep(found))
@@ -266,12 +276,16 @@ class Answers:
             rules.robots.text.statements(entry.url) if rules and rules.robots.text.usage else (),
         )
 
-    def _priority(self, markup: Markup, html: str) -> int:
-        """Of the page's links, by its language."""
+    def _priority(self, markup: Markup, html: str, text: str | None) -> int:
+        """Of the page's links, by its language. `text`: what is visible of it, if that was found before."""
         wanted = tuple(self._options.languages)
         if not wanted:
             return 0
-        return priority_of(language_of(markup.language, lambda: visible_text(html)), wanted)
+
+        def visible() -> str:
+            return visible_text(html) if text is None else text
+
+        return priority_of(language_of(markup.language, visible), wanted)
 
     def _follow(self, entry: Entry, found: Iterable[str], priority: int) -> None:
         every: list[str] = []

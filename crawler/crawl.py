@@ -76,7 +76,8 @@ class CrawlConfig(Config):
     max_delay_seconds: float = Field(default=60.0, ge=0)
     """A slow host is given as much time between two requests as its answers take, up to this."""
     per_ip: bool = False
-    """Count hosts of one address as one: for delays and for requests at once."""
+    """Count hosts of one address as one, from their first requests on: for delays and for requests at once.
+    That holds within a process: with compute.crawl_processes = 1 for the whole crawl."""
     pages_per_host: int | None = Field(default=None, ge=1)
     """Pages stored of a host at most. Default: no limit."""
     bytes_per_host: int | None = Field(default=None, ge=1)

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.25
 """With partition.COMMIT_PAGES the window within which a kill costs what was done."""
+DRAIN_SECONDS = 3.0
+"""So long what is in flight when a round is over may take to end; other partitions have nothing to do
+meanwhile. A request that takes longer is left."""
 BATCH = 200
 """URLs that are refused without being asked for, before answers get their turn."""
 SHORTEST_WAIT_SECONDS = 0.005
@@ -45,10 +48,14 @@ WELL_KNOWN = "moinho_well_known"
 """Marks, in a request's meta, what is no page: robots.txt and the like, of any content type."""
 SEED = "moinho_seed"
 """Marks, in a request's meta, what may be a sitemap."""
+ELSEWHERE = "#redirected"
+"""Behind a URL, in the name under which is kept what another origin's robots.txt or the like led to."""
 SLOT = "all"
 """Scrapy's own queue, which lets everything pass at once."""
-LATENCY = "download_latency"
-"""Where Scrapy notes in a request's meta how long the headers of the answer took."""
+ANSWERED = "moinho_answered_at"
+"""Where it stands in a request's meta when the headers of its answer came (monotonic). Scrapy's own
+`download_latency` counts from when it sent the request, which on a busy machine is later than `asked`:
+added to that it told the answer too early, and the next request came up to a tenth of a second too soon."""
 
 Download = Callable[[Request], Awaitable[Response]]
 
@@ -70,7 +77,8 @@ class Fetching:
         self._frontier, self._options = partition.frontier, partition.options
         self._download, self._give_up = download, give_up
         self._rules = rules
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Entry] = {}
+        self._over_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waking: asyncio.Handle | None = None
 
@@ -114,7 +122,7 @@ class Fetching:
             self._wake()
             return
         if self._tasks:
-            self._wait()
+            self._leave_slow() if self._is_over() else self._wait()
         elif self._is_enough() or not self._may_go_on():
             self._end()
         else:
@@ -126,18 +134,37 @@ class Fetching:
 
     def _wait(self) -> None:
         """Until a host may be asked, or the time is over; an answer wakes us before."""
+        self._over_since = None
         left = self._seconds_left()
         times = [each for each in (self._window.wait_seconds(), left) if each is not None]
         if times and not self._is_enough():
             self._timer = self._loop.call_later(max(SHORTEST_WAIT_SECONDS, min(times)), self._go_on)
 
+    def _leave_slow(self) -> None:
+        """The round is over: leave what does not end soon. It stays waiting for the next round, its host has
+        not failed, and the next request there comes a delay from now. The try counts, and a URL that was
+        tried before is not left but waited for until its own time is over. So none is left twice, however
+        short the rounds are, and none loses the time that is configured for it."""
+        now = time.monotonic()
+        self._over_since = self._over_since or now
+        rest = self._over_since + DRAIN_SECONDS - now
+        if rest > 0:
+            self._timer = self._loop.call_later(rest, self._go_on)
+            return
+        for task, entry in self._tasks.items():
+            if entry.tries == 0:
+                task.cancel()
+
     def _is_enough(self) -> bool:
         """True once no further page is to be begun in this round."""
+        full = self._partition.pages + self._window.in_flight >= self._options.max_pages
+        return full or self._is_over()
+
+    def _is_over(self) -> bool:
+        """True once the round is to end, whatever is in flight."""
         left = self._seconds_left()
-        return (
-            self._partition.pages + self._window.in_flight >= self._options.max_pages
-            or (left is not None and left <= 0)
-            or (self._is_for_seeds and not self._frontier.settled and self._seeds_have_led())
+        return (left is not None and left <= 0) or (
+            self._is_for_seeds and not self._frontier.settled and self._seeds_have_led()
         )
 
     @property
@@ -173,13 +200,13 @@ class Fetching:
     def _begin(self, entry: Entry) -> None:
         if self._options.per_ip and self._window.host_of(entry).address is None:
             self._window.alone(entry)
-            self._start(self._look_up(entry))
+            self._start(entry, self._look_up(entry))
             return
         origin = origin_of(entry.url)
         rules = self._rules.known(origin)
         if rules is None:
             self._window.alone(entry)
-            self._start(self._read_rules(entry))
+            self._start(entry, self._read_rules(entry))
             return
         self._window.slow_down(entry.host, rules.robots.text.delay_seconds)
         try:
@@ -191,7 +218,7 @@ class Fetching:
             self._answers.finish(entry, refusal)
         elif self._options.sitemaps and self._rules.wants_sitemaps(origin, rules):
             self._window.alone(entry)
-            self._start(self._read_sitemaps(entry, rules))
+            self._start(entry, self._read_sitemaps(entry, rules))
         else:
             self._begin_page(entry)
 
@@ -199,18 +226,22 @@ class Fetching:
         """Ask for it, unless an earlier crawl has it and it is not due."""
         archived, earlier = self._answers.earlier(entry), self._partition.earlier
         if archived is not None and earlier is not None and not earlier.is_due(archived):
-            self._start(self._judge(entry, partial(self._answers.take_over, entry, archived)))
+            self._start(entry, self._judge(entry, partial(self._answers.take_over, entry, archived)))
         else:
             self._window.reserve(entry)
-            self._start(self._fetch(entry, archived))
+            self._start(entry, self._fetch(entry, archived))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, entry: Entry, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = entry
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        entry = self._tasks.pop(task)
+        if task.cancelled():
+            self._window.again(entry)
+            self._wake()
+            return
         error = task.exception()
         if isinstance(error, Exception):
             self._fail(error)
@@ -245,15 +276,20 @@ class Fetching:
         """Ask for the origin's rules; then it is the entry's turn again, unless the host puts us off."""
 
         async def get(url: str) -> Reply:
+            if host_of(url) != entry.host:
+                return await self._ask_elsewhere(entry, url)
             response = await self._ask_more(entry, url, FILE_BYTES)
             location, later = header(response, "Location"), header(response, "Retry-After")
             if backoff.failed(response.status):
                 asked_for = backoff.retry_after(later, time.time()) or 0.0
                 self._window.put_off(entry, min(asked_for, backoff.LONGEST_SECONDS))
+                self._commit()
             return Reply(response.status, response.body, location, later)
 
         def slow_down(seconds: float) -> None:
-            self._window.slow_down(entry.host, seconds)
+            # Durable at once, as nobody can keep to a delay that a kill made forgotten.
+            if self._window.slow_down(entry.host, seconds):
+                self._commit()
 
         def is_refused() -> bool:
             return self._answers.refused_address(entry.host) is not None
@@ -319,16 +355,51 @@ class Fetching:
             try:
                 response = await self._ask_more(entry, url, FILE_BYTES)
                 status, text = response.status, visible_text(text_of(response.body, response))
+            except asyncio.CancelledError:
+                log.info("%s: left, as the round is over", url)  # the entry itself is done
             except Exception as error:
                 log.info("%s: %s", url, describe(error))
         self._answers.traps.probed(url, status, text)
         self._window.ended(entry)
 
     async def _ask_more(self, entry: Entry, url: str, size: int) -> Response:
-        """A further request within an entry's turn, for something that is no page."""
-        if host_of(url) == entry.host:
-            await asyncio.sleep(self._window.rest_seconds(entry))
+        """A further request to the host within an entry's turn, for something that is no page."""
+        # Others of its address, or of its own URLs, may have been asked while this one slept.
+        while (rest := self._window.rest_seconds(entry)) > 0:
+            await asyncio.sleep(rest)
         return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
+
+    async def _ask_elsewhere(self, entry: Entry, url: str) -> Reply:
+        """Where an origin's rules lead to on another host, asked for as politely as anything there, and once
+        a day.
+
+        RFC 9309 (2.3.1.2) wants five redirects followed across hosts, and the rules that are reached then
+        must be obeyed. So they are, too, where another partition serves that host: were they not, the pages
+        would hang on the number of processes. Each process leaves the delay between its own requests to such
+        a host; to those of the partition that serves it there may be less, once a day for each such file.
+        """
+        kept = self._frontier.kept_file(url + ELSEWHERE)
+        if kept is not None:
+            return Reply(200, kept[0])
+        guest = self._window.visit(entry, host_of(url))
+        meta = {"download_slot": SLOT, "download_maxsize": FILE_BYTES, WELL_KNOWN: True}
+        request = Request(url, meta=meta, callback=NO_CALLBACK)
+        answered_at = None
+        try:
+            while (rest := self._window.visit_seconds(guest)) > 0:
+                await asyncio.sleep(rest)
+            self._window.visited(guest)
+            try:
+                response = await self._download(request)
+            finally:
+                answered_at = request.meta.get(ANSWERED) or time.monotonic()
+        finally:
+            self._window.left(guest, answered_at)
+            self._wake()
+        if response.status == 200 or response.status in (404, 410):
+            self._frontier.keep_file(url + ELSEWHERE, response.body if response.status == 200 else b"")
+        later = header(response, "Retry-After")
+        return Reply(response.status, response.body, header(response, "Location"), later)
 
     async def _fetch(self, entry: Entry, archived: Archived | None) -> None:
         meta: dict[str, Any] = {SEED: True} if entry.depth == 0 else {}
@@ -336,7 +407,7 @@ class Fetching:
         try:
             response = await self._ask(entry, entry.url, meta, conditions)
         except Exception as error:
-            self._answers.failed(entry, error, was_reached=LATENCY in meta)
+            self._answers.failed(entry, error, was_reached=ANSWERED in meta)
             return
         await self._judge(entry, partial(self._answers.received, entry, response, archived))
 
@@ -364,12 +435,11 @@ class Fetching:
         try:
             response = await self._download(request)
         finally:
-            latency = request.meta.get(LATENCY)
-            if latency is not None:
-                meta[LATENCY] = latency
-            answered_at = time.monotonic() if latency is None else asked_at + latency
-            good = latency is not None
-            self._window.answered(entry, asked_at, answered_at, good=good)
+            answered_at = request.meta.get(ANSWERED)
+            good = answered_at is not None
+            if good:
+                meta[ANSWERED] = answered_at
+            self._window.answered(entry, asked_at, answered_at or time.monotonic(), good=good)
         return response
 
     # --- durability ---

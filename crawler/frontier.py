@@ -39,8 +39,11 @@ from crawler.schema import (
     LOG_COLUMNS,
     MOVE,
     OUTGOING,
+    REFUSE,
+    REFUSED,
     SCHEMA,
     SENT,
+    TO_REFUSE,
     VISIT,
     VISIT_COLUMNS,
     WAITING,
@@ -169,12 +172,29 @@ class Frontier:
             )
 
     def refuse(self, url: str, visit: Visit, entry: Entry) -> None:
-        """Remember a URL that is not even asked for, with the reason."""
-        host, place, _ = self._locate(url)
-        source = self.source_of(entry.url)
-        if self._insert([(host, place, DONE, entry.level + 1, 0, entry.depth + 1, 0, source)]).new:
+        """Remember a URL that is not even asked for, with the reason, as found on the page `entry`; one of
+        another partition's host, or of none, is handed over, lest it be counted by several."""
+        self.take_refused(Entry(url, "", entry.level + 1, entry.depth + 1, referrer=entry.url), visit)
+
+    def take_refused(self, entry: Entry, visit: Visit) -> None:
+        """As `refuse`; `entry` is the URL itself."""
+        if not self.counts(entry.url):
+            values = (*(visit.outcome, visit.fetched, visit.detail), entry.level, entry.depth, entry.referrer)
+            self.db.execute(REFUSED, (entry.url, *values))
+            return
+        host, place, _ = self._locate(entry.url)
+        source = self.source_of(entry.referrer)
+        if self._insert([(host, place, DONE, entry.level, 0, entry.depth, 0, source)]).new:
             self.known += 1
             self._visit(host, place, visit)
+
+    def refuse_rest(self, fetched: str) -> None:
+        """Give what waits at hosts that are asked no more the outcome that says why: nothing is left then."""
+        for host, reason in self.hosts.take_refused():
+            self.outcomes[reason] += self.db.execute(REFUSE, (reason, fetched, host)).rowcount
+            for state in (WAITING, FRESH):
+                self.db.execute(MOVE, (DONE, host, state))
+            self.db.execute("DELETE FROM seeds WHERE host = ?", (host,))
 
     def settle(self) -> None:
         """All seeds have led somewhere: admit what was set aside and is wanted, drop the rest."""
@@ -279,6 +299,10 @@ class Frontier:
 
     # --- URLs of other partitions ---
 
+    def counts(self, url: str) -> bool:
+        """True if this partition counts the URL, should it be refused by name."""
+        return self.serves(owner_of(url))
+
     def serves(self, host: str) -> bool:
         """True if the host is this partition's."""
         return self.partitions == 1 or bucket_of(host) % self.partitions == self.partition
@@ -294,8 +318,14 @@ class Frontier:
         for row in self.db.execute(query):
             yield replace(_entry(row), referrer=row[ENTRY_FIELDS]), bool(row[ENTRY_FIELDS + 1])
 
+    def refused(self) -> Iterator[tuple[Entry, Visit]]:
+        """URLs that are refused by name, for the partitions that count them."""
+        for url, outcome, fetched, detail, level, depth, referrer in self.db.execute(TO_REFUSE):
+            yield Entry(url, "", level, depth, referrer=referrer), Visit(outcome, fetched, detail=detail)
+
     def handed_over(self) -> None:
-        """What `outgoing` told is on its way."""
+        """What `outgoing` and `refused` told is on its way."""
+        self.db.execute("UPDATE refused SET sent = 1 WHERE sent = 0")
         self.db.execute(f"UPDATE urls SET state = {SENT} WHERE state IN (2, 6)")
 
     # --- the rest ---
@@ -367,6 +397,11 @@ class Frontier:
             statement = "INSERT INTO sources (url) VALUES (?)"
             self._source = (url, self.db.execute(statement, (url,)).lastrowid if url else None)
         return self._source[1]
+
+
+def owner_of(url: str) -> str:
+    """What decides which partition counts a URL that is refused by name: its host, or all of it."""
+    return (url.startswith(("http://", "https://")) and host_of(url)) or url
 
 
 def url_of(host: str, place: str) -> str:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-QUEUED, SERVED = 1, 2
-"""A host is QUEUED while it has waiting URLs, SERVED while it is in the window; otherwise 0."""
+QUEUED, SERVED, REFUSED = 1, 2, 3
+"""A host is QUEUED while it has waiting URLs, SERVED while it is in the window; REFUSED if it is asked no
+more and there may be URLs of it without an outcome; otherwise 0."""
 LONGEST_SECONDS = 3600.0
 """What a host may ask us to wait for; one that wants more is not asked again in this crawl."""
 REMEMBERED_HOSTS = 200_000
@@ -29,9 +30,8 @@ COLUMNS = (
     *("duplicates", "latency", "big"),
 )
 """What changes while a host is served."""
-LOAD = f"""
-SELECT id, name, {", ".join(COLUMNS)} FROM hosts WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?
-"""
+HOST = f"SELECT id, name, {', '.join(COLUMNS)} FROM hosts"
+LOAD = f"{HOST} WHERE queued = {QUEUED} AND due <= ? ORDER BY due LIMIT ?"
 SAVE = f"UPDATE hosts SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 
 
@@ -74,7 +74,8 @@ class Hosts:
         self.direct = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
         """Hosts that are served, and big ones: their URLs are put in order as they are found."""
         self._allowed: dict[str, bool] = {}
-        done = db.execute("SELECT count(*) FROM hosts WHERE queued = 0 AND requests > 0").fetchone()
+        settled = f"queued IN (0, {REFUSED}) AND requests > 0"
+        done = db.execute(f"SELECT count(*) FROM hosts WHERE {settled}").fetchone()
         self._done = int(done[0])
         self.changes = 0
         """Counts how often hosts were queued."""
@@ -111,8 +112,8 @@ class Hosts:
         new = numbers - self._queued
         if new:
             statement = (
-                f"UPDATE hosts SET queued = {QUEUED} WHERE id = ? AND queued = 0 AND closed IS NULL "
-                "RETURNING requests > 0"
+                f"UPDATE hosts SET queued = CASE WHEN closed IS NULL THEN {QUEUED} ELSE {REFUSED} END "
+                "WHERE id = ? AND queued = 0 RETURNING requests > 0 AND closed IS NULL"
             )
             for number in new:
                 row = self._db.execute(statement, (number,)).fetchone()
@@ -147,11 +148,27 @@ class Hosts:
             self._queued.discard(host.id)
 
     def close(self, host: Host, reason: str) -> None:
-        """The host is not asked any more in this crawl; what waits there stays waiting."""
+        """The host is asked no more in this crawl; `Frontier.refuse_rest` tells of what waits there."""
         self._end(host)
-        self._db.execute("UPDATE hosts SET queued = 0, closed = ? WHERE id = ?", (reason, host.id))
-        self._done += 1
+        change = f"UPDATE hosts SET queued = {REFUSED}, closed = ? WHERE id = ? AND closed IS NULL"
+        self._done += self._db.execute(change, (reason, host.id)).rowcount
         self._queued.add(host.id)
+
+    def find(self, name: str) -> Host:
+        """What is known of a host, whether it is served or not."""
+        row = self._db.execute(f"{HOST} WHERE id = ?", (self.id_of(name),)).fetchone()
+        return Host(*row)
+
+    def put_off(self, name: str, due: float) -> None:
+        """A host that is not served is not to be asked before (seconds since 1970)."""
+        self._db.execute("UPDATE hosts SET due = max(due, ?) WHERE name = ?", (due, name))
+
+    def take_refused(self) -> list[tuple[int, str]]:
+        """Hosts that are asked no more and at which something may wait, each with the reason; once."""
+        found = self._db.execute(f"SELECT id, closed FROM hosts WHERE queued = {REFUSED}").fetchall()
+        self._db.execute(f"UPDATE hosts SET queued = 0 WHERE queued = {REFUSED}")
+        self._queued.difference_update(number for number, _ in found)
+        return found
 
     def _end(self, host: Host) -> None:
         self.save([host])

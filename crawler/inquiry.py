@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from crawler.entries import Visit
 from crawler.frontier import url_of
-from crawler.hosts import QUEUED
+from crawler.hosts import QUEUED, SERVED
 from crawler.progress import Progress, added
 from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, SENT, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
@@ -45,7 +45,8 @@ FROM urls JOIN hosts ON hosts.id = host LEFT JOIN visits USING (host, place)
 """
 KNOWN_FIELDS = 8
 HOST_COUNTS = f"""
-SELECT total(queued >= {QUEUED}), total(queued = 0 AND requests > 0), total(bytes) FROM hosts
+SELECT total(queued IN ({QUEUED}, {SERVED})), total(queued NOT IN ({QUEUED}, {SERVED}) AND requests > 0),
+    total(bytes) FROM hosts
 """
 
 
@@ -112,9 +113,18 @@ class HostFacts:
 class Frontiers:
     """The frontiers of all partitions of one crawl, by partition. Used as a context."""
 
-    def __init__(self, paths: Sequence[Path], *, finished: bool, cache_kib: int = CACHE_KIB) -> None:
-        """`finished`: the files are an artifact's and never change, so that nothing is locked or left
-        beside them. Raises NoFrontierError if there is no file."""
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        finished: bool,
+        as_of: str | None = None,
+        cache_kib: int = CACHE_KIB,
+    ) -> None:
+        """`finished`: the files never change, so that nothing is locked or left beside them. `as_of`: which
+        moment they tell of, in words, if the crawl may know more by now. Raises NoFrontierError if there is
+        no file."""
+        self.as_of = as_of
         if not paths:
             raise NoFrontierError("this crawl has no frontier to look into; its crawl log may say more")
         found = [_opened(path, finished, cache_kib) for path in paths]

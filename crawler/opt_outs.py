@@ -186,7 +186,9 @@ def _tdm(
     headers: list[tuple[str, str]], metas: list[tuple[str, str]], url: str, rules: Sequence[TdmRule]
 ) -> list[tuple[str, str]]:
     """What the page itself says goes before its answer's header, and that before the site's file, in
-    which the first rule that matches counts. `tdm-reservation=0` is found as well: it is a statement."""
+    which the first rule that matches counts (TDMRep, section on processing priority). `tdm-reservation=0`
+    is found as well: it is a statement. A page that the file reserves is not fetched at all
+    (`Answers.refusal` says why)."""
     for where, pairs in (("meta", metas), ("header", headers)):
         said = {name: value.strip() for name, value in reversed(pairs) if name.startswith("tdm-")}
         reserved = _reserved(said.get("tdm-reservation", ""))

@@ -35,6 +35,8 @@ class Options:
     partitions: int = 1
     round: int = 0
     round_seconds: float | None = None
+    restored: bool = False
+    """The frontier came from the store: others may have crawled since it was put there."""
     settled: bool = False
     """`allowed_hosts` is all there will be: it is configured, or all seeds have led somewhere."""
     incoming: list[str] = field(default_factory=list)

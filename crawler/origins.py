@@ -5,10 +5,11 @@ For the loop that fetches: before a host's first page, and again a day later,
     rules = await obtain_robots(origin, product_token(user_agent), get)
 
 where `get` sends one request, without following redirects, politely (each counts as a request to its
-host) and guarded like any other, and raises what kept the answer from coming. If `rules.keep` is not
-None, put it into the cache; `rules_of(kept, agent)` reads it from there for KEPT_SECONDS. If
-`rules.is_passing`, put the host off as after any failure (backoff.py) and ask again: only when the host
-is given up, `rules.check` has the last word. `obtain_tdmrep` is for the other file.
+host, also where that is another one than the origin's) and guarded like any other, and raises what kept
+the answer from coming. If `rules.keep` is not None, put it into the cache; `rules_of(kept, agent)` reads
+it from there for KEPT_SECONDS. If `rules.is_passing`, put the host off as after any failure (backoff.py)
+and ask again: only when the host is given up, `rules.check` has the last word. `obtain_tdmrep` is for the
+other file.
 """
 
 from collections.abc import Awaitable, Callable

@@ -13,17 +13,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 from crawler.entries import Entry, Position, Visit
-from crawler.frontier import Frontier
+from crawler.frontier import Frontier, owner_of
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
 from crawler.outcomes import pages_in
 from crawler.repetition import Traps
+from crawler.responses import now
 from crawler.revisiting import EarlierCrawl
 from crawler.scope import Scope
 from crawler.urls import bucket_of, canonical, host_of
 from crawler.warc import Archive
+
+T = TypeVar("T")
 
 COMMIT_PAGES = 16
 """A commit comes after so many, or some time: what a kill costs is at most this much, asked for again."""
@@ -44,8 +47,9 @@ class Partition:
         """What a recrawl starts from; None if this is the first crawl."""
         self.traps = self.frontier.outside(lambda db: Traps(db, year))
         self._position = self.frontier.position()
-        self.was_interrupted = self._position.round == options.round and not self._position.ended
-        """True if this process goes on in a round that another had begun."""
+        self.follows_unknown = options.restored or self._position.round < 0 or not self._position.ended
+        """False only where the frontier says how the last process that served these hosts ended, and so when
+        each was asked last. Of a round that was killed, or crawled on another machine, it does not."""
         is_first = self._position.round < 0
         if self._position.round < options.round:
             self._position = Position(0, 0, self._position.seconds, options.round, ended=False)
@@ -84,6 +88,10 @@ class Partition:
         """Of crawling, in all rounds."""
         return self._position.seconds + (0.0 if self.has_ended else self.round_seconds)
 
+    def commit_soon(self) -> None:
+        """What is known now should be durable before anything else is asked for."""
+        self._uncommitted = COMMIT_PAGES
+
     def finish(self, entry: Entry, visit: Visit) -> None:
         """Note what became of a URL. It counts from the next commit on."""
         self.frontier.finish(entry.url, visit)
@@ -110,6 +118,7 @@ class Partition:
         """The round has ended: write what is for others, and tell where the partition stands."""
         if not self.has_ended:
             self.archive.close()
+            self.frontier.refuse_rest(now())
             self._position = replace(
                 self._position,
                 number=self.archive.number,
@@ -136,9 +145,13 @@ class Partition:
             for batch in _batches(self.earlier.entries()):
                 self._take_in_earlier([each for each in batch if frontier.serves(each.host)])
         for path in options.incoming:
-            for batch in _batches(read_entries(Path(path))):
-                frontier.add_seeds([each for each in batch if each.depth == 0])
-                frontier.add([each for each in batch if each.depth])
+            for handed in _batches(read_handed(Path(path))):
+                entries = [entry for entry, visit in handed if visit is None]
+                frontier.add_seeds([each for each in entries if each.depth == 0])
+                frontier.add([each for each in entries if each.depth])
+                for entry, visit in handed:
+                    if visit is not None:
+                        frontier.take_refused(entry, visit)
         if options.settled and not frontier.settled:
             frontier.settle()
         frontier.commit(self._position)
@@ -163,13 +176,20 @@ class Partition:
         new, seeds = Counter[str](), Counter[str]()
         files: dict[str, TextIO] = {}
         with contextlib.ExitStack() as stack:
-            for entry, is_new in self.frontier.outgoing():
-                target = f"{bucket_of(entry.host) % self.options.partitions:02d}"
-                new[target] += is_new
-                seeds[target] += entry.depth == 0
+
+            def hand(owner: str, line: Mapping[str, Any]) -> str:
+                target = f"{bucket_of(owner) % self.options.partitions:02d}"
                 if target not in files:
                     files[target] = stack.enter_context((folder / f"{target}.jsonl").open("w"))
-                files[target].write(json.dumps(asdict(entry)) + "\n")
+                files[target].write(json.dumps(line) + "\n")
+                return target
+
+            for entry, is_new in self.frontier.outgoing():
+                target = hand(entry.host, asdict(entry))
+                new[target] += is_new
+                seeds[target] += entry.depth == 0
+            for entry, visit in self.frontier.refused():
+                new[hand(owner_of(entry.url), asdict(entry) | {"visit": asdict(visit)})] += 1
         return new, seeds
 
 
@@ -193,13 +213,15 @@ def ended_of(
     )
 
 
-def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    while batch := list(islice(entries, BATCH)):
+def _batches(items: Iterator[T]) -> Iterator[list[T]]:
+    while batch := list(islice(items, BATCH)):
         yield batch
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
-    """The URLs in a file that was written for another partition."""
+def read_handed(path: Path) -> Iterator[tuple[Entry, Visit | None]]:
+    """The URLs in a file that was written for another partition, and why one is refused by name."""
     with path.open() as lines:
         for line in lines:
-            yield Entry(**json.loads(line))
+            fields = json.loads(line)
+            visit = fields.pop("visit", None)
+            yield Entry(**fields), visit and Visit(**visit)

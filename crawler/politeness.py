@@ -79,8 +79,8 @@ class RuleBook:
         rules = await obtain_robots(origin, self.agent, get)
         tdmrep = b""
         if rules.keep is not None:
-            slow_down(rules.text.delay_seconds)
             self._frontier.keep_file(f"{origin}/robots.txt", rules.keep)
+            slow_down(rules.text.delay_seconds)
             if self._reads_tdmrep:
                 tdmrep = await obtain_tdmrep(origin, get)
                 self._frontier.keep_file(origin + TDMREP_PATH, tdmrep)

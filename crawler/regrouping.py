@@ -5,13 +5,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from crawler.entries import Position
+from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
-from crawler.hosts import COLUMNS, QUEUED
+from crawler.hosts import COLUMNS, QUEUED, REFUSED
 from crawler.options import Ended
 from crawler.partition import ended_of
 from crawler.repetition import TABLES, Traps
-from crawler.schema import ADD, ASIDE, DONE, FRESH, NEARER, OUTGOING, VISIT_COLUMNS, WAITING
+from crawler.responses import now
+from crawler.schema import (
+    ADD,
+    ALL_REFUSED,
+    ASIDE,
+    DONE,
+    FRESH,
+    NEARER,
+    OUTGOING,
+    SENT,
+    VISIT_COLUMNS,
+    WAITING,
+)
 from crawler.urls import bucket_of, host_of
 
 OWN = f"{WAITING}, {DONE}, {ASIDE}, {FRESH}"
@@ -25,7 +37,9 @@ def regrouped(
     """Make partition `partition` of `partitions` at `target`, as if it had ended round `number`.
 
     `sources` are the frontiers of the old layout of `before` partitions, by their number there.
-    That URLs of others were handed over is forgotten: they are once more, when they are found again.
+    What was handed over is taken in here, whether whom it was for had read it or not: a URL is there once, so
+    nothing is lost and nothing is counted twice. That it was handed over is forgotten: where it is found
+    again it is once more, and is known then.
     """
     frontier = Frontier(target, partition, partitions)
     frontier.outside(lambda db: Traps(db, 0))
@@ -50,12 +64,21 @@ def regrouped(
 
 
 def _is_from(host: str, index: int, count: int) -> bool:
-    """True if the old frontier `index` of `count` served the host. What has no host is in each."""
-    return not host or bucket_of(host) % count == index
+    """True if the old frontier `index` of `count` served the host."""
+    return bucket_of(host) % count == index
 
 
-def _serves(frontier: Frontier, host: str) -> bool:
-    return frontier.serves(host) if host else frontier.partition == 0
+def _take_hostless(frontier: Frontier, source: sqlite3.Connection, host: int) -> None:
+    """What is refused by name and has no host, such as a file: link."""
+    query = (
+        "SELECT place, outcome, fetched, detail, level, depth, "
+        "(SELECT url FROM sources WHERE sources.id = source) "
+        "FROM visits JOIN urls USING (host, place) WHERE host = ?"
+    )
+    for url, outcome, fetched, detail, level, depth, referrer in source.execute(query, (host,)):
+        if frontier.counts(url):
+            entry = Entry(url, "", level, depth, referrer=referrer)
+            frontier.take_refused(entry, Visit(outcome, fetched, detail=detail))
 
 
 def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, count: int) -> None:
@@ -67,7 +90,9 @@ def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, cou
         old, name, allowed, closed, *rest = row
         if allowed:
             frontier.hosts.allow([name])
-        if not (_is_from(name, index, count) and _serves(frontier, name)):
+        if not name:
+            _take_hostless(frontier, source, old)
+        if not (name and _is_from(name, index, count) and frontier.serves(name)):
             continue
         new = frontier.hosts.id_of(name)
         statement = (
@@ -121,8 +146,12 @@ def _take_found(frontier: Frontier, source: sqlite3.Connection) -> None:
     """What an old frontier found for hosts that others served and that are the new one's."""
     query = (
         f"SELECT name, {URL_COLUMNS}, (SELECT url FROM sources WHERE sources.id = source) "
-        f"FROM urls JOIN hosts ON hosts.id = host WHERE state IN ({OUTGOING}, {NEARER}, {ASIDE})"
+        f"FROM urls JOIN hosts ON hosts.id = host WHERE state IN ({OUTGOING}, {SENT}, {NEARER}, {ASIDE})"
     )
+    for url, outcome, fetched, detail, level, depth, referrer in source.execute(ALL_REFUSED):
+        if frontier.counts(url):
+            entry = Entry(url, "", level, depth, referrer=referrer)
+            frontier.take_refused(entry, Visit(outcome, fetched, detail=detail))
     for name, place, state, level, priority, depth, redirects, referrer in source.execute(query):
         if name and frontier.serves(name):
             frontier.db.execute(
@@ -145,4 +174,6 @@ def _count(frontier: Frontier) -> None:
     known = f"SELECT count(*) FROM urls WHERE state IN ({WAITING}, {DONE}, {FRESH})"
     frontier.known = int(db.execute(known).fetchone()[0])
     waiting = f"SELECT 1 FROM urls WHERE host = hosts.id AND state IN ({WAITING}, {FRESH})"
-    db.execute(f"UPDATE hosts SET queued = {QUEUED} WHERE closed IS NULL AND EXISTS ({waiting})")
+    state = f"CASE WHEN closed IS NULL THEN {QUEUED} ELSE {REFUSED} END"
+    db.execute(f"UPDATE hosts SET queued = {state} WHERE EXISTS ({waiting})")
+    frontier.refuse_rest(now())

@@ -180,6 +180,35 @@ def seeded_in(seeds: Sequence[str], partitions: int | None) -> list[str]:
     return sorted({f"{bucket_of(host_of(url)) % (partitions or BUCKETS):02d}" for url in urls}) or ["00"]
 
 
+@dataclass(frozen=True)
+class Published:
+    """The frontiers that are in the store, as they stood at the ends of each partition's last round."""
+
+    frontiers: dict[str, File]
+    round: int
+    """The last that any of them has ended."""
+    at: float | None
+    """When the first of these was put there: seconds since 1970."""
+
+
+def published(attempt: Attempt) -> Published | None:
+    """What the store knows of a crawl that is not finished, also of a round of which some partitions have
+    ended; None before the first has."""
+    history = History()
+    for begun in _plans(attempt):
+        found = {name: attempt.finished_shard(begun.step, name) for name in _names(begun)}
+        records = {name: record for name, record in found.items() if record is not None}
+        if begun.regroups and len(records) < len(found):
+            break  # the layout before is whole
+        history.add(begun, records)
+    frontiers = history.frontiers()
+    if not frontiers:
+        return None
+    last = history.last.values()
+    times = [record.counts["at"] for _, record in last if "at" in record.counts]
+    return Published(frontiers, max(number for number, _ in last), min(times, default=None))
+
+
 # --- what is written down ---
 
 

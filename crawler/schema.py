@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS links (
     host INTEGER, place TEXT, urls BLOB, PRIMARY KEY (host, place)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kept_files (url TEXT PRIMARY KEY, fetched REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (
+    url TEXT PRIMARY KEY, outcome TEXT NOT NULL, fetched TEXT, detail TEXT, level INTEGER, depth INTEGER,
+    referrer TEXT, sent INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS position (
     id INTEGER PRIMARY KEY, number INTEGER, offset INTEGER, seconds REAL, round INTEGER, ended INTEGER,
     known INTEGER, settled INTEGER, outcomes TEXT
@@ -49,6 +53,16 @@ INSERT OR REPLACE INTO visits (host, place, {", ".join(VISIT_COLUMNS)})
 VALUES (?, ?{", ?" * len(VISIT_COLUMNS)})
 """
 MOVE = "UPDATE urls SET state = ? WHERE host = ? AND state = ?"
+REFUSE = f"""
+INSERT OR REPLACE INTO visits (host, place, outcome, fetched, detail)
+SELECT host, place, ?, ?, 'not asked for any more' FROM urls WHERE host = ? AND state IN ({WAITING}, {FRESH})
+"""
+REFUSED = """
+INSERT OR IGNORE INTO refused (url, outcome, fetched, detail, level, depth, referrer)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+ALL_REFUSED = "SELECT url, outcome, fetched, detail, level, depth, referrer FROM refused"
+TO_REFUSE = f"{ALL_REFUSED} WHERE sent = 0"
 ENTRY_COLUMNS = "hosts.name, place, level, depth, redirects, priority, tries"
 ENTRY_FIELDS = 7
 LOG_COLUMNS = (

@@ -28,7 +28,7 @@ from scrapy.http import Headers
 from twisted.internet.base import ReactorBase
 
 from crawler.answers import Answers
-from crawler.fetching import SEED, SLOT, WELL_KNOWN, Fetching
+from crawler.fetching import ANSWERED, SEED, SLOT, WELL_KNOWN, Fetching
 from crawler.guard import GuardedResolver
 from crawler.opt_outs import Honoured
 from crawler.options import Options
@@ -64,7 +64,7 @@ class PageSpider(scrapy.Spider):
             options.pages_per_host,
             options.bytes_per_host,
         )
-        self.window = Window(partition.frontier, manners, restarted=partition.was_interrupted)
+        self.window = Window(partition.frontier, manners, restarted=partition.follows_unknown)
         self._content_types = options.content_types
         self._pages, self._bytes = Rate(), Rate()
         self._pages.per_second(partition.pages, time.monotonic())
@@ -101,7 +101,9 @@ class PageSpider(scrapy.Spider):
             yield each
 
     def _headers_received(self, headers: Headers, body_length: int | str, request: Request) -> None:
-        """Do not download what would not be kept. Raises StopDownload, which Scrapy understands."""
+        """Note when the answer began. Do not download what would not be kept: raises StopDownload, which
+        Scrapy understands."""
+        request.meta[ANSWERED] = time.monotonic()
         if WELL_KNOWN in request.meta:
             return
         kind = content_type(headers)

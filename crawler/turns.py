@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,11 @@ def crawl_turn(turn: Turn, output: ShardOutput) -> Mapping[str, int]:
     """
     folder = turn.attempt.scratch() / turn.layout / f"{turn.options.partition:02d}"
     folder.mkdir(parents=True, exist_ok=True)
-    _restore(turn, folder)
+    restored = _restore(turn, folder)
     options = dataclasses.replace(
         turn.options,
         folder=str(folder),
+        restored=restored,
         incoming=[str(_local(turn.attempt, file)) for file in turn.incoming],
         allowed_hosts=[*turn.options.allowed_hosts, *_allowed(turn)],
     )
@@ -70,21 +72,23 @@ def crawl_turn(turn: Turn, output: ShardOutput) -> Mapping[str, int]:
     return _counts(ended)
 
 
-def _restore(turn: Turn, folder: Path) -> None:
-    """Bring the partition to where its last round ended, unless it stands there or further already; drop
-    earlier rounds' WARC files, which have their own links in the store."""
+def _restore(turn: Turn, folder: Path) -> bool:
+    """Bring the partition to where its last round ended, unless it stands there or further already (then
+    False); drop earlier rounds' WARC files, which have their own links in the store."""
     for path in (folder / "warc").glob("*.warc.gz"):
         if not path.name.startswith(f"{turn.options.prefix}-"):
             path.unlink()
-    if turn.snapshot is not None and _round_of(folder / FRONTIER) < turn.snapshot_round:
+    if turn.snapshot is not None and round_of(folder / FRONTIER) < turn.snapshot_round:
         for path in folder.glob(f"{FRONTIER}*"):
             path.unlink()
         part = folder / "restored"
         shutil.copyfile(_local(turn.attempt, turn.snapshot), part)
         part.replace(folder / FRONTIER)
+        return True
+    return False
 
 
-def _round_of(frontier: Path) -> int:
+def round_of(frontier: Path) -> int:
     """The last round that was begun in a frontier; -2 if there is none."""
     if not frontier.exists():
         return -2
@@ -150,6 +154,7 @@ def _counts(ended: Ended) -> dict[str, int]:
         "open_seeds": int(ended.open_seeds),
         "settled": int(ended.settled),
         "milliseconds": int(ended.seconds * 1000),
+        "at": int(time.time()),
         **handed,
         **seeds,
         **outcomes,

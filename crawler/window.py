@@ -27,6 +27,8 @@ ADMITTED = 64
 """Hosts that are brought in at a time."""
 FAR_SECONDS = 60.0
 """A host that may not be asked for longer leaves its place to others."""
+LOOK_SECONDS = 0.05
+"""A host whose request must end first is looked at again so soon."""
 SHARED_SLOTS = 10_000
 """Addresses that are remembered although no host of theirs is served."""
 
@@ -64,6 +66,12 @@ class Slot:
     due: float = 0.0
     """Not to be asked before."""
     in_flight: int = 0
+    away: int = 0
+    """Of these, turns that ask another host at the moment, or wait to."""
+    guests: int = 0
+    """Requests in turns of other hosts, made or about to be: nothing else begins before."""
+    asking: int = 0
+    """Of these, requests that are being made."""
     parked: "list[Served]" = field(default_factory=list)
     """Hosts whose turn it is once a request of the slot has ended."""
 
@@ -86,6 +94,16 @@ class Served:
     """True while one request must end before others may begin, such as for robots.txt."""
     closed: str | None = None
     """Why it is asked no more."""
+
+
+@dataclass(eq=False)
+class Guest:
+    """A request to a host in the turn of another one, such as for where its robots.txt leads to."""
+
+    host: Host
+    slot: Slot
+    home: Slot
+    """That of the host whose turn it is."""
 
 
 class Window:
@@ -114,6 +132,8 @@ class Window:
         self.served: dict[str, Served] = {}
         self._slots: dict[str, Slot] = {}
         """By address, where hosts share them."""
+        self._visited: dict[str, Slot] = {}
+        """By host, where one that is not served was asked in another's turn."""
         self._turns: list[tuple[float, int, Served]] = []
         """A heap: when, and in which order."""
         self._order = count()
@@ -137,7 +157,7 @@ class Window:
                 continue  # it has left meanwhile
             if max(served.due, served.slot.due) > now:
                 self._queue(served)
-            elif served.alone or served.slot.in_flight >= self.manners.per_host:
+            elif served.alone or served.slot.in_flight + served.slot.guests >= self.manners.per_host:
                 served.ready = True
                 served.slot.parked.append(served)
             elif self._has_url(served):
@@ -214,6 +234,7 @@ class Window:
         if good or smoothed > host.latency:
             host.latency = smoothed
         served.slot.due = max(served.slot.due, answered_at + self.manners.delay_of(host))
+        self._changed.add(host)
 
     def ended(self, entry: Entry) -> None:
         """The URL needs no connection any more."""
@@ -222,14 +243,17 @@ class Window:
         served.slot.in_flight -= 1
         self.in_flight -= 1
         served.alone = False
-        parked, served.slot.parked = served.slot.parked, []
-        for each in parked:
-            each.ready = False
-            self._queue(each)
+        self._wake(served.slot)
         if served.due - self._clock() > FAR_SECONDS and not served.in_flight and served.closed is None:
             self._leave(served)
         else:
             self._queue(served)
+
+    def _wake(self, slot: Slot) -> None:
+        parked, slot.parked = slot.parked, []
+        for each in parked:
+            each.ready = False
+            self._queue(each)
 
     def again(self, entry: Entry) -> None:
         """Ask once more, after the host's others of the same level."""
@@ -264,18 +288,66 @@ class Window:
         served.closed = reason
         self._frontier.hosts.close(served.host, reason)
 
-    def slow_down(self, name: str, seconds: float) -> None:
-        """The host wants at least so many seconds between requests."""
+    def slow_down(self, name: str, seconds: float) -> bool:
+        """The host wants at least so many seconds between requests. True if that is news."""
         served = self.served.get(name)
-        if served is not None and served.host.delay < seconds:
-            served.slot.due += seconds - self.manners.delay_of(served.host)
-            served.host.delay = seconds
-            self._changed.add(served.host)
+        if served is None or served.host.delay >= seconds:
+            return False
+        before = self.manners.delay_of(served.host)
+        served.host.delay = seconds
+        served.slot.due += self.manners.delay_of(served.host) - before
+        self._changed.add(served.host)
+        return True
 
     def rest_seconds(self, entry: Entry) -> float:
-        """Until the entry's host may be asked for something more."""
-        served = self.served[entry.host]
-        return max(0.0, served.slot.due - self._clock())
+        """Until the entry's host may be asked for something more, as far as is known."""
+        slot = self.served[entry.host].slot
+        return max(0.0, slot.due - self._clock(), LOOK_SECONDS if slot.asking else 0.0)
+
+    # --- requests to other hosts ---
+
+    def visit(self, entry: Entry, name: str) -> Guest:
+        """Another host is to be asked in this entry's turn, as politely as in its own: from now on none of
+        its own turns begins. Ended by `left`."""
+        served, home = self.served.get(name), self.served[entry.host].slot
+        host = served.host if served else self._frontier.hosts.find(name)
+        slot = served.slot if served else self._visited.get(name)
+        if slot is None:
+            if len(self._visited) > SHARED_SLOTS:
+                now = self._clock()
+                used = [each for each in self._visited.items() if each[1].guests or each[1].due > now]
+                self._visited = dict(used)
+            slot = self._visited[name] = self._slot(host)
+            slot.due = max(slot.due, self._first_due(host))
+        slot.guests += 1
+        home.away += 1
+        return Guest(host, slot, home)
+
+    def visit_seconds(self, guest: Guest) -> float:
+        """Until the other host may be asked, as far as is known. Whoever waits for another host holds up
+        none at home, so that two hosts can't wait for each other."""
+        slot = guest.slot
+        is_busy = slot.in_flight - slot.away + slot.asking >= self.manners.per_host
+        return max(0.0, slot.due - self._clock(), LOOK_SECONDS if is_busy else 0.0)
+
+    def visited(self, guest: Guest) -> None:
+        """The request is sent at this moment."""
+        guest.slot.asking += 1
+        guest.slot.due = self._clock() + self.manners.delay_of(guest.host)
+
+    def left(self, guest: Guest, answered_at: float | None) -> None:
+        """Its answer began then; None: it was not sent."""
+        slot, name = guest.slot, guest.host.name
+        if answered_at is not None:
+            slot.asking -= 1
+            slot.due = max(slot.due, answered_at + self.manners.delay_of(guest.host))
+            if (served := self.served.get(name)) is not None:
+                self._changed.add(served.host)
+            else:
+                self._frontier.hosts.put_off(name, slot.due + self._epoch)
+        slot.guests -= 1
+        guest.home.away -= 1
+        self._wake(slot)
 
     def host_of(self, entry: Entry) -> Host:
         """What is known of its host. A change is written down with the next `save`."""
@@ -291,13 +363,11 @@ class Window:
         if self.manners.per_ip:
             before, slot = served.slot, self._slot(served.host)
             if slot is not before:
-                before.in_flight -= 1
-                slot.in_flight += 1
+                before.in_flight -= served.in_flight
+                slot.in_flight += served.in_flight
                 slot.due = max(slot.due, before.due)
                 served.slot = slot
-                if served in before.parked:
-                    before.parked.remove(served)
-                    slot.parked.append(served)
+                self._wake(before)  # what its requests held up there they hold up here
 
     @property
     def is_saved(self) -> bool:
@@ -327,13 +397,15 @@ class Window:
             return
         found = self._frontier.admit(min(room, ADMITTED), now + FAR_SECONDS + self._epoch)
         for host in found:
-            due = host.due - self._epoch
-            if self._started is not None:
-                due = max(due, self._started + self.manners.delay_of(host))
-            served = self.served[host.name] = Served(host, self._slot(host), due)
+            slot = self._visited.pop(host.name, None) or self._slot(host)
+            served = self.served[host.name] = Served(host, slot, self._first_due(host))
             self._queue(served)
         if not found:
             self._looked = (self._frontier.hosts.changes, now + 1.0)
+
+    def _first_due(self, host: Host) -> float:
+        due = host.due - self._epoch
+        return due if self._started is None else max(due, self._started + self.manners.delay_of(host))
 
     def _slot(self, host: Host) -> Slot:
         if not self.manners.per_ip or host.address is None:
@@ -355,6 +427,8 @@ class Window:
     def _remove(self, served: Served) -> None:
         served.host.due = max(served.due, served.slot.due) + self._epoch
         del self.served[served.host.name]
+        if served.slot.guests:
+            self._visited[served.host.name] = served.slot
         self._changed.discard(served.host)
         if served in served.slot.parked:
             served.slot.parked.remove(served)

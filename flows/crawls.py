@@ -9,10 +9,12 @@ from typing import Any
 from crawler.inquiry import Frontiers, NoFrontierError
 from crawler.options import FRONTIER
 from crawler.progress import PARTITION
+from crawler.rounds import Published, published
+from crawler.turns import round_of
 from flows.references import UnknownArtifactError, find_artifact, find_base
 from pipeline.corpus.pages import Pages
 from pipeline.errors import InputError
-from pipeline.store import JournalReader, Storage, Store
+from pipeline.store import Attempt, JournalReader, Storage, Store
 from pipeline.store.artifacts import RECORD
 from pipeline.store.store import scratch_of
 from pipeline.tracking.tracker import RUNS
@@ -43,14 +45,24 @@ class Crawl:
         return self.base.partition("/")[2]
 
     def frontiers(self) -> Frontiers:
-        """To be used as a context. Raises NoFrontierError if they are not on this machine."""
+        """To be used as a context: of a crawl that is not finished those that it works on, or, where they are
+        not on this machine or are older, those that were put into the store at the last round's end. Raises
+        NoFrontierError if there are none yet."""
         if self.pages is not None:
             return Frontiers(self.pages.paths("frontier/"), finished=True)
         paths = frontiers_in(scratch_of(self.storage, self.base))
+        attempts = self.attempts()
+        found = published(Attempt(self.storage, Pages.stage, self.key, attempts[-1])) if attempts else None
+        if found is not None and found.round > max(map(round_of, paths), default=-1):
+            files = [
+                self.storage.download(f"{self.base}/{each.path}", each.sha256)
+                for _, each in sorted(found.frontiers.items())
+            ]
+            return Frontiers(files, finished=True, as_of=_told(found))
         if not paths:
             raise NoFrontierError(
-                f"{self.base} is not finished and is not made on this machine, so its frontier is not here; "
-                "ask where it runs"
+                f"{self.base} is not finished, is not made on this machine, and has ended no round yet, so "
+                "its frontier is not here; ask where it runs, or a minute later"
             )
         return Frontiers(paths, finished=False)
 
@@ -67,6 +79,14 @@ class Crawl:
             if line["kind"] == PARTITION
         ]
         return time.time() - max(times) if times else None
+
+
+def _told(found: Published) -> str:
+    """Which moment the frontiers in a store tell of."""
+    end = f"the end of round {found.round + 1}"
+    if found.at is None:
+        return end
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found.at))}, {end}"
 
 
 def frontiers_in(scratch: Path) -> list[Path]:

@@ -98,15 +98,17 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
     from crawler.progress import figures
 
     crawl = _find(store, name)
-    told = _standing(crawl)
+    told, as_of = _standing(crawl)
     if as_json:
-        print_json({"crawl": crawl.base, "state": _state(crawl), "outcomes": told.outcomes, **figures(told)})
+        facts = {"crawl": crawl.base, "state": _state(crawl), "as_of": as_of, "outcomes": told.outcomes}
+        print_json({**facts, **figures(told)})
         return
     from crawler.progress import rows
 
     lines = [
         ("crawl", crawl.base),
         ("state", _state(crawl)),
+        *([("as of", as_of)] if as_of else []),
         ("pages", f"{told.pages:,} of {told.tried:,} URLs tried, {told.waiting:,} waiting"),
         ("bytes", f"{told.bytes / 1e6:,.1f} MB in {told.seconds:,.1f} s of crawling"),
         *rows(told),
@@ -153,6 +155,7 @@ def ls(
     states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
     with _find(store, name).frontiers() as frontiers:
         found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
+        as_of = frontiers.as_of
     if as_json:
         print_json([dataclasses.asdict(known) for known in found[:limit]])
         return
@@ -169,6 +172,8 @@ def ls(
             size,
             escape(visit.detail or "") if visit else "",
         )
+    if as_of:
+        console.print(f"As of {as_of}; the crawl may know more by now.", soft_wrap=True)
     console.print(table if found else "No URL of this crawl is so.")
     if len(found) > limit:
         console.print(f"The first {limit:,}; --limit shows more, --json prints them for a program.")
@@ -187,15 +192,17 @@ def why(
     with crawl.frontiers() as frontiers:
         answer = find_out(frontiers, url, crawl.config, finished=crawl.pages is not None)
         host = frontiers.host(answer.known.host) if answer.known else None
+        as_of = frontiers.as_of
     if as_json:
-        print_json({**dataclasses.asdict(answer), "host": host and dataclasses.asdict(host)})
+        facts = dataclasses.asdict(answer)
+        print_json({**facts, "host": host and dataclasses.asdict(host), "as_of": as_of})
         return
-    _print_lines(_answer_lines(answer, host))
+    _print_lines([*_answer_lines(answer, host), *([("as of", as_of)] if as_of else [])])
 
 
-def _standing(crawl: "Crawl") -> "Progress":
-    """As of the last commits; of a running crawl with its speed of now, and of one that runs elsewhere with
-    what was told last."""
+def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
+    """As of the last commits, of a running crawl with its speed of now; of one that runs elsewhere as of its
+    last round's end, which is told, or what it told last, if that is more."""
     from crawler.inquiry import NoFrontierError
     from crawler.progress import told_in
     from flows.crawls import ALIVE_SECONDS
@@ -208,19 +215,20 @@ def _standing(crawl: "Crawl") -> "Progress":
         told = told_in(attempt).latest()
     try:
         with crawl.frontiers() as frontiers:
-            standing = frontiers.standing()
+            standing, as_of = frontiers.standing(), frontiers.as_of
     except NoFrontierError:
         if told is None:
             raise
-        return told
+        return told, "what it told last"
+    if as_of is not None and told is not None and told.tried > standing.tried:
+        return told, "what it told last"
     heard = crawl.heard_seconds_ago()
     if told is None or heard is None or heard > ALIVE_SECONDS:
-        return standing
+        return standing, as_of
     live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest")
     waiting = max(0, standing.hosts_waiting - told.hosts_active)
-    return dataclasses.replace(
-        standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live}
-    )
+    now = dataclasses.replace(standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live})
+    return now, as_of
 
 
 def _state(crawl: "Crawl") -> str:

@@ -31,7 +31,7 @@ from tests.crawler.testweb.judge import Crawled, Killed, fetched_again, judge
 from tests.crawler.testweb.server import Web, serve
 from tests.crawler.testweb.stage import Stage, stage_for
 from tests.crawler.testweb.world import good_web
-from tests.road import Run
+from tests.road import Run, command_of
 
 SIZE = Size(domains=12, fewest_pages=5, most_pages=15)
 DELAY_SECONDS = 0.4
@@ -180,7 +180,7 @@ def _victims(run: Run, kill: Kill) -> list[psutil.Process]:
     family = run.family()
     if kill.victim == "tree":
         return family
-    spiders = sorted((each for each in family if SPIDER in _command(each)), key=lambda each: each.pid)
+    spiders = sorted((each for each in family if SPIDER in command_of(each)), key=lambda each: each.pid)
     return [spiders[kill.which % len(spiders)]] if spiders else []
 
 
@@ -206,13 +206,6 @@ def _finish(stage: Stage, faults: list[str]) -> Crawled | None:
 
 def _asked(web: Web) -> int:
     return sum(not request.is_well_known for request in list(web.log))
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def main() -> None:

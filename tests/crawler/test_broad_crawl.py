@@ -112,8 +112,10 @@ def test_opt_outs_that_are_not_to_be_obeyed_keep_no_page_away(tmp_path: Path) ->
 
 @pytest.mark.everything
 def test_hosts_of_one_address_are_one_to_politeness_if_that_is_wanted(tmp_path: Path) -> None:
+    """From the first request to each host on: robots.txt and tdmrep.json are judged as any other."""
     web = good_web(4, SMALL)
     polite = {"delay_seconds": 0.2, "per_ip": True}
     with serve(web), stage_for(web, tmp_path, {"crawl_processes": 1}, **polite) as stage:
         crawled = stage.finish()
+    assert any(request.is_well_known for request in web.log)
     assert judge(web.hosts, web.log, crawled, delay_seconds=0.2, unit=by_address) == []

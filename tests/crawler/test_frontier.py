@@ -166,6 +166,28 @@ def test_hosts_that_were_closed_or_are_not_due_are_not_served(frontier: Frontier
     assert list(frontier.hosts.closed()) == [("a.org", "given-up")]
 
 
+def test_what_waits_at_a_host_that_is_given_up_has_that_outcome_and_nothing_is_left(tmp_path: Path) -> None:
+    """Also what is found there later, and after a restart."""
+    frontier = Frontier(tmp_path / "00.sqlite")
+    frontier.add([entry(f"http://a.org/{number}") for number in range(3)])
+    frontier.add([entry("http://b.org/")])
+    hosts = {each.name: each for each in frontier.admit(9, 1e12)}
+    frontier.finish("http://a.org/0", VISIT)
+    frontier.hosts.close(hosts["a.org"], "given-up")
+    frontier.refuse_rest("2026-01-01T00:00:00Z")
+    assert (frontier.left, frontier.outcomes) == (1, {"page": 1, "given-up": 2})
+    frontier.add([entry("http://a.org/3"), entry("http://a.org/1")])
+    frontier.commit(Position())
+    frontier.close()
+    again = Frontier(tmp_path / "00.sqlite")
+    again.add([entry("http://a.org/4")])
+    for _ in range(2):
+        again.refuse_rest("2026-01-02T00:00:00Z")
+    assert (again.left, again.outcomes) == (1, {"page": 1, "given-up": 4})
+    assert [line["outcome"] for line in again.log()] == ["page"] + ["given-up"] * 4
+    assert [each.name for each in again.admit(9, 1e12)] == ["b.org"]
+
+
 @settings(max_examples=40)
 @given(
     st.lists(

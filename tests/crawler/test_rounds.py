@@ -26,6 +26,8 @@ from pipeline.store import File, ShardRecord, Store
 from tests.crawler.web import Answer, Web, page, redirect, serve
 
 HOSTS = [f"www.site{number}.example" for number in range(8)]
+REFUSED = ("file:///etc/passwd", "ftp://www.site0.example/", f"http://{HOSTS[6]}/{'x' * 9_000}")
+"""Refused by name, and linked from hosts of all partitions."""
 LIMITS = Limits(1_000, None, None, 300.0)
 
 
@@ -36,7 +38,7 @@ def linked_site() -> dict[str, Answer]:
     site["/moved.html"] = redirect("/p3.html")
     for number in range(6):
         far = [f"http://{HOSTS[(number * 3 + step) % 8]}/p{(number + step) % 6}.html" for step in (1, 2)]
-        links = (f"p{number + 1}.html", "moved.html", "/gone.html", *far)
+        links = (f"p{number + 1}.html", "moved.html", "/gone.html", *far, *REFUSED)
         site[f"/p{number}.html"] = page(*links, text=f"page {number} " * 20)
     return site
 
@@ -58,7 +60,10 @@ def config_for(**fields: Any) -> CrawlConfig:
 def outcomes(pages: Pages) -> dict[str, str]:
     lines = list(pages.log())
     found = {line["url"]: line["outcome"] for line in lines}
-    assert len(found) == len(lines)
+    assert Counter(line["url"] for line in lines).most_common(1)[0][1] == 1
+    counts = pages.record.counts
+    assert counts["tried"] == len(lines)
+    assert {name: counts[f"outcome.{name}"] for name in found.values()} == Counter(found.values())
     return found
 
 
@@ -80,6 +85,8 @@ def test_one_two_and_four_processes_fetch_the_same_pages(tmp_path: Path, compute
     assert found[1] == found[2] == found[4]
     assert Counter(found[1].values())["page"] > 30
     assert not any("elsewhere" in url for url in found[1])
+    assert Counter(found[1].values())["refused-scheme"] == 2
+    assert Counter(found[1].values())["trap-url-length"] == 1
 
 
 def test_a_limit_of_depth_cuts_at_the_shortest_way_with_any_number_of_processes(
@@ -125,11 +132,12 @@ def test_a_crawl_goes_on_with_another_number_of_processes(
             except KeyboardInterrupt:
                 continue
         assert pages is not None
-        asked = web.times_asked()
+        asked = Counter((host, path) for host, (_, path) in zip(web.hosts, web.asked, strict=True))
         monkeypatch.setattr(rounds, "_run", run)
         whole = crawl(Store(str(tmp_path / "whole")), None, config_for(), with_processes(compute, web, 1))
     assert outcomes(pages) == outcomes(whole)
-    assert asked["/p0.html"] == sum(url.endswith("/p0.html") for url in outcomes(pages))
+    assert pages.record.counts["left"] == 0
+    assert max(asked.values()) == 1, asked.most_common(3)
 
 
 def test_a_limit_of_pages_is_never_passed(tmp_path: Path, compute: Compute) -> None:
@@ -233,6 +241,35 @@ def test_a_partition_without_seeds_begins_when_something_is_handed_to_it() -> No
 # --- partitions made anew ---
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_what_is_refused_by_name_is_counted_once_by_new_partitions_too(sent: bool, tmp_path: Path) -> None:
+    sources = {number: tmp_path / f"old-{number}.sqlite" for number in range(3)}
+    urls = ["file:///etc/passwd", f"http://{HOSTS[0]}/{'x' * 400}"]
+    for number, path in sources.items():
+        frontier = Frontier(path, number, 3)
+        frontier.outside(lambda db: Traps(db, 2026))
+        for url in urls:
+            frontier.refuse(
+                url, Visit("refused-scheme", "2026-01-01T00:00:00Z"), Entry("http://a/", "a", 0, 0)
+            )
+        handed = len(list(frontier.refused()))
+        assert handed + len(list(frontier.log())) == 2
+        if sent:
+            frontier.handed_over()
+        frontier.commit(Position(0, 0, 5.0, 3, True))
+        frontier.close()
+    for partitions in (1, 2):
+        found = Counter[str]()
+        for number in range(partitions):
+            target = tmp_path / f"new-{partitions}-{number}.sqlite"
+            assert regrouped(sources, 3, target, 4, number, partitions).left == 0
+            frontier = Frontier(target, number, partitions)
+            found.update(line["url"] for line in frontier.log())
+            assert frontier.tried == len(list(frontier.log()))
+            frontier.close()
+        assert found == Counter(urls)
+
+
 @given(st.integers(1, 4), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_new_partitions_know_all_that_the_old_ones_knew(old: int, new: int, chance: Any) -> None:
     urls = [f"http://h{chance.randrange(12)}.org/{chance.randrange(30)}" for _ in range(80)]
@@ -250,6 +287,8 @@ def test_new_partitions_know_all_that_the_old_ones_knew(old: int, new: int, chan
                 if here and chance.random() < 0.4:
                     frontier.finish(url, Visit("page", fetched="2026-01-01T00:00:00Z", warc="warc/x"))
                     done.add(url)
+            if chance.random() < 0.5:
+                frontier.handed_over()  # which those for whom it was need not have read yet
             frontier.commit(Position(0, 0, 5.0, 3, True))
             frontier.close()
         found_done, found_waiting = Counter[str](), Counter[str]()

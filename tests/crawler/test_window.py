@@ -91,6 +91,37 @@ def test_several_requests_to_a_host_begin_a_delay_apart(frontier: Frontier) -> N
     assert window.next() is not None
 
 
+def test_a_shorter_delay_than_ours_that_a_host_asks_for_changes_nothing(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://a.org/{number}") for number in range(2)])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=clock)
+    first = window.next()
+    assert first is not None
+    window.asked(first)
+    assert window.slow_down("a.org", 0.3)
+    assert window.rest_seconds(first) == pytest.approx(1.0)
+    assert window.slow_down("a.org", 1.5)
+    assert window.rest_seconds(first) == pytest.approx(1.5)
+    assert not window.slow_down("a.org", 1.5)
+
+
+def test_what_is_written_down_counts_from_the_answer_though_it_came_after_the_last_commit(
+    frontier: Frontier,
+) -> None:
+    frontier.add([entry("http://a.org/1")])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=clock)
+    first = window.next()
+    assert first is not None
+    window.asked(first)
+    window.save()
+    window.answered(first, clock.now, clock.now + 5.0)
+    assert not window.is_saved
+    window.save()
+    [(due,)] = frontier.db.execute("SELECT due FROM hosts WHERE name = 'a.org'")
+    assert due - time.time() == pytest.approx(6.0, abs=0.5)
+
+
 def test_a_slow_host_is_given_time_up_to_a_limit(frontier: Frontier) -> None:
     frontier.add([entry(f"http://a.org/{number}") for number in range(9)])
     clock = Clock()
@@ -184,6 +215,42 @@ def test_hosts_of_one_address_take_turns_if_that_is_wanted(frontier: Frontier) -
     assert third is not None
     window.asked(third)
     assert window.next() is None, "the other host has the same address"
+
+
+def test_a_host_that_moves_to_another_address_takes_its_requests_and_its_due_time_along(
+    frontier: Frontier,
+) -> None:
+    frontier.add([entry(f"http://{name}.org/{number}") for name in "ab" for number in range(3)])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0, per_host=2, per_ip=True), clock=clock)
+    found = [window.next() for _ in range(4)]
+    first, second, other, last = (each for each in found if each is not None)
+    assert [each.host for each in (first, second, other, last)] == ["a.org", "b.org", "a.org", "b.org"]
+    for each in (first, other):
+        window.moved(each, "192.0.2.1")
+    window.moved(second, "192.0.2.1")
+    assert window.served["a.org"].slot is window.served["b.org"].slot
+    assert window.served["a.org"].slot.in_flight == 4
+    window.asked(first)
+    window.moved(first, "192.0.2.9")
+    assert window.served["a.org"].slot.due == clock.now + 1.0
+    assert (window.served["a.org"].slot.in_flight, window.served["b.org"].slot.in_flight) == (2, 2)
+    for each in (first, second, other, last):
+        finish(frontier, window, each)
+    assert [served.slot.in_flight for served in window.served.values()] == [0, 0]
+
+
+def test_a_host_that_waited_for_one_that_moved_away_gets_its_turn(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://{name}.org/1") for name in "ab"])
+    frontier.db.execute("UPDATE hosts SET address = '192.0.2.1'")
+    window = Window(frontier, Manners(per_ip=True), clock=Clock())
+    first = window.next()
+    assert first is not None
+    assert window.next() is None
+    window.moved(first, "192.0.2.2")
+    second = window.next()
+    assert second is not None
+    assert second.host != first.host
 
 
 def test_after_a_restart_each_host_waits_for_its_delay_once(frontier: Frontier) -> None:

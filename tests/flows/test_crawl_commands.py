@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from crawler.inquiry import NoFrontierError, UnknownOutcomeError
 from crawler.progress import PARTITION, Progress, SlowHost
+from crawler.rounds import Plan
 from flows.cli import app
 from flows.commands.options import load_configuration, settings_with
 from flows.crawls import NotACrawlError, find_crawl
 from flows.references import UnknownArtifactError
-from pipeline.store import Journal, Storage, Store
+from pipeline.store import Attempt, Journal, ShardRecord, Storage, Store
 from tests.crawler.frontiers import SEED, small_frontier
 from tests.crawler.web import Answer, serve, small_site
 from tests.road import Run
@@ -223,5 +224,29 @@ def test_a_crawl_that_runs_elsewhere_has_a_status_and_no_frontier(tmp_path: Path
     storage = Storage(str(tmp_path))
     tell(storage)
     assert "5 of 5 URLs tried" in say("crawl", "status", store=tmp_path)
-    with pytest.raises(NoFrontierError, match="not made on this machine"):
+    with pytest.raises(NoFrontierError, match="not made on this machine, and has ended no round yet"):
         say("frontier", "ls", store=tmp_path)
+
+
+def test_a_crawl_that_runs_elsewhere_is_read_as_it_stood_at_its_last_rounds_end(tmp_path: Path) -> None:
+    """Each partition by its own last round; an older frontier that lies here does not count."""
+    storage = Storage(str(tmp_path))
+    tell(storage)
+    attempt = Attempt(storage, "crawl", KEY, ATTEMPT)
+    plan = Plan(0, 1, 0, max_pages={"00": 9})
+    storage.create(f"{attempt.base}/rounds/00000.json", json.dumps(dataclasses.asdict(plan)).encode())
+    with pytest.raises(NoFrontierError, match="ended no round yet"):
+        say("frontier", "ls", store=tmp_path)
+    path = attempt.path("made/00.sqlite")
+    small_frontier(path).close()
+    file = attempt.publish(path)
+    record = ShardRecord(identity="00", files={"frontiers/00.sqlite": file}, counts={"at": 1_700_000_000})
+    attempt.finish_shard(plan.step, record)
+    moment = time.strftime("%Y-%m-%d", time.localtime(1_700_000_000))
+    listed = say("frontier", "ls", "--state", "waiting", store=tmp_path)
+    assert f"As of {moment}" in listed
+    assert "end of round 1" in listed
+    assert f"{SEED}waiting" in listed
+    assert f"as of      {moment}" in say("frontier", "why", f"{SEED}waiting", store=tmp_path)
+    assert f"as of      {moment}" in say("crawl", "status", store=tmp_path)
+    assert "5 of 9 URLs tried" in say("crawl", "status", store=tmp_path)

@@ -125,8 +125,8 @@ def _meta(content: str, name: str = "robots") -> str:
     return f'<meta name="{name}" content="{content}">'
 
 
-def _tdm(location: str) -> str:
-    return f'[{{"location": "{location}", "tdm-reservation": 1}}]'
+def _tdm(location: str, reserved: int = 1) -> str:
+    return f'[{{"location": "{location}", "tdm-reservation": {reserved}}}]'
 
 
 OPT_OUTS: Mapping[str, OptOut] = {
@@ -149,6 +149,9 @@ OPT_OUTS: Mapping[str, OptOut] = {
     "tdm-meta": OptOut(head=_meta("1", "tdm-reservation")),
     "tdm-file": OptOut(policy=_tdm("/marked"), asked=False),
     "tdm-file-pattern": OptOut(policy=_tdm("/mar*"), asked=False),
+    "tdm-file-and-header-free": OptOut((("TDM-Reservation", "0"),), policy=_tdm("/marked"), asked=False),
+    "tdm-file-free-and-header": OptOut((("TDM-Reservation", "1"),), policy=_tdm("/marked", 0)),
+    "tdm-header-free-and-meta": OptOut((("TDM-Reservation", "0"),), head=_meta("1", "tdm-reservation")),
     "tdm-file-broken": OptOut(policy="[{", stored=True),
 }
 WHOLE_HOST = "tdm-file-all"

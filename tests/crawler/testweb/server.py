@@ -187,7 +187,9 @@ async def _send(
             await _first_of(_pour(writer, reply.stream), _gone(reader))
             return False
         if reply.after_seconds:
-            await asyncio.sleep(reply.after_seconds)
+            await _first_of(asyncio.sleep(reply.after_seconds), _gone(reader))
+            if reader.at_eof():
+                return False
         request.status, request.sha256 = reply.status, digest(reply.body)
         writer.write(reply.wire)
         closing = ("Connection", "close") in reply.headers
