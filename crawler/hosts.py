@@ -57,7 +57,7 @@ class Host:
     latency: float = 0.0
     """Seconds to the headers of an answer: of the last one, or more if those before took longer."""
     big: bool = False
-    """So many URLs of it are known that going through them would take long."""
+    """So many URLs of it are known that going through them would take long: those that wait are in order."""
 
 
 class Hosts:
@@ -71,8 +71,8 @@ class Hosts:
         db.execute(f"UPDATE hosts SET due = 0 WHERE queued = {QUEUED} AND due > ?", (latest,))
         self._queued: set[int] = set()
         """Hosts that are known to be queued or served: most are, when a link to them is found."""
-        self.direct = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
-        """Hosts that are served, and big ones: their URLs are put in order as they are found."""
+        self.ordered = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
+        """Big ones: their URLs are put in order as they are found."""
         self._allowed: dict[str, bool] = {}
         done = db.execute("SELECT count(*) FROM hosts WHERE queued = 0 AND requests > 0").fetchone()
         self._done = int(done[0])
@@ -125,7 +125,6 @@ class Hosts:
     def admit(self, limit: int, before: float) -> list[Host]:
         """See `Frontier.admit`."""
         found = [Host(*row) for row in self._db.execute(LOAD, (before, limit))]
-        self.direct.update(each.id for each in found)
         self._db.executemany(
             f"UPDATE hosts SET queued = {SERVED} WHERE id = ?", ((each.id,) for each in found)
         )
@@ -138,7 +137,7 @@ class Hosts:
 
     def leave(self, host: Host, *, waiting: bool) -> None:
         """The host is served no longer; it is queued again if it has waiting URLs."""
-        self._end(host)
+        self.save([host])
         self._db.execute("UPDATE hosts SET queued = ? WHERE id = ?", (QUEUED if waiting else 0, host.id))
         self._done += not waiting
         if waiting:
@@ -148,15 +147,10 @@ class Hosts:
 
     def close(self, host: Host, reason: str) -> None:
         """The host is not asked any more in this crawl; what waits there stays waiting."""
-        self._end(host)
+        self.save([host])
         self._db.execute("UPDATE hosts SET queued = 0, closed = ? WHERE id = ?", (reason, host.id))
         self._done += 1
         self._queued.add(host.id)
-
-    def _end(self, host: Host) -> None:
-        self.save([host])
-        if not host.big:
-            self.direct.discard(host.id)
 
     def closed(self) -> Iterator[tuple[str, str]]:
         """Hosts that are not asked any more, each with the reason."""

@@ -11,7 +11,7 @@ from crawler.hosts import COLUMNS, QUEUED
 from crawler.options import Ended
 from crawler.partition import ended_of
 from crawler.repetition import TABLES, Traps
-from crawler.schema import ADD, ASIDE, DONE, FRESH, NEARER, OUTGOING, VISIT_COLUMNS, WAITING
+from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
 
 OWN = f"{WAITING}, {DONE}, {ASIDE}, {FRESH}"
@@ -125,16 +125,9 @@ def _take_found(frontier: Frontier, source: sqlite3.Connection) -> None:
     )
     for name, place, state, level, priority, depth, redirects, referrer in source.execute(query):
         if name and frontier.serves(name):
-            frontier.db.execute(
-                ADD,
-                (
-                    frontier.hosts.id_of(name),
-                    place,
-                    ASIDE if state == ASIDE else FRESH,
-                    *(level, priority, depth, redirects),
-                    frontier.source_of(referrer),
-                ),
-            )
+            found = (level, priority, depth, redirects, frontier.source_of(referrer))
+            new_state = ASIDE if state == ASIDE else FRESH
+            frontier.insert([(frontier.hosts.id_of(name), place, new_state, *found)])
 
 
 def _count(frontier: Frontier) -> None:
@@ -146,3 +139,5 @@ def _count(frontier: Frontier) -> None:
     frontier.known = int(db.execute(known).fetchone()[0])
     waiting = f"SELECT 1 FROM urls WHERE host = hosts.id AND state IN ({WAITING}, {FRESH})"
     db.execute(f"UPDATE hosts SET queued = {QUEUED} WHERE closed IS NULL AND EXISTS ({waiting})")
+    # What others found for a big host is not in order yet: all that waits there is put in order once more.
+    db.execute("UPDATE hosts SET big = 0")
