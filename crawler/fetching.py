@@ -9,13 +9,9 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
-
-from scrapy import Request
-from scrapy.http import Response
-from scrapy.http.request import NO_CALLBACK
 
 from crawler import backoff
 from crawler.answers import Answers
@@ -24,6 +20,7 @@ from crawler.markup import visible_text
 from crawler.origins import Forbidden, Reply, Unreachable, describe
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
+from crawler.requests import ANSWERED, FILE_BYTES, SEED, Download, Requests
 from crawler.responses import header, now, text_of
 from crawler.revisiting import Archived
 from crawler.sitemaps import listed
@@ -40,24 +37,8 @@ meanwhile. A request that takes longer is left."""
 BATCH = 200
 """URLs that are refused without being asked for, before answers get their turn."""
 SHORTEST_WAIT_SECONDS = 0.005
-FILE_BYTES = 8 << 20
-"""Of a robots.txt or the like."""
 SITEMAP_BYTES = 50 << 20
 """The protocol's limit."""
-WELL_KNOWN = "moinho_well_known"
-"""Marks, in a request's meta, what is no page: robots.txt and the like, of any content type."""
-SEED = "moinho_seed"
-"""Marks, in a request's meta, what may be a sitemap."""
-ELSEWHERE = "#redirected"
-"""Behind a URL, in the name under which is kept what another origin's robots.txt or the like led to."""
-SLOT = "all"
-"""Scrapy's own queue, which lets everything pass at once."""
-ANSWERED = "moinho_answered_at"
-"""Where it stands in a request's meta when the headers of its answer came (monotonic). Scrapy's own
-`download_latency` counts from when it sent the request, which on a busy machine is later than `asked`:
-added to that it told the answer too early, and the next request came up to a tenth of a second too soon."""
-
-Download = Callable[[Request], Awaitable[Response]]
 
 
 class Fetching:
@@ -75,7 +56,7 @@ class Fetching:
         """`give_up` is told that the archive or the frontier cannot be written, and does not return."""
         self._partition, self._window, self._answers = partition, window, answers
         self._frontier, self._options = partition.frontier, partition.options
-        self._download, self._give_up = download, give_up
+        self._requests, self._give_up = Requests(window, partition.frontier, download, self._wake), give_up
         self._rules = rules
         self._tasks: dict[asyncio.Task[None], Entry] = {}
         self._over_since: float | None = None
@@ -277,8 +258,8 @@ class Fetching:
 
         async def get(url: str) -> Reply:
             if host_of(url) != entry.host:
-                return await self._ask_elsewhere(entry, url)
-            response = await self._ask_more(entry, url, FILE_BYTES)
+                return await self._requests.elsewhere(entry, url)
+            response = await self._requests.more(entry, url, FILE_BYTES)
             location, later = header(response, "Location"), header(response, "Retry-After")
             if backoff.failed(response.status):
                 asked_for = backoff.retry_after(later, time.time()) or 0.0
@@ -322,7 +303,7 @@ class Fetching:
                 return None
             asked.add(url)
             try:
-                response = await self._ask_more(entry, url, SITEMAP_BYTES)
+                response = await self._requests.more(entry, url, SITEMAP_BYTES)
             except Exception as error:
                 log.info("%s: %s", url, describe(error))
                 return None
@@ -353,7 +334,7 @@ class Fetching:
         status, text = 0, ""
         if rules is not None and rules.robots.text.allows(url):
             try:
-                response = await self._ask_more(entry, url, FILE_BYTES)
+                response = await self._requests.more(entry, url, FILE_BYTES)
                 status, text = response.status, visible_text(text_of(response.body, response))
             except asyncio.CancelledError:
                 log.info("%s: left, as the round is over", url)  # the entry itself is done
@@ -362,50 +343,11 @@ class Fetching:
         self._answers.traps.probed(url, status, text)
         self._window.ended(entry)
 
-    async def _ask_more(self, entry: Entry, url: str, size: int) -> Response:
-        """A further request to the host within an entry's turn, for something that is no page."""
-        # Others of its address, or of its own URLs, may have been asked while this one slept.
-        while (rest := self._window.rest_seconds(entry)) > 0:
-            await asyncio.sleep(rest)
-        return await self._ask(entry, url, {"download_maxsize": size, WELL_KNOWN: True})
-
-    async def _ask_elsewhere(self, entry: Entry, url: str) -> Reply:
-        """Where an origin's rules lead to on another host, asked for as politely as anything there, and once
-        a day.
-
-        RFC 9309 (2.3.1.2) wants five redirects followed across hosts, and the rules that are reached then
-        must be obeyed. So they are, too, where another partition serves that host: were they not, the pages
-        would hang on the number of processes. Each process leaves the delay between its own requests to such
-        a host; to those of the partition that serves it there may be less, once a day for each such file.
-        """
-        kept = self._frontier.kept_file(url + ELSEWHERE)
-        if kept is not None:
-            return Reply(200, kept[0])
-        guest = self._window.visit(entry, host_of(url))
-        meta = {"download_slot": SLOT, "download_maxsize": FILE_BYTES, WELL_KNOWN: True}
-        request = Request(url, meta=meta, callback=NO_CALLBACK)
-        answered_at = None
-        try:
-            while (rest := self._window.visit_seconds(guest)) > 0:
-                await asyncio.sleep(rest)
-            self._window.visited(guest)
-            try:
-                response = await self._download(request)
-            finally:
-                answered_at = request.meta.get(ANSWERED) or time.monotonic()
-        finally:
-            self._window.left(guest, answered_at)
-            self._wake()
-        if response.status == 200 or response.status in (404, 410):
-            self._frontier.keep_file(url + ELSEWHERE, response.body if response.status == 200 else b"")
-        later = header(response, "Retry-After")
-        return Reply(response.status, response.body, header(response, "Location"), later)
-
     async def _fetch(self, entry: Entry, archived: Archived | None) -> None:
         meta: dict[str, Any] = {SEED: True} if entry.depth == 0 else {}
         conditions = archived.conditions if archived is not None else {}
         try:
-            response = await self._ask(entry, entry.url, meta, conditions)
+            response = await self._requests.ask(entry, entry.url, meta, conditions)
         except Exception as error:
             self._answers.failed(entry, error, was_reached=ANSWERED in meta)
             return
@@ -423,24 +365,6 @@ class Fetching:
         probe = self._answers.probe(entry)
         if probe is not None:
             await self._probe(entry, probe)
-
-    async def _ask(
-        self, entry: Entry, url: str, meta: dict[str, Any], headers: Mapping[str, str] | None = None
-    ) -> Response:
-        """One request, told to the window: its host is left alone for a delay from when it answers."""
-        given = meta | {"download_slot": SLOT}
-        request = Request(url, headers=headers, meta=given, callback=NO_CALLBACK)
-        asked_at = time.monotonic()
-        self._window.asked(entry)
-        try:
-            response = await self._download(request)
-        finally:
-            answered_at = request.meta.get(ANSWERED)
-            good = answered_at is not None
-            if good:
-                meta[ANSWERED] = answered_at
-            self._window.answered(entry, asked_at, answered_at or time.monotonic(), good=good)
-        return response
 
     # --- durability ---
 

@@ -2,20 +2,24 @@
 
 One SQLite file per partition. What was done is made durable by `commit` alone, after the archive
 was: a page and the links found on it count from the same moment. After a kill the frontier stands
-at its last commit, and what was in flight is waiting again, for being in flight is not written down.
+at its last commit, and what was in flight is waiting again, for being in flight is not written down. After a
+loss of power it stands whole at an earlier commit, the archive is cut off there, and what came since is
+fetched again (SQLite's write-ahead log with `synchronous = NORMAL`: it is synced before each checkpoint, of
+at most some 1,000 of its pages).
 
 What costs is inserting some sixty links a page into B-trees of ten million rows. So a URL's row is
 small (what became of it stands in `visits`), is keyed by host and place, so that a page's links fall
-on few pages of the file, and there is one more index alone: what waits at a host, in the order of the
-crawl. Links to hosts that are not served enter it only when their turn comes, all at once: one at a time
-each would change a page of the index for itself. `python -m tests.benchmarks frontier` measures it against
-a bare insert. Of other embedded stores, on one x86 core, thousand URLs a CPU-second in batches of 60:
-SQLite's bare insert 90 to 145, this schema 0.7 of that; LMDB 460 without and 170 with an fsync a batch, but
-a queue, a report and a repartition would each be code of our own on it; DuckDB 11.
+on few pages of the file, and no index changes with it. Which of a host's URLs are next is found by going
+through them; only of a host with very many is there an index, in the order of the crawl (its URLs are
+WAITING, all others FRESH). `python -m tests.benchmarks frontier` measures it against a bare insert; its
+README has the figures. Of other embedded stores, on one x86 core, thousand URLs a CPU-second in batches of
+60: SQLite's bare insert 90 to 145; LMDB 460 without and 170 with an fsync a batch, but a queue, a report and
+a repartition would each be code of our own on it; DuckDB 11.
 """
 
 import json
 import sqlite3
+import sys
 import time
 import zlib
 from collections import Counter
@@ -37,12 +41,15 @@ from crawler.schema import (
     FRESH,
     LOG,
     LOG_COLUMNS,
+    LOWERED,
     MOVE,
     OUTGOING,
     REFUSE,
     REFUSED,
     SCHEMA,
     SENT,
+    TAKE,
+    TAKE_ORDERED,
     TO_REFUSE,
     VISIT,
     VISIT_COLUMNS,
@@ -50,27 +57,22 @@ from crawler.schema import (
 )
 from crawler.urls import bucket_of, host_of
 
-BIG_HOST_URLS = 10_000
-"""The URLs of a host with more than these are put in order as they are found."""
-CACHE_KIB = 128 << 10
-"""Memory that SQLite may use for pages of the file."""
-KNOWN_ORIGINS = 50_000
-"""Origins whose host is remembered in memory."""
+BIG_HOST_URLS = 2_000
+"""The waiting URLs of a host with at least so many are kept in order. Going through fewer takes half a
+millisecond, a fraction of what fetching a page does."""
+CACHE_KIB = 32 << 10
+"""Memory that SQLite may use for pages of the file. More is slower: after a page of a B-tree was split, a
+commit goes through the whole cache (as long as the file is below 1 GiB). With 128 MiB a page's links cost
+half as much again, ours and a bare insert's; what is not in it the operating system has."""
+KNOWN_ORIGINS = 200_000
+"""Origins whose host is remembered in memory: some 50 MB."""
 
 T = TypeVar("T")
 Row = tuple[int, str, int, int, int, int, int, int | None]
 """What is inserted for a URL: host, place, state, level, priority, depth, redirects, source."""
-
-
-@dataclass(slots=True)
-class _Origin:
-    """What the URLs of one origin have in common."""
-
-    host: int
-    prefix: str
-    """What their places begin with: the scheme, and the port if it is not the scheme's own."""
-    foreign: bool
-    """Served by another partition."""
+Origin = tuple[int, str, bool]
+"""What the URLs of one origin have in common: the host; what their places begin with (the scheme, and the
+port if it is not the scheme's own); whether another partition serves it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Frontier:
         self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self.db.create_function("url_of", 2, url_of, deterministic=True)
+        self._lowered: list[tuple[int, str]] = []
+        self.db.create_function("nearer", 3, _noting(self._lowered))
         self.db.executescript(hosts.SCHEMA + SCHEMA)
         self.db.execute("BEGIN")
         self.hosts = Hosts(self.db)
@@ -101,7 +105,7 @@ class Frontier:
         self.settled: bool = bool(row[1]) if row else False
         """True once all seeds have led somewhere, so that it is known whose pages are wanted."""
         self.outcomes: Counter[str] = Counter(json.loads(row[2]) if row else {})
-        self._origins: dict[str, _Origin] = {}
+        self._origins: dict[str, Origin] = {}
         self._source: tuple[str | None, int | None] = (None, None)
 
     def outside(self, make: Callable[[sqlite3.Connection], T]) -> T:
@@ -128,35 +132,33 @@ class Frontier:
         depth, takes the smaller one. Those of other partitions' hosts wait to be handed over."""
         rows: list[Row] = []
         outgoing: list[Row] = []
-        origins, direct = self._origins, self.hosts.direct
+        origins, ordered = self._origins, self.hosts.ordered
         referrer, source = self._source
         for each in entries:
             url = each.url
             end = url.find("/", 8)
-            origin = origins.get(url[:end]) or self._origin(url[:end])
+            host, prefix, foreign = origins.get(url[:end]) or self._origin(url[:end])
             if each.referrer != referrer:
                 referrer, source = each.referrer, self.source_of(each.referrer)
-            host = origin.host
-            small = (each.level, each.priority, each.depth, each.redirects, source)
-            if origin.foreign:
-                outgoing.append((host, origin.prefix + url[end:], ASIDE if aside else OUTGOING, *small))
-            else:
-                state = ASIDE if aside else WAITING if host in direct else FRESH
-                rows.append((host, origin.prefix + url[end:], state, *small))
-        self._insert(outgoing)
-        added = self._insert(rows)
+            state = ASIDE if aside else OUTGOING if foreign else WAITING if host in ordered else FRESH
+            small = (state, each.level, each.priority, each.depth, each.redirects, source)
+            (outgoing if foreign else rows).append((host, prefix + url[end:], *small))
+        self.insert(outgoing)
+        added = self.insert(rows)
         if not aside:
             self.known += added.new
             self.hosts.queue({row[0] for row in rows})
         return added
 
-    def _insert(self, rows: list[Row]) -> Added:
+    def insert(self, rows: list[Row]) -> Added:
+        """Write down what was not known yet, and what is nearer now."""
         if not rows:
             return Added(0, 0)
-        before = self.db.total_changes
         changed = self.db.executemany(ADD, rows).rowcount
-        # Of a URL that is lowered the trigger writes another row, which only total_changes counts.
-        lowered = self.db.total_changes - before - changed
+        lowered = len(self._lowered)
+        if lowered:
+            self.db.executemany(LOWERED, self._lowered)
+            self._lowered.clear()
         return Added(changed - lowered, lowered)
 
     def add_seeds(self, entries: list[Entry]) -> None:
@@ -184,7 +186,7 @@ class Frontier:
             return
         host, place, _ = self._locate(entry.url)
         source = self.source_of(entry.referrer)
-        if self._insert([(host, place, DONE, entry.level, 0, entry.depth, 0, source)]).new:
+        if self.insert([(host, place, DONE, entry.level, 0, entry.depth, 0, source)]).new:
             self.known += 1
             self._visit(host, place, visit)
 
@@ -204,7 +206,7 @@ class Frontier:
                 self.db.execute("DELETE FROM urls WHERE host = ? AND state = ?", (host, ASIDE))
                 continue
             own = self.serves(name)
-            state = OUTGOING if not own else WAITING if host in self.hosts.direct else FRESH
+            state = OUTGOING if not own else WAITING if host in self.hosts.ordered else FRESH
             moved = self.db.execute(MOVE, (state, host, ASIDE)).rowcount
             if own:
                 self.known += moved
@@ -244,22 +246,20 @@ class Frontier:
     def admit(self, limit: int, before: float) -> list[Host]:
         """The queued hosts that may be asked first, `before` a time at the latest (seconds since 1970); from
         now on they are served. Costs the same for any number of queued hosts."""
-        found = self.hosts.admit(limit, before)
-        for host in found:
-            if not host.big:
-                self.db.execute(MOVE, (WAITING, host.id, FRESH))
-                query = "SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? LIMIT ?)"
-                host.big = int(*self.db.execute(query, (host.id, BIG_HOST_URLS)).fetchone()) == BIG_HOST_URLS
-        return found
+        return self.hosts.admit(limit, before)
 
     def take(self, host: Host, limit: int) -> list[Entry]:
         """Waiting URLs of the host, of one level (its lowest), in order."""
-        query = (
-            f"SELECT {ENTRY_COLUMNS} FROM urls JOIN hosts ON hosts.id = host WHERE state = 0 AND host = ?1 "
-            "AND level = (SELECT min(level) FROM urls WHERE state = 0 AND host = ?1) "
-            "ORDER BY priority, place LIMIT ?2"
-        )
-        return [_entry(row) for row in self.db.execute(query, (host.id, limit))]
+        if not host.big and self._is_big(host.id):
+            host.big = True
+            self.hosts.ordered.add(host.id)
+            self.db.execute(MOVE, (WAITING, host.id, FRESH))
+        rows = self.db.execute(TAKE_ORDERED if host.big else TAKE, (host.id, limit))
+        return [_entry(row) for row in rows]
+
+    def _is_big(self, host: int) -> bool:
+        query = "SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? LIMIT ?)"
+        return int(*self.db.execute(query, (host, BIG_HOST_URLS)).fetchone()) == BIG_HOST_URLS
 
     def finish(self, url: str, visit: Visit) -> None:
         """Record what became of a URL."""
@@ -379,15 +379,16 @@ class Frontier:
             if end < 0 or not url.startswith(("http://", "https://")):
                 return self.hosts.id_of(""), url, False
             origin = self._origin(url[:end])
-        return origin.host, origin.prefix + url[end:], origin.foreign
+        host, prefix, foreign = origin
+        return host, prefix + url[end:], foreign
 
-    def _origin(self, text: str) -> _Origin:
+    def _origin(self, text: str) -> Origin:
         scheme, _, netloc = text.partition("://")
         name = host_of(text)
         port = netloc.rpartition("]")[2] if netloc.startswith("[") else netloc[len(name) :]
         if len(self._origins) >= KNOWN_ORIGINS:
             self._origins.clear()
-        origin = _Origin(self.hosts.id_of(name), scheme + port, not self.serves(name))
+        origin = (self.hosts.id_of(name), sys.intern(scheme + port), not self.serves(name))
         self._origins[text] = origin
         return origin
 
@@ -402,6 +403,14 @@ class Frontier:
 def owner_of(url: str) -> str:
     """What decides which partition counts a URL that is refused by name: its host, or all of it."""
     return (url.startswith(("http://", "https://")) and host_of(url)) or url
+
+
+def _noting(lowered: list[tuple[int, str]]) -> Callable[[int, str, int], int]:
+    def nearer(host: int, place: str, depth: int) -> int:
+        lowered.append((host, place))
+        return depth
+
+    return nearer
 
 
 def url_of(host: str, place: str) -> str:

@@ -57,7 +57,7 @@ class Host:
     latency: float = 0.0
     """Seconds to the headers of an answer: of the last one, or more if those before took longer."""
     big: bool = False
-    """So many URLs of it are known that going through them would take long."""
+    """So many URLs of it are known that going through them would take long: those that wait are in order."""
 
 
 class Hosts:
@@ -71,8 +71,8 @@ class Hosts:
         db.execute(f"UPDATE hosts SET due = 0 WHERE queued = {QUEUED} AND due > ?", (latest,))
         self._queued: set[int] = set()
         """Hosts that are known to be queued or served: most are, when a link to them is found."""
-        self.direct = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
-        """Hosts that are served, and big ones: their URLs are put in order as they are found."""
+        self.ordered = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
+        """Big ones: their URLs are put in order as they are found."""
         self._allowed: dict[str, bool] = {}
         settled = f"queued IN (0, {REFUSED}) AND requests > 0"
         done = db.execute(f"SELECT count(*) FROM hosts WHERE {settled}").fetchone()
@@ -126,7 +126,6 @@ class Hosts:
     def admit(self, limit: int, before: float) -> list[Host]:
         """See `Frontier.admit`."""
         found = [Host(*row) for row in self._db.execute(LOAD, (before, limit))]
-        self.direct.update(each.id for each in found)
         self._db.executemany(
             f"UPDATE hosts SET queued = {SERVED} WHERE id = ?", ((each.id,) for each in found)
         )
@@ -139,7 +138,7 @@ class Hosts:
 
     def leave(self, host: Host, *, waiting: bool) -> None:
         """The host is served no longer; it is queued again if it has waiting URLs."""
-        self._end(host)
+        self.save([host])
         self._db.execute("UPDATE hosts SET queued = ? WHERE id = ?", (QUEUED if waiting else 0, host.id))
         self._done += not waiting
         if waiting:
@@ -149,7 +148,7 @@ class Hosts:
 
     def close(self, host: Host, reason: str) -> None:
         """The host is asked no more in this crawl; `Frontier.refuse_rest` tells of what waits there."""
-        self._end(host)
+        self.save([host])
         change = f"UPDATE hosts SET queued = {REFUSED}, closed = ? WHERE id = ? AND closed IS NULL"
         self._done += self._db.execute(change, (reason, host.id)).rowcount
         self._queued.add(host.id)
@@ -169,11 +168,6 @@ class Hosts:
         self._db.execute(f"UPDATE hosts SET queued = 0 WHERE queued = {REFUSED}")
         self._queued.difference_update(number for number, _ in found)
         return found
-
-    def _end(self, host: Host) -> None:
-        self.save([host])
-        if not host.big:
-            self.direct.discard(host.id)
 
     def closed(self) -> Iterator[tuple[str, str]]:
         """Hosts that are not asked any more, each with the reason."""

@@ -13,7 +13,6 @@ from crawler.partition import ended_of
 from crawler.repetition import TABLES, Traps
 from crawler.responses import now
 from crawler.schema import (
-    ADD,
     ALL_REFUSED,
     ASIDE,
     DONE,
@@ -154,16 +153,9 @@ def _take_found(frontier: Frontier, source: sqlite3.Connection) -> None:
             frontier.take_refused(entry, Visit(outcome, fetched, detail=detail))
     for name, place, state, level, priority, depth, redirects, referrer in source.execute(query):
         if name and frontier.serves(name):
-            frontier.db.execute(
-                ADD,
-                (
-                    frontier.hosts.id_of(name),
-                    place,
-                    ASIDE if state == ASIDE else FRESH,
-                    *(level, priority, depth, redirects),
-                    frontier.source_of(referrer),
-                ),
-            )
+            found = (level, priority, depth, redirects, frontier.source_of(referrer))
+            new_state = ASIDE if state == ASIDE else FRESH
+            frontier.insert([(frontier.hosts.id_of(name), place, new_state, *found)])
 
 
 def _count(frontier: Frontier) -> None:
@@ -177,3 +169,5 @@ def _count(frontier: Frontier) -> None:
     state = f"CASE WHEN closed IS NULL THEN {QUEUED} ELSE {REFUSED} END"
     db.execute(f"UPDATE hosts SET queued = {state} WHERE EXISTS ({waiting})")
     frontier.refuse_rest(now())
+    # What others found for a big host is not in order yet: all that waits there is put in order once more.
+    db.execute("UPDATE hosts SET big = 0")

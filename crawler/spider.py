@@ -28,7 +28,7 @@ from scrapy.http import Headers
 from twisted.internet.base import ReactorBase
 
 from crawler.answers import Answers
-from crawler.fetching import ANSWERED, SEED, SLOT, WELL_KNOWN, Fetching
+from crawler.fetching import Fetching
 from crawler.guard import GuardedResolver
 from crawler.opt_outs import Honoured
 from crawler.options import Options
@@ -36,6 +36,7 @@ from crawler.origins import describe
 from crawler.partition import Partition
 from crawler.politeness import RuleBook
 from crawler.progress import SLOWEST_HOSTS, TELL_SECONDS, Progress, Rate, SlowHost
+from crawler.requests import ANSWERED, SEED, SLOT, WELL_KNOWN
 from crawler.responses import content_type
 from crawler.scope import wants_type
 from crawler.sitemaps import TYPES as SITEMAP_TYPES

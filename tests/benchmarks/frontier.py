@@ -4,16 +4,18 @@ import argparse
 import contextlib
 import random
 import resource
+import shutil
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from crawler.entries import Entry, Position, Visit
-from crawler.frontier import CACHE_KIB, Frontier
+from crawler.frontier import CACHE_KIB, Frontier, Row
+from crawler.schema import FRESH, MOVE, WAITING
 from crawler.window import Manners, Window
 from tests.benchmarks.measure import Pair, Result, in_turn, note
 
@@ -23,10 +25,13 @@ LINKS, OWN = 60, 50
 HOST_URLS = 100
 SERVED = 1_000
 """Hosts whose pages are being fetched, so that it is theirs that links are found on."""
+SLICES = 4
+"""Turns of adding for each that is asked for: what else the machine does soon meets both sides."""
 FEW_HOSTS, MANY_HOSTS = 100, 100_000
 NEXT_URLS = 30
 """URLs of a host when choosing the next is measured, and turns that each of FEW_HOSTS gets."""
 NEXT_TARGET = 1 / 1.5
+T = TypeVar("T")
 WORDS = (
     *("water", "wheel", "stone", "flour", "grain", "river", "village"),
     *("morning", "letter", "number", "window", "table", "bread"),
@@ -39,15 +44,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> Result:
-    """Two parts: the ratio is of adding; figures that begin with `next` are of choosing the next URL."""
+    """Three parts: the ratio is of adding; figures that begin with `next` are of choosing the next URL, those
+    with `big_hosts` of adding to hosts of which so much is known that their URLs are kept in order."""
     with tempfile.TemporaryDirectory(prefix="moinho-frontier-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+        folder, turns = Path(name), given.pairs * SLICES
         choices = [_next_cost(folder / f"few-{turn}", given.hosts) for turn in range(given.pairs)]
         chosen = statistics.median(pair.ratio for pair in choices)
         note(f"next URL: ratio {chosen:.3f}, target {NEXT_TARGET:.3f}")
-        growing = stack.enter_context(contextlib.closing(_Growing(folder, given.urls, given.pairs)))
+        growing = stack.enter_context(contextlib.closing(_Growing(folder, given.urls, turns)))
         note(f"filled; resident memory {_resident_mib()} MiB")
-        pairs = in_turn(growing.ours, growing.bare, given.pairs)
+        pairs = in_turn(growing.ours, growing.references, turns)
+        walls = {name: list(speeds) for name, speeds in growing.walls.items()}
+        same_rows = [pair.ours / rows for pair, rows in zip(pairs, growing.same_rows, strict=True)]
+        growing.make_big()
+        growing.pages //= 4
+        big = in_turn(growing.ours, growing.references, turns)
         return Result(
             "frontier",
             "URLs per CPU-second",
@@ -57,7 +68,11 @@ def run(given: argparse.Namespace) -> Result:
                 "urls": given.urls,
                 "file_bytes": growing.file_bytes(),
                 "resident_mib": _resident_mib(),
-                "wall_ratio": statistics.median(a / b for a, b in zip(*growing.walls, strict=True)),
+                "wall_ratio": statistics.median(a / b for a, b in zip(*walls.values(), strict=True)),
+                "same_rows_ratio": statistics.median(same_rows),
+                "same_rows_interval": [min(same_rows), max(same_rows)],
+                "big_hosts_ratio": statistics.median(pair.ratio for pair in big),
+                "big_hosts_interval": [min(pair.ratio for pair in big), max(pair.ratio for pair in big)],
                 "next_ratio": chosen,
                 "next_target": NEXT_TARGET,
                 "next_microseconds": [1e6 / statistics.median(pair.ours for pair in choices)],
@@ -67,7 +82,7 @@ def run(given: argparse.Namespace) -> Result:
 
 
 def _resident_mib() -> int:
-    """At most so far, of this process: with both stores' caches."""
+    """At most so far, of this process: with all stores' caches."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
@@ -83,34 +98,31 @@ def _url(host: int, number: int) -> str:
     return f"https://{_name(host)}/{folder}/{number * 2654435761 % 2**32:08x}.html"
 
 
-@dataclass
-class _Clock:
-    cpu: float
-    wall: float
-
-    @classmethod
-    def now(cls) -> "_Clock":
-        return cls(time.process_time(), time.perf_counter())
-
-
 class _Growing:
-    """Both stores, filled to nine tenths; each turn adds its share of the last one."""
+    """The frontier and what it is measured against, filled to nine tenths; each turn adds its share of the
+    last one. `bare` is a table of URLs alone; `rows` is the frontier's own table, without its indexes, and
+    what goes into it is ready-made."""
 
     def __init__(self, folder: Path, urls: int, turns: int) -> None:
         self.path = folder / "frontier.sqlite"
         self.frontier = Frontier(self.path)
-        self.db = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", f"cache_size = -{CACHE_KIB}"):
-            self.db.execute(f"PRAGMA {pragma}")
-        self.db.execute("CREATE TABLE urls (url TEXT PRIMARY KEY) WITHOUT ROWID")
+        self.bare = _opened(folder / "bare.sqlite")
+        self.bare.execute("CREATE TABLE urls (url TEXT PRIMARY KEY) WITHOUT ROWID")
         self.hosts = urls * 9 // 10 // HOST_URLS
         self.pages = urls // 10 // (LINKS // 2) // turns
-        self.walls: tuple[list[float], list[float]] = ([], [])
+        self.walls: dict[str, list[float]] = {"ours": [], "bare": []}
+        """URLs per second of each turn."""
+        self.same_rows: list[float] = []
+        """URLs per CPU-second of each turn, into `rows`."""
         self._fill()
+        self.frontier.outside(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        self.rows = _opened(Path(shutil.copy(self.path, folder / "rows.sqlite")))
+        self.rows.executescript("DROP INDEX waiting; DROP INDEX outgoing")
+        self._ids = dict(self.rows.execute("SELECT name, id FROM hosts").fetchall())
         served = {host.name for host in self.frontier.admit(SERVED, time.time())}
         self.frontier.commit(Position())
         self.served = [host for host in range(self.hosts) if _name(host) in served]
-        self._chances = (random.Random(1), random.Random(1))
+        self._chances = [random.Random(1) for _ in range(3)]
 
     def _fill(self) -> None:
         """Hosts in any order, as a crawl finds them."""
@@ -118,11 +130,8 @@ class _Growing:
         random.Random(0).shuffle(order)
         for start in range(0, self.hosts, 200):
             urls = [_url(host, number) for host in order[start : start + 200] for number in range(HOST_URLS)]
-            self.frontier.add([Entry(url, "", 3, 3) for url in urls])
-            self.frontier.commit(Position())
-            self.db.execute("BEGIN")
-            self.db.executemany("INSERT OR IGNORE INTO urls VALUES (?)", ((url,) for url in urls))
-            self.db.execute("COMMIT")
+            self._add([Entry(url, "", 3, 3) for url in urls])
+            self._insert([(url,) for url in urls])
 
     def _pages(self, chance: random.Random) -> Iterator[tuple[str, list[str]]]:
         """A page's address and its links: to known and to new URLs, most of them of its own host."""
@@ -136,36 +145,80 @@ class _Growing:
             yield _url(own, 0), [_url(host, number) for host, number in zip(hosts, numbers, strict=True)]
 
     def ours(self) -> float:
-        cpu = wall = 0.0
-        for page, links in self._pages(self._chances[0]):
-            entries = [Entry(url, "", 4, 4, 0, page) for url in links]
-            before = _Clock.now()
-            self.frontier.add(entries)
-            self.frontier.commit(Position())
-            after = _Clock.now()
-            cpu, wall = cpu + after.cpu - before.cpu, wall + after.wall - before.wall
-        self.walls[0].append(self.pages * LINKS / wall)
-        return self.pages * LINKS / cpu
+        cpu, wall = self._speeds(
+            (
+                [Entry(url, "", 4, 4, 0, page) for url in links]
+                for page, links in self._pages(self._chances[0])
+            ),
+            self._add,
+        )
+        self.walls["ours"].append(wall)
+        return cpu
 
-    def bare(self) -> float:
+    def references(self) -> float:
+        """URLs per CPU-second of the bare insert; the other reference is measured beside it."""
+        places = ([self._place(url) for url in links] for _, links in self._pages(self._chances[2]))
+        self.same_rows.append(self._speeds(places, self._insert_rows)[0])
+        cpu, wall = self._speeds(
+            ([(url,) for url in links] for _, links in self._pages(self._chances[1])), self._insert
+        )
+        self.walls["bare"].append(wall)
+        return cpu
+
+    def _speeds(self, batches: Iterable[list[T]], add: Callable[[list[T]], None]) -> tuple[float, float]:
+        """URLs per CPU-second and per second, of `add` alone."""
         cpu = wall = 0.0
-        for _, links in self._pages(self._chances[1]):
-            rows = [(url,) for url in links]
-            before = _Clock.now()
-            self.db.execute("BEGIN")
-            self.db.executemany("INSERT OR IGNORE INTO urls VALUES (?)", rows)
-            self.db.execute("COMMIT")
-            after = _Clock.now()
-            cpu, wall = cpu + after.cpu - before.cpu, wall + after.wall - before.wall
-        self.walls[1].append(self.pages * LINKS / wall)
-        return self.pages * LINKS / cpu
+        for batch in batches:
+            cpu_before, wall_before = time.process_time(), time.perf_counter()
+            add(batch)
+            cpu, wall = cpu + time.process_time() - cpu_before, wall + time.perf_counter() - wall_before
+        return self.pages * LINKS / cpu, self.pages * LINKS / wall
+
+    def _add(self, entries: list[Entry]) -> None:
+        self.frontier.add(entries)
+        self.frontier.commit(Position())
+
+    def _insert(self, urls: list[tuple[str]]) -> None:
+        self.bare.execute("BEGIN")
+        self.bare.executemany("INSERT OR IGNORE INTO urls VALUES (?)", urls)
+        self.bare.execute("COMMIT")
+
+    def _insert_rows(self, rows: list[Row]) -> None:
+        self.rows.execute("BEGIN")
+        self.rows.executemany(
+            "INSERT OR IGNORE INTO urls (host, place, state, level, priority, depth, redirects, source) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        self.rows.execute("COMMIT")
+
+    def _place(self, url: str) -> Row:
+        scheme, _, rest = url.partition("://")
+        name, _, path = rest.partition("/")
+        return (self._ids[name], f"{scheme}/{path}", FRESH, 4, 0, 4, 0, 1)
+
+    def make_big(self) -> None:
+        """From now on the URLs of hosts that are served are kept in order."""
+        for number in [self._ids[_name(host)] for host in self.served]:
+            self.frontier.db.execute(MOVE, (WAITING, number, FRESH))
+            self.frontier.hosts.ordered.add(number)
+        self.frontier.commit(Position())
 
     def file_bytes(self) -> int:
         return self.path.stat().st_size
 
     def close(self) -> None:
         self.frontier.close()
-        self.db.close()
+        self.bare.close()
+        self.rows.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """As the frontier opens its file."""
+    db = sqlite3.connect(path, isolation_level=None)
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", f"cache_size = -{CACHE_KIB}"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
 
 
 # --- choosing the next ---

@@ -1,5 +1,6 @@
 """The frontier: each URL once, the shortest way to it, nothing lost by a kill, nothing kept in memory."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,46 @@ def test_a_host_is_served_by_level_then_priority_then_url(frontier: Frontier) ->
     assert taken(frontier, "a.org") == [
         *("http://a.org/c", "http://a.org:81/a", "https://a.org/a", "http://a.org/b")
     ]
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 40)), max_size=9),
+            st.integers(1, 5),
+            st.booleans(),
+        ),
+        max_size=9,
+    )
+)
+def test_a_big_host_is_served_in_the_order_of_a_small_one(
+    steps: list[tuple[list[tuple[int, int, int]], int, bool]],
+) -> None:
+    """The same links found, some of them fetched, and the file opened again, also before it is written
+    down that the host is big."""
+    served: list[list[str]] = []
+    for big in (10**9, 4):
+        with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("crawler.frontier.BIG_HOST_URLS", big)
+            path, urls = Path(name) / "f.sqlite", []
+            frontier = Frontier(path)
+            frontier.add([entry("http://a.org/")])
+            [host] = frontier.admit(9, 1e12)
+            for links, limit, again in steps:
+                frontier.add([entry(f"http://a.org/{page}", level, priority=p) for level, p, page in links])
+                for each in frontier.take(host, limit):
+                    urls.append(each.url)
+                    frontier.finish(each.url, VISIT)
+                if again:
+                    frontier.commit(Position())
+                    frontier.close()
+                    frontier = Frontier(path)
+                    host = next(iter(frontier.admit(9, 1e12)), host)
+            urls.extend(each.url for _ in range(3) for each in frontier.take(host, 100))
+            frontier.close()
+            served.append(urls)
+    assert served[0] == served[1]
 
 
 def test_a_shorter_way_is_taken_and_told_if_the_page_is_done(frontier: Frontier) -> None:

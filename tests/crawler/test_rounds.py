@@ -309,6 +309,30 @@ def test_new_partitions_know_all_that_the_old_ones_knew(old: int, new: int, chan
         assert found_waiting == Counter(waiting - done)
 
 
+def test_what_was_found_for_a_big_host_is_fetched_though_another_partition_serves_it_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawler.frontier.BIG_HOST_URLS", 3)
+    here = bucket_of("a.org") % 2
+    sources = {number: tmp_path / f"old-{number}.sqlite" for number in range(2)}
+    for number, path in sources.items():
+        frontier = Frontier(path, number, 2)
+        frontier.outside(lambda db: Traps(db, 2026))
+        paths = "1234" if number == here else "567"
+        frontier.add([Entry(f"http://a.org/{each}", "a.org", 2, 2) for each in paths])
+        for host in frontier.admit(9, 1e12):
+            assert len(frontier.take(host, 9)) == 4
+            assert host.big
+            frontier.hosts.leave(host, waiting=True)
+        frontier.commit(Position(0, 0, 5.0, 3, True))
+        frontier.close()
+    regrouped(sources, 2, tmp_path / "new.sqlite", 4, 0, 1)
+    frontier = Frontier(tmp_path / "new.sqlite")
+    [host] = frontier.admit(9, 1e12)
+    assert [each.url[-1] for each in frontier.take(host, 9)] == list("1234567")
+    frontier.close()
+
+
 def test_a_plan_that_was_written_is_kept(tmp_path: Path) -> None:
     first = plan(3, max_pages={"00": 5})
     assert Plan(**json.loads(json.dumps(dataclasses.asdict(first)))) == first
