@@ -292,22 +292,25 @@ class Fetching:
 
     async def _read_sitemaps(self, entry: Entry, rules: OriginRules) -> None:
         """Take in what the host's sitemaps list; then it is the entry's turn again. Where the round ends
-        meanwhile the next one goes on: no file is asked for twice but indexes, which say what there is."""
-        asked: set[str] = set()
+        meanwhile the next one goes on: no file is asked for twice."""
+        bodies: dict[str, bytes] = {}
         found: list[str] = []
 
         async def get(url: str) -> bytes | None:
             if self._is_enough() or host_of(url) != entry.host or not rules.robots.text.allows(url):
                 return None
-            if self._rules.is_read(url):
-                return None
-            asked.add(url)
+            known = self._rules.sitemap(url)
+            if known is not None:
+                return known
+            bodies[url] = b""
             try:
                 response = await self._requests.more(entry, url, SITEMAP_BYTES)
             except Exception as error:
                 log.info("%s: %s", url, describe(error))
                 return None
-            return response.body if response.status == 200 else None
+            if response.status == 200:
+                bodies[url] = response.body
+            return bodies[url]
 
         def take_in() -> None:
             self._answers.list_pages(entry, starts[0], found)
@@ -315,8 +318,9 @@ class Fetching:
 
         def read(url: str, is_index: bool) -> None:
             take_in()
-            if url in asked and not is_index:
-                self._rules.read_sitemap(url)
+            if url in bodies:
+                body = bodies.pop(url)
+                self._rules.read_sitemap(url, body if is_index else b"")
 
         starts = [canonical(each) or each for each in rules.robots.text.sitemaps]
         async for page in listed(starts, get, read=read):

@@ -110,12 +110,15 @@ class RuleBook:
         """They were read to their end."""
         self._frontier.keep_file(_listed(origin), b"")
 
-    def is_read(self, sitemap: str) -> bool:
-        """True if the pages that this file lists were taken in within a day."""
-        return self._frontier.kept_file(f"{sitemap}{READ}") is not None
+    def sitemap(self, url: str) -> bytes | None:
+        """A sitemap that was read within a day: of an index all of it, as it says which others there are; of
+        one that lists pages nothing any more, as they were taken in. None if it was not read."""
+        kept = self._frontier.kept_file(f"{url}{READ}")
+        return kept[0] if kept else None
 
-    def read_sitemap(self, sitemap: str) -> None:
-        self._frontier.keep_file(f"{sitemap}{READ}", b"")
+    def read_sitemap(self, url: str, index: bytes) -> None:
+        """It was read to its end; `index` is empty if it was none."""
+        self._frontier.keep_file(f"{url}{READ}", index)
 
 
 def _listed(origin: str) -> str:

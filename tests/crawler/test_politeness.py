@@ -80,8 +80,10 @@ def test_sitemaps_are_read_once_a_day(frontier: Frontier) -> None:
     rules = book.known(ORIGIN)
     assert rules is not None
     assert book.wants_sitemaps(ORIGIN, rules)
-    book.read_sitemap(f"{ORIGIN}/map.xml")
-    assert [book.is_read(f"{ORIGIN}{path}") for path in ("/map.xml", "/other.xml")] == [True, False]
+    book.read_sitemap(f"{ORIGIN}/map.xml", b"")
+    book.read_sitemap(f"{ORIGIN}/index.xml", b"<sitemapindex>")
+    read = [book.sitemap(f"{ORIGIN}{path}") for path in ("/map.xml", "/index.xml", "/other.xml")]
+    assert read == [b"", b"<sitemapindex>", None]
     assert book.wants_sitemaps(ORIGIN, rules), "there may be others"
     book.read_sitemaps(ORIGIN)
     assert not book.wants_sitemaps(ORIGIN, rules)
