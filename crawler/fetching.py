@@ -31,9 +31,10 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.25
 """With partition.COMMIT_PAGES the window within which a kill costs what was done."""
-DRAIN_SECONDS = 3.0
+DRAIN_SECONDS = 10.0
 """So long what is in flight when a round is over may take to end; other partitions have nothing to do
-meanwhile. A request that takes longer is left."""
+meanwhile. A request that takes longer is left. With 3 seconds, pages that a busy machine had answers for
+and had not come to read were asked for again."""
 BATCH = 200
 """URLs that are refused without being asked for, before answers get their turn."""
 SHORTEST_WAIT_SECONDS = 0.005

@@ -85,12 +85,13 @@ def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, cou
     names = ", ".join(COLUMNS)
     offset = frontier.db.execute("SELECT ifnull(max(id), 0) FROM sources").fetchone()[0]
     used: set[int] = set()
+    hostless: list[int] = []
     for row in source.execute(f"SELECT id, name, allowed, closed, {names} FROM hosts"):
         old, name, allowed, closed, *rest = row
         if allowed:
             frontier.hosts.allow([name])
         if not name:
-            _take_hostless(frontier, source, old)
+            hostless.append(old)
         if not (name and _is_from(name, index, count) and frontier.serves(name)):
             continue
         new = frontier.hosts.id_of(name)
@@ -115,6 +116,8 @@ def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, cou
     for number in used:
         url = source.execute("SELECT url FROM sources WHERE id = ?", (number,)).fetchone()
         frontier.db.execute("INSERT INTO sources VALUES (?, ?)", (number + offset, *url))
+    for old in hostless:  # after the numbers above are taken, as it adds sources of its own
+        _take_hostless(frontier, source, old)
     for url, fetched, body in source.execute("SELECT url, fetched, body FROM kept_files"):
         if frontier.serves(host_of(url)):
             frontier.db.execute("INSERT OR REPLACE INTO kept_files VALUES (?, ?, ?)", (url, fetched, body))

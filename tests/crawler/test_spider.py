@@ -230,7 +230,7 @@ def test_a_round_does_not_wait_for_its_slowest_request_which_is_asked_for_once_m
 ) -> None:
     """It stays waiting, its host's delay holds, and the second time it is waited for to its end."""
     site = {"/": page("/slow", "/z"), "/slow": Answer(chunks=silence), "/z": page(text="z")}
-    options = {"delay_seconds": 0.5, "requests_per_host": 1, "round_seconds": 3.0, "timeout_seconds": 12.0}
+    options = {"delay_seconds": 0.5, "requests_per_host": 1, "round_seconds": 3.0, "timeout_seconds": 18.0}
     with serve(site) as web:
         begun = time.monotonic()
         log = crawl_here(web.url(), round=0, **options)
