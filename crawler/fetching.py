@@ -33,8 +33,8 @@ COMMIT_SECONDS = 0.25
 """With partition.COMMIT_PAGES the window within which a kill costs what was done."""
 DRAIN_SECONDS = 10.0
 """So long what is in flight when a round is over may take to end; other partitions have nothing to do
-meanwhile. A request that takes longer is left. With 3 seconds, pages that a busy machine had answers for
-and had not come to read were asked for again."""
+meanwhile. A request that takes longer is left. It is longer than a busy machine takes to read an answer
+that has come, for what is left is asked for again."""
 BATCH = 200
 """URLs that are refused without being asked for, before answers get their turn."""
 SHORTEST_WAIT_SECONDS = 0.005
@@ -93,9 +93,11 @@ class Fetching:
             self._fail(error)
 
     def _begin_more(self) -> None:
+        if not self._is_over():
+            self._over_since = None  # where a seed has led on, the first round is over no longer
         for _ in range(BATCH):
-            if len(self._tasks) >= self._options.requests:
-                return
+            if self._is_full:
+                break
             entry = None if self._is_enough() else self._window.next()
             if entry is None:
                 break
@@ -116,11 +118,14 @@ class Fetching:
 
     def _wait(self) -> None:
         """Until a host may be asked, or the time is over; an answer wakes us before."""
-        self._over_since = None
-        left = self._seconds_left()
-        times = [each for each in (self._window.wait_seconds(), left) if each is not None]
+        host = None if self._is_full else self._window.wait_seconds()
+        times = [each for each in (host, self._seconds_left()) if each is not None]
         if times and not self._is_enough():
             self._timer = self._loop.call_later(max(SHORTEST_WAIT_SECONDS, min(times)), self._go_on)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._tasks) >= self._options.requests
 
     def _leave_slow(self) -> None:
         """The round is over: leave what does not end soon. It stays waiting for the next round, its host has

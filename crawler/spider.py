@@ -26,6 +26,7 @@ from scrapy.crawler import AsyncCrawlerProcess, Crawler
 from scrapy.exceptions import StopDownload
 from scrapy.http import Headers
 from twisted.internet.base import ReactorBase
+from twisted.web.client import HTTPConnectionPool
 
 from crawler.answers import Answers
 from crawler.fetching import Fetching
@@ -200,6 +201,8 @@ def run(options: Options) -> None:
             # Twisted waits by the clock on the wall; were that set back an hour, the crawl would stand still
             # for one.
             ReactorBase.seconds = staticmethod(time.monotonic)
+            # Where a kept connection ends without an answer, Twisted would ask again by itself, and at once.
+            HTTPConnectionPool.retryAutomatically = False
             process = AsyncCrawlerProcess(settings_for(options, guard))
             process.crawl(PageSpider, partition=partition, guard=guard)
             process.start(install_signal_handlers=False)

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from crawler.answers import FAILED_PAGES
+from crawler.answers import FAILED_PAGES, TRIES
 from crawler.child import SpiderDiedError, UnwritableCrawlError
 from crawler.fetching import DRAIN_SECONDS
 from crawler.options import Options
@@ -218,6 +218,18 @@ def test_what_tdmrep_json_reserves_is_not_asked_for_though_its_page_would_say_ot
     found = {url.removeprefix(web.origin): line["outcome"] for url, line in log.items()}
     assert found == {"/": "page", "/shut": "opt-out", "/header": "opt-out", "/meta": "page"}
     assert "/shut" not in web.times_asked()
+
+
+def test_what_is_not_answered_on_a_kept_connection_is_asked_for_again_after_a_delay(
+    crawl_here: Crawl,
+) -> None:
+    site = {"/": page("/nothing", "/z"), "/nothing": Answer(status=None), "/z": page(text="z")}
+    with serve(site) as web:
+        log = crawl_here(web.url(), delay_seconds=0.5, requests_per_host=1)
+    assert outcomes(log) == {"page": 2, "error": 1}
+    assert web.times_asked()["/nothing"] == TRIES
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) >= 0.45
 
 
 def silence() -> Iterator[bytes]:

@@ -15,7 +15,8 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 @dataclass(frozen=True)
 class Answer:
     body: bytes = b""
-    status: int = 200
+    status: int | None = 200
+    """None: the connection is closed without a word."""
     headers: Mapping[str, str] = field(default_factory=lambda: HTML)
     chunks: Callable[[], Iterator[bytes]] | None = None
     """Sent in place of the body, without a Content-Length."""
@@ -76,6 +77,9 @@ def serve(pages: dict[str, Answer], pause_seconds: float = 0.0) -> Iterator[Web]
             self.answer(replace(answer, body=b"", status=304) if same and answer.status == 200 else answer)
 
         def answer(self, answer: Answer) -> None:
+            if answer.status is None:
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

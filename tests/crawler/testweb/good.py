@@ -203,7 +203,7 @@ def _padded(chance: random.Random, host: str | None, path: str) -> str:
 
 Spelling = Callable[[random.Random, str | None, str], str]
 COMMON_SPELLINGS: tuple[Spelling, ...] = (_plain, _fragment, _loud, _schemeless, _roundabout, _padded)
-"""Those that joining two URLs undoes, without a list of tracking parameters."""
+"""Those that joining URLs undoes, of a path with dots once more, without a list of tracking parameters."""
 SPELLINGS: tuple[Spelling, ...] = (
     *(_plain, _fragment, _port, _loud, _schemeless, _roundabout, _tracked),
     *(_session, _php_session, _other_order, _coded, _empty_query, _padded),
