@@ -89,6 +89,7 @@ def test_one_two_and_four_processes_fetch_the_same_pages(tmp_path: Path, compute
     assert Counter(found[1].values())["trap-url-length"] == 1
 
 
+@pytest.mark.everything
 def test_a_limit_of_depth_cuts_at_the_shortest_way_with_any_number_of_processes(
     tmp_path: Path, compute: Compute
 ) -> None:

@@ -237,6 +237,7 @@ def silence() -> Iterator[bytes]:
     yield b""
 
 
+@pytest.mark.everything
 def test_a_round_does_not_wait_for_its_slowest_request_which_is_asked_for_once_more(
     crawl_here: Crawl,
 ) -> None:
@@ -331,7 +332,11 @@ def test_rules_that_were_read_before_a_kill_are_not_asked_for_again(crawl_here: 
     assert web.times_asked()["/robots.txt"] == 1
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on-a-machine-that-knows-nothing"])
+@pytest.mark.parametrize(
+    "elsewhere",
+    [False, pytest.param(True, marks=pytest.mark.everything)],
+    ids=["here", "on-a-machine-that-knows-nothing"],
+)
 def test_no_kill_lets_a_host_be_asked_before_its_delay(
     elsewhere: bool, crawl_here: Crawl, options: Options
 ) -> None:
@@ -349,6 +354,7 @@ def test_no_kill_lets_a_host_be_asked_before_its_delay(
     assert min(after - before for before, after in pairwise(times)) > delay - 0.05
 
 
+@pytest.mark.everything
 def test_a_delay_that_robots_txt_asks_for_outlives_a_kill_at_any_moment(crawl_here: Crawl) -> None:
     rules = {
         "/robots.txt": Answer(b"User-agent: *\nCrawl-delay: 3\n", headers={"Content-Type": "text/plain"})
