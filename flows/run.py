@@ -137,7 +137,7 @@ def run(config: WebToModel, config_path: Path, again: str, console: Console) -> 
         try:
             with contextlib.ExitStack() as closing:
                 closing.callback(compute.stop)
-                display = closing.enter_context(Display(console))
+                display = closing.enter_context(Display(console, lambda: compute.is_starting))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
                 road = web_to_model(config, store, compute)
