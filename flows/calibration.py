@@ -4,6 +4,7 @@ What is tried is a little of the real work: Ray and a training worker are starte
 a few steps in it (pipeline.training.measure), and a text is parsed on one CPU.
 """
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -11,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -20,10 +22,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.compute import Compute, ComputeConfig
-from pipeline.errors import StageError
+from pipeline.errors import MoinhoError
 from pipeline.store import Attempt, Storage
 from pipeline.store.records import versions
 from pipeline.store.storage import cache_folder
@@ -32,7 +35,12 @@ BUSY, TOO_BUSY = 0.3, 1.0
 """Processes for each CPU, from which on rates are said to be too slow, and are not kept."""
 TOO_SPREAD = 1.5
 """How many times as long the same work on text may take before rates are not kept."""
-TEXT_REPEATS = 3
+NOTICED_SPREAD = 1.05
+"""Below that, it is not worth a word."""
+MEASURE_SECONDS = 90.0
+"""After which measuring is given up: an idle machine takes a third of it."""
+MEASURED = "measured.json"
+TEXT_REPEATS, TEXT_LIMIT_SECONDS = 3, 8.0
 WORD = re.compile(r"\w+")
 
 
@@ -72,23 +80,38 @@ class Calibration(BaseModel):
 
     def found(self) -> str:
         """What other work there was, in words."""
-        return f"{self.load:.1f} processes for each CPU, the same work up to {self.spread:.1f} times as long"
+        longer = f", the same work took up to {self.spread:.1f} times as long"
+        slower = longer if self.spread > NOTICED_SPREAD else ""
+        return f"{self.load:.1f} processes for each CPU{slower}"
 
 
-def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool = False) -> Calibration:
+def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool = False) -> Calibration | None:
     """The calibration of this machine (`here`): the one that was kept, or a new one that is kept from now on.
 
     `tell` is told in words, as it goes on, of one that has to be made. One that other work on the
-    machine spoilt is not kept.
+    machine spoilt is neither kept nor, if an earlier version kept it, used. None if it could not be made
+    in MEASURE_SECONDS, failed, or was stopped by Ctrl-C.
     """
     path = kept_at(here)
     if not again:
         try:
-            return Calibration.model_validate_json(path.read_bytes())
+            found = Calibration.model_validate_json(path.read_bytes())
+            if found.kept:
+                return found
         except (FileNotFoundError, ValidationError):
             pass
-    tell("measuring how fast this machine is (about half a minute, once; kept for later plans)")
-    found = _calibrate(here, tell)
+    tell(
+        "measuring how fast this machine is (half a minute if it is idle, "
+        f"{MEASURE_SECONDS:.0f} s at most; once, kept for later plans; Ctrl-C goes on without)"
+    )
+    try:
+        found = _calibrate(here, tell)
+    except NotMeasuredError as error:
+        tell(f"{error}; nothing was kept, and the plan has no times")
+        return None
+    except KeyboardInterrupt:
+        tell("stopped; nothing was kept, and the plan has no times")
+        return None
     if not found.kept:
         tell(
             f"the machine has other work ({found.found()}): "
@@ -148,25 +171,77 @@ def _gpus() -> list[str]:
     return told.stdout.split("\n")[:-1] if told.returncode == 0 else []
 
 
-def _calibrate(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
-    from pipeline.training.measure import measure
+class NotMeasuredError(MoinhoError):
+    """This machine's speed could not be measured for a plan, which then has no times."""
 
+    remedy = "Plan again with --recalibrate when the machine has less to do."
+
+
+def _calibrate(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
+    """Raises NotMeasuredError."""
+    start = time.monotonic()
     load = os.getloadavg()[0] / here["cpus"]
     tell("  1 of 2: text on one CPU")
-    text = [_seconds_of_text() for _ in range(TEXT_REPEATS)]
+    text = _seconds_of_texts()
     tell("  2 of 2: starting Ray, and small models in a training worker")
-    compute = Compute(ComputeConfig(training_workers=1, training_restarts=0))
-    with tempfile.TemporaryDirectory(prefix="moinho-calibration-") as folder:
-        try:
-            found = measure(compute, Attempt(Storage(folder), "calibration", "machine", "only"))
-        except StageError as error:
-            raise StageError(f"this machine's speed could not be measured: {error}") from error
-        finally:
-            compute.stop()
-    text += [_seconds_of_text() for _ in range(TEXT_REPEATS)]
+    left = MEASURE_SECONDS - (time.monotonic() - start)
+    found = _measured_apart([sys.executable, "-m", "flows.calibration"], left)
+    text += _seconds_of_texts()
     spread = max(text) / min(text)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Calibration(machine=here, made=now, load=load, spread=spread, text_seconds=min(text), **found)
+
+
+def _measured_apart(command: list[str], seconds: float) -> dict[str, Any]:
+    """What `command` leaves in the folder that it is given, within `seconds`.
+
+    It is a process of its own, for nothing else can end Ray while it starts. Raises NotMeasuredError.
+    """
+    with tempfile.TemporaryDirectory(prefix="moinho-calibration-") as folder:
+        process = subprocess.Popen(
+            [*command, folder],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is ours alone
+        )
+        try:
+            _, told = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise NotMeasuredError(
+                f"measuring was given up after {MEASURE_SECONDS:.0f} s: this machine has too much other work"
+            ) from None
+        finally:
+            _end(process)
+        if process.returncode != 0:
+            last = next(iter(told.strip().splitlines()[-1:]), f"exit code {process.returncode}")
+            raise NotMeasuredError(f"this machine's speed could not be measured: {last}")
+        found: dict[str, Any] = json.loads((Path(folder) / MEASURED).read_bytes())
+    return found
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End it with Ray and all of Ray's workers."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid)
+        for each in [*family.children(recursive=True), family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.wait()
+
+
+def _measure_into(folder: Path) -> None:
+    """In the process of its own."""
+    from pipeline.training.measure import measure
+
+    compute = Compute(ComputeConfig(training_workers=1, training_restarts=0))
+    try:
+        found = measure(compute, Attempt(Storage(str(folder)), "calibration", "machine", "only"))
+    except MoinhoError as error:
+        sys.exit(str(error).partition("\n")[0])
+    finally:
+        compute.stop()
+    (folder / MEASURED).write_text(json.dumps(found))
 
 
 class _Words(HTMLParser):
@@ -176,6 +251,14 @@ class _Words(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.counts.update(WORD.findall(data))
+
+
+def _seconds_of_texts() -> list[float]:
+    """Of the same work a few times, or once where the machine is too busy for more."""
+    start, found = time.monotonic(), list[float]()
+    while len(found) < TEXT_REPEATS and time.monotonic() - start < TEXT_LIMIT_SECONDS:
+        found.append(_seconds_of_text())
+    return found
 
 
 def _seconds_of_text() -> float:
@@ -191,3 +274,7 @@ def _seconds_of_text() -> float:
     zlib.compress(page.encode(), 6)
     sorted(parser.counts.items(), key=lambda item: (-item[1], item[0]))
     return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    _measure_into(Path(sys.argv[1]))

@@ -30,15 +30,15 @@ for command, example in (
     (jobs.jobs, "jobs --address http://127.0.0.1:8265"),
     (jobs.logs, "logs quickstart-1a2b3c -f"),
     (jobs.cancel, "cancel quickstart-1a2b3c"),
-    (store.ls, "ls"),
+    (store.ls, "ls quickstart"),
     (store.show, "show quickstart/documents --dropped"),
     (store.verify, "verify quickstart/chat"),
     (store.rm, "rm quickstart/chat --dry-run"),
     (store.gc, "gc --dry-run"),
     (models.tokenize, 'tokenize quickstart/vocabulary "A moagem do trigo"'),
     (models.complete, 'complete quickstart/base "The quick brown fox jumps over the lazy" --top 10'),
-    (models.chat, "chat quickstart/chat"),
-    (machine.ui, "ui --port 5001"),
+    (models.chat, 'chat quickstart/chat "What is a decorator?"'),
+    (machine.ui, "ui --port 5001 --store /data/store"),
     (machine.doctor, "doctor --store /data/store"),
 ):
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)

@@ -26,6 +26,8 @@ EXPECTED = {
     "string_type": "write text in quotes",
 }
 """pydantic's names of common faults → what to do about them."""
+TWICE = ("Cannot overwrite", "twice")
+"""How tomllib tells of a key or a table that a file has two times."""
 
 
 class ConfigurationError(InputError):
@@ -57,6 +59,10 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict
         raise ConfigurationError(f"{path}: extends leads back to itself; remove one `extends`")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError:
+        raise ConfigurationError(
+            f"{path}: a folder, not a configuration file{_similar_files(path)}"
+        ) from None
     except FileNotFoundError:
         by = f" (extended by {seen[-1]})" if seen else ""
         near = "; the path counts from the file that extends" if seen else _similar_files(path)
@@ -64,9 +70,9 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(
-            f"{path}: not TOML ({error}); strings need quotes, tables [brackets]"
-        ) from None
+        twice = any(words in str(error) for words in TWICE)
+        hint = "it is there twice, remove one" if twice else "strings need quotes, tables [brackets]"
+        raise ConfigurationError(f"{path}: not TOML ({error}); {hint}") from None
     sources = dict.fromkeys(_key_paths(values), str(path))
     base = values.pop("extends", None)
     if base is None:
@@ -168,7 +174,9 @@ def _valid_keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:
 
 
 def _similar_files(path: Path) -> str:
-    folder = path.parent if path.parent.is_dir() else Path("configs")
-    names = {str(file): file for file in sorted(folder.glob("*.toml"))}
-    near = difflib.get_close_matches(str(path), names, n=1) or list(names)[:5]
-    return f"; there is {', '.join(near)}" if near else ""
+    """The configuration of a name like that, or some: beside it, in it, or in configs/."""
+    folders = [path] if path.is_dir() else [path.parent, Path("configs")]
+    files = [file for folder in dict.fromkeys(folders) for file in sorted(folder.glob("*.toml"))]
+    stems = {file.stem: str(file) for file in reversed(files) if file.name != "pyproject.toml"}
+    near = difflib.get_close_matches(path.stem, stems, n=1) or list(reversed(stems))[:5]
+    return f"; there is {', '.join(stems[stem] for stem in near)}" if near else ""

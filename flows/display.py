@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,8 +115,9 @@ class Running:
 class Display:
     """A listener of the store: prints what happens to each stage and follows the running one's journals."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, starts: Callable[[], bool] = lambda: False) -> None:
+        """`starts` tells whether Ray is being started at this moment."""
+        self.console, self.starts = console, starts
         self.running: Running | None = None
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -189,14 +190,13 @@ class Display:
 
     def _show(self, running: Running) -> None:
         self._show_samples(running)
+        line = "starting Ray" if self.starts() else running.line()
         if self.console.is_terminal:
             self.progress.rows = running.rows
-            self.progress.update(
-                self.task, completed=running.done, total=running.total or None, line=running.line()
-            )
+            self.progress.update(self.task, completed=running.done, total=running.total or None, line=line)
         elif time.monotonic() - self.printed_at > PLAIN_INTERVAL_SECONDS:
             self.printed_at = time.monotonic()
-            self._say(" ", running.stage, f"{duration(time.monotonic() - running.start)}: {running.line()}")
+            self._say(" ", running.stage, f"{duration(time.monotonic() - running.start)}: {line}")
 
     def _show_samples(self, running: Running) -> None:
         running.update()

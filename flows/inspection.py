@@ -1,6 +1,7 @@
 """Looking into a store: listings, records, lineage; and a configuration as TOML."""
 
 import posixpath
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,9 +11,11 @@ import tomlkit
 from tomlkit.items import Table
 
 from flows.display import duration, figures_line
+from flows.references import UnknownArtifactError, names_by_base
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.store import Artifact, Record, Storage, Store, read_record
+from pipeline.store import Artifact, JournalReader, Record, Storage, Store, read_record
+from pipeline.store.discard import RUNS
 
 DROPPED = "dropped/"
 """The logical folder of the pages that a stage dropped."""
@@ -32,12 +35,10 @@ class Listed:
 
 def listing(store: Store) -> list[Listed]:
     """Every artifact of the store, the oldest first, and none before those that it was made from."""
-    names: dict[tuple[str, str], list[str]] = {}
-    for name, target in sorted(store.named().items()):
-        names.setdefault(target, []).append(name)
+    names = names_by_base(store.named())
     return [
         Listed(
-            names=names.get((record.stage, record.key), []),
+            names=names.get(f"{record.stage}/{record.key}", []),
             stage=record.stage,
             key=record.key,
             started=record.started,
@@ -46,6 +47,36 @@ def listing(store: Store) -> list[Listed]:
         )
         for record in _in_order(list(store.records()))
     ]
+
+
+def chosen(rows: list[Listed], word: str) -> list[Listed]:
+    """Those of a run, a name or a stage. Raises UnknownArtifactError if there are none."""
+    found = [
+        row
+        for row in rows
+        if word == row.stage or any(f"{name}/".startswith(f"{word.rstrip('/')}/") for name in row.names)
+    ]
+    if not found:
+        runs = sorted({name.partition("/")[0] for row in rows for name in row.names})
+        stages = dict.fromkeys(row.stage for row in rows)
+        raise UnknownArtifactError(
+            f"{word}: no run and no stage in this store; runs: {', '.join(runs) or 'none'}; "
+            f"stages: {', '.join(stages) or 'none'}"
+        )
+    return found
+
+
+def commands(storage: Storage) -> dict[str, list[str]]:
+    """`stage/key` → the words of the command whose run made or used it last, as far as journals tell."""
+    found = {}
+    for run in sorted(storage.list(RUNS)):
+        words: list[str] = []
+        for event in JournalReader(storage, f"{RUNS}/{run}").read():
+            if event["kind"] == "flow":
+                words = shlex.split(event.get("command") or "")
+            elif words and "key" in event:
+                found[f"{event['stage']}/{event['key']}"] = words
+    return found
 
 
 def _in_order(records: list[Record]) -> list[Record]:
@@ -99,7 +130,8 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     record = artifact.record
     yield "artifact", f"{record.stage}/{record.key}"
     yield "made", f"{record.started}, took {duration(record.seconds)}, commit {record.commit or 'unknown'}"
-    yield "settings", ", ".join(f"{k}={v}" for k, v in record.identity.items()) or "all at their defaults"
+    settings = ", ".join(f"{k}={v}" for k, v in record.identity.items())
+    yield "settings", f"other than the defaults: {settings}" if settings else "all at their defaults"
     if record.counts:
         yield "counts", figures_line(record.counts)
     if record.figures:
@@ -115,12 +147,23 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     if record.figures:
         yield "meaning", "--figures says what each figure means"
     yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB" + (f" ({listed})" if listed else "")
-    yield (
-        "where",
-        artifact.storage.full(
-            posixpath.join(artifact.base, posixpath.commonpath(folders) if folders else "")
-        ),
-    )
+    where = posixpath.join(artifact.base, posixpath.commonpath(folders) if folders else "")
+    yield "where", artifact.storage.full(where)
+    for kind, pattern in _tables(record):
+        yield kind, artifact.storage.full(posixpath.join(artifact.base, pattern))
+
+
+def _tables(record: Record) -> Iterator[tuple[str, str]]:
+    """Kind (such as `kept/`) and pattern of the paths of Parquet files, which lie in a folder a shard."""
+    places: dict[str, set[str]] = {}
+    for name, file in record.files.items():
+        if name.endswith(".parquet"):
+            places.setdefault(name.partition("/")[0], set()).add(file.path)
+    for kind, paths in sorted(places.items()):
+        split = [path.split("/") for path in paths]
+        if len({len(parts) for parts in split}) == 1:
+            same = ["*" if len(set(parts)) > 1 else parts[0] for parts in zip(*split, strict=True)]
+            yield f"{kind}/", "/".join([*same[:-1], "*.parquet"])
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class ClusterUnreachableError(MoinhoError):
 
     remedy = (
         "Look whether the cluster runs and whether its dashboard can be reached from here; "
-        "`ray start --head` starts one on this machine."
+        "`ray start --head` starts one on this machine, with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set "
+        "as infra/README.md says: whoever reaches its dashboard runs programs there."
     )
 
 
@@ -97,7 +98,8 @@ class Cluster(JobSubmissionClient):
             raise ClusterUnreachableError(
                 f"no Ray cluster answers at {self.dashboard} ({_reason(error)}); look whether it runs and "
                 "whether this machine can reach it, or give another address with --address http://HOST:8265; "
-                "to start one here: ray start --head (without a cluster: moinho run)"
+                "to start one here: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE ray start --head, as in "
+                "infra/README.md (without a cluster: moinho run)"
             ) from None
 
     def _raise_error(self, answer: requests.Response) -> NoReturn:
@@ -124,10 +126,18 @@ def _checked(address: str) -> str:
         right = False
     if not right:
         raise AddressError(
-            f"{address!r} is not the address of a Ray cluster's dashboard; "
+            f"{address!r} is not the address of a Ray cluster's dashboard{_lacks(address)}; "
             "give one with --address, such as http://127.0.0.1:8265"
         )
     return parts._replace(query="", fragment="").geturl().rstrip("/")
+
+
+def _lacks(address: str) -> str:
+    """What is wrong with it, where that can be told."""
+    if address.startswith("ray://"):
+        return ": ray:// is the port of Ray's client, and the dashboard's (mostly 8265) is meant, by http://"
+    host, _, port = address.partition("/")[0].rpartition(":")
+    return f": http:// is missing, write http://{address}" if host and port.isdigit() else ""
 
 
 def _first_line(told: object) -> str:

@@ -14,6 +14,11 @@ from flows.run import Quiet
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.compute import Compute
 from pipeline.store import Artifact, PlanningStore, Work
+from pipeline.tokens.encode import Tokens
+
+MANY_TIMES = 20
+"""Readings of a text, from which on a plan warns: with more than some 16 next to nothing is gained
+(Muennighoff et al., 2023, arXiv:2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class PlannedStage:
     stage: str
     key: str
     in_store: bool
+    if_same: str | None = None
+    """The stage to be made that must come out as it was for this one to be reused, if there is one."""
     bytes: float | None = None
     """Of HTML or text that it reads or makes."""
     tokens: float | None = None
@@ -46,14 +53,19 @@ class Plan:
     assumptions: list[str]
     """What the estimates take for granted."""
     rates: Calibration | None
-    """What this machine was measured to be able to; None if there is nothing to make."""
+    """What this machine was measured to be able to; None if there is nothing to make or it is not known."""
+    machine_bytes: int
+    """Memory that this machine has."""
 
     @property
     def to_be_made(self) -> list[PlannedStage]:
         return [stage for stage in self.stages if not stage.in_store]
 
     @property
-    def seconds(self) -> float:
+    def seconds(self) -> float | None:
+        """None if this machine's speed is not known."""
+        if self.to_be_made and self.rates is None:
+            return None
         return sum(stage.seconds or 0 for stage in self.stages)
 
     @property
@@ -61,8 +73,10 @@ class Plan:
         return sum(stage.flops or 0 for stage in self.stages)
 
     @property
-    def memory_bytes(self) -> float:
-        """Of the largest process of all stages."""
+    def memory_bytes(self) -> float | None:
+        """Of the largest process of all stages; None if what a training worker imports was not measured."""
+        if self.to_be_made and self.rates is None:
+            return None
         return max((stage.memory_bytes or 0 for stage in self.stages), default=0)
 
 
@@ -98,15 +112,37 @@ def plan(config: WebToModel, tell: Callable[[str], None], recalibrate: bool = Fa
     rates = None
     if recalibrate or len(made) < len(collector.found):
         rates = calibration(here, tell, recalibrate)
-    stages = [_planned(artifact, work, rates, compute) for artifact, work in collector.found]
+    above = _to_be_made_above([artifact for artifact, _ in collector.found])
+    stages = [_planned(artifact, work, rates, compute, above) for artifact, work in collector.found]
     stages = _after_ray(stages, rates)
-    return Plan(stages, differences(made), list(_assumptions(config, stages, rates)), rates)
+    tokens = next(artifact for artifact, _ in collector.found if artifact.stage == Tokens.stage)
+    told = list(_assumptions(config, stages, rates, tokens.counts().get("train.tokens")))
+    return Plan(stages, differences(made), told, rates, here["memory_bytes"])
 
 
-def _planned(artifact: Artifact, work: Work, rates: Calibration | None, compute: Compute) -> PlannedStage:
+def _to_be_made_above(found: list[Artifact]) -> dict[str, str]:
+    """`stage/key` of what is not in the store, or was made from such → the first such stage.
+
+    `found` is in the order of the flow. What is in the store is reused only if its inputs come out the same.
+    """
+    above: dict[str, str] = {}
+    for artifact in found:
+        if not artifact.exists():
+            above[artifact.base] = artifact.stage
+            continue
+        inputs = (f"{given.stage}/{given.key}" for given in artifact.record.inputs.values())
+        if lacking := [above[base] for base in inputs if base in above]:
+            above[artifact.base] = lacking[0]
+    return above
+
+
+def _planned(
+    artifact: Artifact, work: Work, rates: Calibration | None, compute: Compute, above: dict[str, str]
+) -> PlannedStage:
     stage, key = artifact.stage, artifact.key
-    if rates is None or artifact.exists():
-        return PlannedStage(stage, key, in_store=True)
+    workers = compute.config.workers or compute.cpus()
+    if artifact.exists():
+        return PlannedStage(stage, key, in_store=True, if_same=above.get(artifact.base))
     return PlannedStage(
         stage,
         key,
@@ -114,8 +150,8 @@ def _planned(artifact: Artifact, work: Work, rates: Calibration | None, compute:
         bytes=work.get("bytes"),
         tokens=work.get("tokens"),
         flops=work.get("flops"),
-        memory_bytes=memory_of(stage, work, rates),
-        seconds=seconds_of(stage, work, rates, compute.config.workers or compute.cpus()),
+        memory_bytes=None if rates is None else memory_of(stage, work, rates),
+        seconds=None if rates is None else seconds_of(stage, work, rates, workers),
         work=work,
     )
 
@@ -129,10 +165,11 @@ def _after_ray(stages: list[PlannedStage], rates: Calibration | None) -> list[Pl
     return [*stages[:first], started, *stages[first + 1 :]]
 
 
-def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibration | None) -> Iterator[str]:
+def _assumptions(
+    config: WebToModel, stages: list[PlannedStage], rates: Calibration | None, text_tokens: float | None
+) -> Iterator[str]:
+    """`text_tokens` has the training text, if that is known."""
     made = {stage.stage: stage for stage in stages if not stage.in_store}
-    if rates is None or not made:
-        return
     crawl = config.crawl
     if "crawl" in made and crawl.names_seeds:
         hosts = len(crawl.allowed_hosts or {urlsplit(seed).hostname for seed in crawl.all_seeds()})
@@ -146,6 +183,10 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
             f"ingest: all that the archives hold is a page of {WEB_PAGE_BYTES:,} bytes; one that is fetched "
             f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
         )
+    if "pretrain" in made:
+        yield from _often_seen(config, made["pretrain"], text_tokens)
+    if rates is None or not made:
+        return
     for stage in made.values():
         if seconds := compile_seconds(stage.work, rates):
             yield f"{stage.stage}: {seconds:.0f} s of it compile; torch's cache saves most of that next time"
@@ -153,6 +194,17 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
         yield f"the cluster at {config.compute.ray_address} is as fast as this machine, which was measured"
     if rates.busy:
         yield (
-            f"this machine was measured while it had other work ({rates.found()}), "
-            "so that times are too long: add --recalibrate when it is idle"
+            f"this machine was measured while it had other work ({rates.found()}): "
+            "times may be too long; add --recalibrate when it is idle"
+        )
+
+
+def _often_seen(config: WebToModel, pretrain: PlannedStage, text_tokens: float | None) -> Iterator[str]:
+    """What is read over and over is learnt by heart, and little else is learnt from it."""
+    times = (pretrain.tokens or 0) / text_tokens if text_tokens else 0
+    if times > MANY_TIMES:
+        fewer = max(1, int(config.pretrain.resolved()["steps"] * MANY_TIMES / times))
+        yield (
+            f"pretrain: the text is read {times:.0f} times over; beyond {MANY_TIMES} times a model only "
+            f"learns it by heart: crawl more pages, or --set pretrain.steps={fewer}"
         )

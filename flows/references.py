@@ -1,6 +1,7 @@
 """From what a user types (a name, a key or its beginning, a folder) to an artifact."""
 
 import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from crawler.ingest import IngestedPages
@@ -38,7 +39,8 @@ KINDS: dict[str, type[Artifact]] = {
         Scores,
     )
 }
-KEY_SHOWN_CHARACTERS = 6
+Named = Mapping[str, tuple[str, str]]
+"""Name → stage and key."""
 
 
 class UnknownArtifactError(InputError):
@@ -75,11 +77,51 @@ def find_artifact(store: Store, reference: str) -> Artifact:
     if found:
         several = ", ".join(f"{kind}/{key}" for kind, key in found[:5])
         raise UnknownArtifactError(f"{reference}: several keys begin so ({several}); write more of it")
+    raise _nothing_like(store, reference, named)
+
+
+def _nothing_like(store: Store, reference: str, named: Named) -> UnknownArtifactError:
+    """The error of a reference that means no artifact: what it does mean, or the nearest that there is."""
+    wanted = reference.strip("/")
+    flow, _, role = wanted.partition("/")
+    stage, _, beginning = wanted.rpartition("/")
+    of_flow = ", ".join(sorted(name for name in named if name.startswith(f"{flow}/")))
+    if of_flow and not role:
+        return UnknownArtifactError(f"{reference} is the name of a run; name one thing of it: {of_flow}")
+    if wanted in KINDS:
+        made = ", ".join(_made_by(store, wanted, named)) or "nothing in this store"
+        return UnknownArtifactError(f"{reference} is a stage; it made {made}")
+    for meant in difflib.get_close_matches(stage, KINDS, n=1) if stage not in KINDS else ():
+        if made := ", ".join(_made_by(store, meant, named, beginning)):
+            return UnknownArtifactError(f"{reference}: there is no stage {stage!r}; did you mean {made}?")
     near = difflib.get_close_matches(reference, named, n=3, cutoff=0.4) or sorted(named)
-    there = f"; there is {', '.join(near)}" if near else "; the store is empty: `moinho run CONFIG` fills it"
-    raise UnknownArtifactError(
-        f"{reference}: nothing of that name in the store at {store.storage.address}{there}"
+    there = f"there is {', '.join(near)}" if near else "the store is empty: `moinho run CONFIG` fills it"
+    if of_flow and role in {kind.role for kind in KINDS.values()}:
+        there = f"discarded, or not made yet; there is {of_flow}"
+    return UnknownArtifactError(
+        f"{reference}: nothing of that name in the store at {store.storage.address}; {there}"
     )
+
+
+def _made_by(store: Store, stage: str, named: Named, beginning: str = "") -> Iterator[str]:
+    """Its artifacts whose key begins so, with their names: `pretrain/df71… (quickstart/base)`."""
+    names = names_by_base(named)
+    for key in store.storage.list(stage):
+        if key.startswith(beginning) and store.storage.exists(f"{stage}/{key}/{RECORD}"):
+            yield with_names(f"{stage}/{key}", names)
+
+
+def names_by_base(named: Named) -> dict[str, list[str]]:
+    """`stage/key` → its names, sorted."""
+    found: dict[str, list[str]] = {}
+    for name, (stage, key) in sorted(named.items()):
+        found.setdefault(f"{stage}/{key}", []).append(name)
+    return found
+
+
+def with_names(base: str, names: Mapping[str, list[str]]) -> str:
+    """`stage/key (name, name)`."""
+    return f"{base} ({', '.join(names[base])})" if base in names else base
 
 
 def find_base(store: Store, reference: str) -> str:

@@ -173,7 +173,7 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
         try:
             with contextlib.ExitStack() as closing:
                 closing.callback(compute.stop)
-                display = closing.enter_context(Display(console))
+                display = closing.enter_context(Display(console, lambda: compute.is_starting))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
                 made = command.flow(config, store, compute)

@@ -1,9 +1,10 @@
 """The road from URLs to a chat model, a line per stage."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import field_validator, model_validator
 
 from crawler.crawl import CrawlConfig, crawl
 from crawler.ingest import IngestConfig, ingest
@@ -27,7 +28,7 @@ from pipeline.training.pretrain import PretrainConfig, pretrain
 class WebToModel(Config):
     """A whole run. Every section but `compute` decides what is made; `compute` decides where."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str
     """Name of the run: its artifacts are then called `<name>/base`, `<name>/chat` and so on."""
     site: SiteConfig | None = None
     """The site that is made here and crawled where `crawl.seeds` names no other."""
@@ -44,6 +45,17 @@ class WebToModel(Config):
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @field_validator("name")
+    @classmethod
+    def name_fits_a_path(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            fit = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("_.-") or "mysite"
+            raise ValueError(
+                f"found {name!r}; letters without accents, digits, _ . and - are allowed, and the first is "
+                f'a letter or a digit; try "{fit}"'
+            )
+        return name
 
     @model_validator(mode="after")
     def has_something_to_crawl(self) -> Self:

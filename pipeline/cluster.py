@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-from pipeline.errors import InputError, StageError
+import psutil
+
+from pipeline.errors import InputError, MoinhoError, StageError
 
 # Set before Ray is imported, here and in every process it starts. The second keeps a local
 # cluster on the loopback address: by default each of its servers listens on every interface.
@@ -28,6 +30,8 @@ PASSED_ON = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Where Ray leaves to a job's driver what the job was submitted with."""
 PROBE_SECONDS = 10.0
+STARTS = 2
+"""How often a local Ray is started at most: it gives a start half a minute, which a busy machine may need."""
 
 
 class ClusterError(InputError):
@@ -36,29 +40,88 @@ class ClusterError(InputError):
     remedy = "Look whether it runs (`ray status`), and whether RAY_AUTH_MODE and the token are the cluster's."
 
 
+class RayStartError(StageError):
+    """Ray could not be started on this machine, mostly since the machine had too much other work."""
+
+    remedy = (
+        "Run again when the machine has less to do (`uptime` tells): what is finished is reused. "
+        "If it is idle, read Ray's logs in /tmp/ray/session_latest/logs."
+    )
+
+
 class WorkersDoNotFitError(StageError):
     """The cluster has no room for as many training workers as were asked for."""
 
     remedy = "Set compute.training_workers to at most what the message says."
 
 
-def start_local(temp_dir: str | None) -> None:
-    """Start a cluster of this machine alone. It ends with this process, or with `ray.shutdown`."""
+def start_local(temp_dir: str | None, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Start a cluster of this machine alone. It ends with this process, or with `ray.shutdown`.
+
+    A start that took Ray too long is tried once more, as long as `is_wanted`. Raises whatever Ray raises.
+    """
     os.environ.update(LOCAL_RAY_ENVIRONMENT)
     import ray
 
     if ray.is_initialized():
         return
-    with _discreet():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=temp_dir,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+    for start in range(1, STARTS + 1):
+        before = {child.pid for child in psutil.Process().children()}
+        try:
+            with _discreet():
+                _init_local(temp_dir)
+            return
+        except Exception as error:  # Ray raises Exception itself
+            _end_servers(before)
+            if start == STARTS or not is_wanted() or not _is_late(error):
+                raise
+
+
+@contextlib.contextmanager
+def start_told() -> Iterator[None]:
+    """Raises RayStartError in place of what Ray raised in the block; errors of our own pass."""
+    try:
+        yield
+    except MoinhoError:
+        raise
+    except Exception as error:
+        load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+        raise RayStartError(
+            f"Ray could not be started on this machine ({_first_line(error)}); {load:.1f} processes ran or "
+            f"waited for its {cpus} CPUs in the last minute. Run again when it has less to do; if it is "
+            "idle, read Ray's logs in /tmp/ray/session_latest/logs"
+        ) from error
+
+
+def _init_local(temp_dir: str | None) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=temp_dir,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+    )
+
+
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or "timed out" in str(error).lower()
+
+
+def _end_servers(before: set[int]) -> None:
+    """End what a start that failed has left: it would hold up the next, and stay to our own end."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if child.pid not in before and any("/ray/" in word for word in child.cmdline()):
+                child.kill()
+                child.wait()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def join(address: str) -> None:
@@ -85,7 +148,7 @@ def join(address: str) -> None:
     except (OSError, ValueError, AuthenticationError) as error:
         raise ClusterError(
             f"compute.ray_address is {address}, but no Ray cluster could be joined there "
-            f"({str(error).splitlines()[0]}). Look whether it runs (ray status), and whether RAY_AUTH_MODE "
+            f"({_first_line(error)}). Look whether it runs (ray status), and whether RAY_AUTH_MODE "
             "and the token are those of the cluster"
         ) from error
 
@@ -136,20 +199,21 @@ def _passed_on() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def deferred_stop() -> Iterator[None]:
+def deferred_stop() -> Iterator[list[tuple[int, FrameType | None]]]:
     """Ctrl-C and SIGTERM wait until the block's end: an exception in the midst of Ray's start aborts us.
 
-    The handlers are put back as they were; Ray replaces that of SIGTERM by one that exits.
+    What came meanwhile is in the list that the block is given. The handlers are put back as they were;
+    Ray replaces that of SIGTERM by one that exits.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     came: list[tuple[int, FrameType | None]] = []
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     for each in before:
         signal.signal(each, lambda number, frame: came.append((number, frame)))
     try:
-        yield
+        yield came
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

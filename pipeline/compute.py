@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from pipeline.cluster import cpus_per_training_worker, deferred_stop, join, node_resources, start_local
+from pipeline.cluster import (
+    cpus_per_training_worker,
+    deferred_stop,
+    join,
+    node_resources,
+    start_local,
+    start_told,
+)
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError
 from pipeline.store import (
@@ -134,22 +141,29 @@ class Compute:
     config: ComputeConfig
     temp_dir: str | None = None
     """Where a local Ray keeps its sockets and logs (a short path). Default: Ray's own choice."""
+    is_starting: bool = field(default=False, init=False)
+    """True while Ray is being started or joined."""
     _started: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Join the cluster of the configuration, or start one on this machine alone.
 
-        Raises NoRoomError if there is no room for Ray's own files.
+        Raises NoRoomError if there is no room for Ray's own files, and RayStartError or ClusterError.
         """
         if self._started:
             return
-        with deferred_stop(), faults_told(None):
-            require_room()
-            if self.config.ray_address is None:
-                start_local(self.temp_dir)
-            else:
-                join(self.config.ray_address)
-            self._started = True
+        self.is_starting = True
+        try:
+            with deferred_stop() as stops, faults_told(None):
+                require_room()
+                if self.config.ray_address is None:
+                    with start_told(), faults_told(None):
+                        start_local(self.temp_dir, is_wanted=lambda: not stops)
+                else:
+                    join(self.config.ray_address)
+                self._started = True
+        finally:
+            self.is_starting = False
 
     def stop(self) -> None:
         """Leave the cluster; one that was started here ends with all its processes."""

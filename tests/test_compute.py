@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import subprocess
@@ -8,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster import ClusterError, WorkersDoNotFitError, cpus_per_training_worker
+from pipeline.cluster import (
+    STARTS,
+    ClusterError,
+    RayStartError,
+    WorkersDoNotFitError,
+    cpus_per_training_worker,
+    start_local,
+    start_told,
+)
 from pipeline.compute import (
     Compute,
     ComputeConfig,
@@ -206,3 +215,32 @@ def test_a_cluster_that_is_not_there_is_told_at_once_with_its_address() -> None:
         "compute.ray_address is 127.0.0.1:9, but no Ray cluster could be joined there"
     )
     assert "Connection refused" in told.stdout
+
+
+class SlowRay:
+    """Ray's start on a busy machine: the first `late` of them take too long."""
+
+    def __init__(self, late: int, words: str = "The current node timed out during startup.\nThis") -> None:
+        self.late, self.words, self.starts = late, words, 0
+
+    def init(self, **settings: Any) -> None:
+        self.starts += 1
+        if self.starts <= self.late:
+            raise Exception(self.words)
+
+
+@pytest.mark.parametrize(
+    ("slow", "wanted", "starts"),
+    [(SlowRay(1), True, 2), (SlowRay(2), True, 2), (SlowRay(2), False, 1), (SlowRay(2, "no"), True, 1)],
+)
+def test_a_start_of_ray_that_took_too_long_is_tried_once_more(
+    slow: SlowRay, wanted: bool, starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", slow.init)
+    expected = contextlib.nullcontext()
+    if slow.late == STARTS or slow.words == "no":
+        expected = pytest.raises(RayStartError, match=r"\((The current.*startup\.|no)\); .* its \d+ CPUs")
+    with expected, start_told():
+        start_local(None, lambda: wanted)
+    assert slow.starts == starts

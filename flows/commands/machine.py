@@ -16,6 +16,7 @@ def ui(
     store: StoreRoot = None,
 ) -> None:
     """Open the MLflow UI on the store's runs, at http://127.0.0.1:5000."""
+    console.print("starting MLflow ...")
     from pipeline.tracking import serve_ui
 
     def tell(address: str) -> None:

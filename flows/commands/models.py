@@ -1,5 +1,6 @@
 """`moinho tokenize`, `complete` and `chat`: what one does with a model."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -13,6 +14,12 @@ class NothingToCompleteError(InputError):
     """The text to go on with is empty."""
 
     remedy = "Give a beginning in quotes."
+
+
+class NothingToAnswerError(InputError):
+    """The question is empty."""
+
+    remedy = "Give a question in quotes, or none to talk."
 
 
 def tokenize(
@@ -47,14 +54,26 @@ def complete(
     complete_in_terminal(loaded, tokenizer, console, text, top)
 
 
-def chat(model: ModelReference, store: StoreRoot = None) -> None:
+def chat(
+    model: ModelReference,
+    question: Annotated[
+        str | None, typer.Argument(help="One question: it is answered, and that is all.")
+    ] = None,
+    store: StoreRoot = None,
+) -> None:
     """Talk to a model. /reset forgets the conversation; /exit or Ctrl-D ends it.
 
-    Ctrl-C stops an answer, and between answers it ends the conversation.
+    Ctrl-C stops an answer, and between answers it ends the conversation. Questions may also be piped in, one
+    on each line.
     """
+    if question is not None and not question.strip():
+        raise NothingToAnswerError(
+            'there is nothing to answer: give a question, such as "What is a decorator?"'
+        )
     from flows.references import find_model_folder
     from pipeline.chat.terminal import chat as chat_in_terminal
     from pipeline.models.model import load_model
 
     loaded, tokenizer = load_model(find_model_folder(open_store(store, needed=False), model))
-    chat_in_terminal(loaded, tokenizer, console, sys.stdin)
+    source = sys.stdin if question is None else io.StringIO(" ".join(question.split()))
+    chat_in_terminal(loaded, tokenizer, console, source)

@@ -84,16 +84,22 @@ def _show(found: "Plan") -> None:
     table.add_column("memory per worker", justify="right")
     table.add_column("time", justify="right")
     for stage in found.stages:
-        state = "[dim]in the store[/dim]" if stage.in_store else "[bold]to be made[/bold]"
+        state = "[bold]to be made[/bold]"
+        if stage.in_store:
+            condition = f", if {stage.if_same} comes out the same" if stage.if_same else ""
+            state = f"[dim]in the store{condition}[/dim]"
         memory, time = "", ""
         if stage.memory_bytes is not None and stage.seconds is not None:
             memory, time = _bytes(stage.memory_bytes), duration(stage.seconds)
         table.add_row(stage.stage, stage.key, state, ", ".join(_work(stage)), memory, time)
     console.print(table)
     if made := found.to_be_made:
-        told = f"{len(made)} of {len(found.stages)} stages to be made: about {duration(found.seconds)}"
+        time = "time not known" if found.seconds is None else f"about {duration(found.seconds)}"
+        told = f"{len(made)} of {len(found.stages)} stages to be made: {time}"
         flops = f", {_flops(found.flops)}" if found.flops else ""
-        console.print(f"\n[bold]{told}[/bold]{flops}, a process of at most {_bytes(found.memory_bytes)}")
+        has = f" (this machine has {_bytes(found.machine_bytes)})"
+        most = f", a process of at most {_bytes(found.memory_bytes)}{has}" if found.memory_bytes else ""
+        console.print(f"\n[bold]{told}[/bold]{flops}{most}")
     else:
         console.print("\n[bold]nothing to be made[/bold]: a run reuses every stage")
     for told in found.assumptions:

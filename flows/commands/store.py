@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from flows.inspection import Ancestor
-    from pipeline.store import Artifact
+    from pipeline.store import Artifact, Store
     from pipeline.store.verify import Findings
 
 progress_console = Console(stderr=True)
@@ -36,11 +36,19 @@ class NotConfirmedError(InputError):
     remedy = "Add --yes to do it, or --dry-run to only look."
 
 
-def ls(store: StoreRoot = None, as_json: AsJson = False) -> None:
+def ls(
+    word: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A run, a name or a stage. Default: all.")
+    ] = None,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
     """List the artifacts in the store by name and key."""
-    from flows.inspection import listing
+    from flows.inspection import chosen, listing
 
     rows = listing(open_store(store))
+    if word is not None:
+        rows = chosen(rows, word)
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
         return
@@ -122,6 +130,11 @@ def _show_dropped(artifact: "Artifact", sample: int | None, as_json: bool) -> No
             escape(page.url),
         )
     console.print(table)
+    console.print(
+        "[dim]limits: for each language and kind of page in pipeline/corpus/rules/LANGUAGE.toml; "
+        "those of extract and of duplicates in the configuration (moinho config)[/dim]",
+        soft_wrap=True,
+    )
     if len(chosen) < len(pages):
         console.print(f"[dim]{len(chosen)} of {len(pages):,} pages; --sample {len(pages)} shows all[/dim]")
 
@@ -170,7 +183,7 @@ def verify(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        _tell_findings(found, store)
+        _tell_findings(found, home, store)
     raise typer.Exit(1 if found.faults else 0)
 
 
@@ -184,23 +197,24 @@ def rm(
     store: StoreRoot = None,
 ) -> None:
     """Discard an artifact, such as a damaged one; its run makes it again."""
-    from flows.references import find_base
+    from flows.references import find_base, names_by_base, with_names
     from pipeline.store.discard import discard
     from pipeline.store.verify import made_from
 
     home = open_store(store)
-    base = find_base(home, artifact)
+    base, names = find_base(home, artifact), names_by_base(home.named())
+    again = _again("plan", [base], home, store)
     records = {f"{record.stage}/{record.key}": record for record in home.records()}
     hanging = made_from(records, {base})
     going = [*reversed(hanging), base] if downstream else [base]
     sizes = {each: sum(home.storage.sizes(each).values()) for each in going}
     for each, size in sizes.items():
-        console.print(f"{each}  {size / 1e6:,.1f} MB")
+        console.print(f"{with_names(each, names)}  {size / 1e6:,.1f} MB", soft_wrap=True)
     console.print(f"in all: {_total(len(going), 0, sum(sizes.values()))}")
     if hanging and not downstream:
         console.print("what was made from it stays:")
         for each in hanging:
-            console.print(f"  [dim]{each}[/dim]")
+            console.print(f"  [dim]{with_names(each, names)}[/dim]", soft_wrap=True)
         console.print(
             "It is used again if what is discarded is made again with the same content; "
             "--downstream discards it too."
@@ -208,7 +222,8 @@ def rm(
     if _agreed(dry_run, yes, f"Discard {len(going)} of the store at {home.storage.root}?"):
         for each in going:
             discard(home, each)
-        console.print(f"discarded {len(going)}; `moinho run` makes what is missing")
+        console.print(f"discarded {len(going)}; `moinho run` makes what is missing, and what that is tells:")
+        console.print(f"  [bold]{escape(again)}[/bold]", soft_wrap=True)
 
 
 def gc(
@@ -220,6 +235,7 @@ def gc(
     store: StoreRoot = None,
 ) -> None:
     """Remove what nothing named needs: unnamed artifacts, overtaken attempts, journals of sent runs."""
+    from flows.references import names_by_base
     from pipeline.store.discard import collect, leftovers
 
     home = open_store(store)
@@ -228,9 +244,12 @@ def gc(
     going = [*found.artifacts, *found.attempts, *found.runs, *found.names]
     if unfinished:
         going += found.unfinished
-    table = Table("what", "why", "size", box=None, pad_edge=False)
+    table = Table("what", "name", "why", "size", box=None, pad_edge=False)
+    table.columns[0].overflow = table.columns[1].overflow = "fold"
+    names = names_by_base(home.named())
     for piece in going:
-        table.add_row(piece.path, piece.why, f"{piece.bytes / 1e6:,.1f} MB")
+        of = names.get("/".join(piece.path.split("/")[:2]), ["-"])
+        table.add_row(piece.path, ", ".join(of), piece.why, f"{piece.bytes / 1e6:,.1f} MB")
     if going:
         console.print(table)
     if found.unfinished and not unfinished:
@@ -276,24 +295,46 @@ def _agreed(dry_run: bool, yes: bool, question: str) -> bool:
     return True
 
 
-def _tell_findings(found: "Findings", store: str | None) -> None:
+def _again(word: str, bases: list[str], home: "Store", store: str | None) -> str:
+    """The command (`run` or `plan`) with the configuration that the first of the artifacts was made by.
+
+    Its run's journal knows that, as long as it is there. The store is the one that was looked into.
+    """
+    from flows.inspection import commands
+
+    found = commands(home.storage)
+    typed = next((found[base] for base in bases if base in found), ["moinho", word, "CONFIG"])
+    kept = ["moinho", word]
+    rest = iter(typed[2:])
+    for each in rest:
+        if each in ("--store", "--address"):
+            next(rest, None)
+        else:
+            kept.append(each)
+    return shlex.join([*kept, *([] if store is None else ["--store", store])])
+
+
+def _tell_findings(found: "Findings", home: "Store", store: str | None) -> None:
     """A line per fault, what to do about each artifact, and a summary."""
     from flows.display import counted
+    from flows.references import names_by_base, with_names
 
+    names = names_by_base(home.named())
     for fault in found.faults:
-        console.print(f"[red]{fault.base}[/red]  {escape(fault.what)}", soft_wrap=True)
+        base = escape(with_names(fault.base, names))
+        console.print(f"[red]{base}[/red]  {escape(fault.what)}", soft_wrap=True)
     looked_at = (
         f"{counted(found.artifacts, 'artifact')}, {found.unfinished} unfinished, "
         f"{counted(found.files, 'file')}, {found.bytes / 1e6:,.1f} MB read"
     )
     for base, given in found.gone:
-        console.print(
-            f"[dim]{base} was made from {given}, which is no longer in the store[/dim]", soft_wrap=True
-        )
+        told = f"{with_names(base, names)} was made from {given}, which is no longer in the store"
+        console.print(f"[dim]{escape(told)}[/dim]", soft_wrap=True)
     if found.gone:
+        again = _again("run", [base for base, _ in found.gone], home, store)
         console.print(
             "[dim]That is no fault: what is here is whole, and nothing needs to be done to use it. "
-            "To have the rest again, run its configuration again.[/dim]",
+            f"To have the rest again, run its configuration again: {escape(again)}[/dim]",
             soft_wrap=True,
         )
     if not found.faults:
@@ -302,10 +343,12 @@ def _tell_findings(found: "Findings", store: str | None) -> None:
     told = f"{counted(len(found.faults), 'fault')} in {looked_at}"
     console.print(f"[red]not sound[/red]: {told}. To make again what is damaged:")
     here = [] if store is None else ["--store", store]
-    for base in dict.fromkeys(fault.base for fault in found.faults):
+    bases = list(dict.fromkeys(fault.base for fault in found.faults))
+    for base in bases:
         command = shlex.join(["moinho", "rm", base, *here])
         console.print(f"  [bold]{escape(command)}[/bold]", soft_wrap=True)
-    console.print("then run its configuration again: what is sound is reused.")
+    console.print("then run its configuration again; what is sound is reused:")
+    console.print(f"  [bold]{escape(_again('run', bases, home, store))}[/bold]", soft_wrap=True)
 
 
 def _tree(ancestor: "Ancestor", names: dict[tuple[str, str], str]) -> Tree:

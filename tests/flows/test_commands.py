@@ -14,7 +14,7 @@ from flows.commands import models, options, store
 from flows.references import UnknownArtifactError, find_artifact, find_model_folder, find_tokenizer_folder
 from pipeline.config import Config
 from pipeline.models.model import NotAModelError, load_model
-from pipeline.store import Made, Store
+from pipeline.store import Attempt, Journal, Made, Store
 from pipeline.store.discard import discard
 from pipeline.tracking.destination import ServedElsewhereError, serve_ui
 from pipeline.training.pretrain import BaseModel
@@ -77,6 +77,76 @@ def test_an_unknown_artifact_names_the_nearest(tmp_path: Path) -> None:
     home.name("farm/flour", grind(home, GrindConfig()))
     with pytest.raises(UnknownArtifactError, match=r"farm/floor: nothing of .* there is farm/flour"):
         find_artifact(home, "farm/floor")
+
+
+def a_model(home: Store) -> BaseModel:
+    return home.make(BaseModel, Config(), {}, lambda attempt: Made({}))
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ("pretrian/{key}", "there is no stage 'pretrian'; did you mean pretrain/{whole} (farm/base)?"),
+        ("pretrain", "pretrain is a stage; it made pretrain/{whole} (farm/base)"),
+        ("finetune", "finetune is a stage; it made nothing in this store"),
+        ("farm", "farm is the name of a run; name one thing of it: farm/base"),
+        ("farm/chat", "discarded, or not made yet; there is farm/base"),
+    ],
+)
+def test_what_was_probably_meant_is_told(reference: str, told: str, tmp_path: Path) -> None:
+    home = Store(str(tmp_path))
+    base = a_model(home)
+    home.name("farm/base", base)
+    with pytest.raises(UnknownArtifactError) as caught:
+        find_artifact(home, reference.format(key=base.key[:4]))
+    assert told.format(whole=base.key) in str(caught.value)
+
+
+def test_a_listing_can_be_of_a_run_a_name_or_a_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Store(str(tmp_path))
+    flour = grind(home, GrindConfig())
+    bread = bake(home, flour)
+    home.name("farm/flour", flour)
+    for word, listed in (("farm", flour), ("farm/flour", flour), ("bake", bread)):
+        store.ls(word, store=str(tmp_path))
+        _, line = capsys.readouterr().out.splitlines()
+        assert listed.base in line
+    with pytest.raises(
+        UnknownArtifactError, match=r"far: no run and no stage .*; runs: farm; stages: grind, bake"
+    ):
+        store.ls("far", store=str(tmp_path))
+
+
+def test_what_is_damaged_or_discarded_has_its_name_and_the_command_that_made_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path)
+    home = Store(root)
+
+    def build(attempt: Attempt) -> Made:
+        attempt.path("model/config.json").write_text("{}")
+        return Made(files=attempt.publish_folder("model"))
+
+    base = home.make(BaseModel, Config(), {}, build)
+    home.name("farm/base", base)
+    base.path("model/config.json").write_text("weevils")
+    with pytest.raises(typer.Exit):
+        store.verify(store=root)
+    told = capsys.readouterr().out
+    assert f"{base.base} (farm/base)  " in told
+    assert told.endswith(f"moinho run CONFIG --store {root}\n"), "no journal knows it"
+    journal = Journal(home.storage, "runs/one", "events")
+    journal.write("flow", command="moinho submit farm.toml --set a.b=1 --store old --address http://x:1")
+    journal.write("reused", stage=base.stage, key=base.key)
+    with pytest.raises(typer.Exit):
+        store.verify(store=root)
+    assert capsys.readouterr().out.endswith(f"moinho run farm.toml --set a.b=1 --store {root}\n")
+    store.rm("farm/base", yes=True, store=root)
+    told = capsys.readouterr().out
+    assert told.startswith(f"{base.base} (farm/base)  ")
+    assert told.endswith(f"moinho plan farm.toml --set a.b=1 --store {root}\n")
 
 
 def test_nothing_is_removed_where_nobody_can_be_asked(
@@ -145,8 +215,7 @@ def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 def test_a_model_that_is_not_there_comes_with_those_that_are(tmp_path: Path) -> None:
     home = Store(str(tmp_path))
-    base = home.make(BaseModel, Config(), {}, lambda attempt: Made({}))
-    home.name("farm/base", base)
+    home.name("farm/base", a_model(home))
     with pytest.raises(UnknownArtifactError, match=r"farm/chat: nothing of that name .*; models: farm/base$"):
         find_model_folder(home, "farm/chat")
     folder = tmp_path / "no-model"
@@ -156,6 +225,24 @@ def test_a_model_that_is_not_there_comes_with_those_that_are(tmp_path: Path) -> 
             NotAModelError, match=r"no-model is no model folder: config.json is not there; a mod"
         ):
             find(home, str(folder))
+
+
+def test_an_empty_question_cannot_be_answered() -> None:
+    with pytest.raises(models.NothingToAnswerError, match="give a question"):
+        models.chat("quickstart/chat", "  ")
+
+
+def test_a_question_on_the_command_line_is_answered_and_that_is_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr("pipeline.models.model.load_model", lambda folder: (None, None))
+    monkeypatch.setattr("flows.references.find_model_folder", lambda store, reference: tmp_path)
+    monkeypatch.setattr(
+        "pipeline.chat.terminal.chat", lambda model, tokenizer, console, source: asked.append(list(source))
+    )
+    models.chat("farm/chat", "What is\na mill?", store=str(tmp_path))
+    assert asked == [["What is a mill?"]]
 
 
 def test_an_empty_beginning_cannot_be_completed() -> None:

@@ -5,7 +5,9 @@ from pydantic import Field, model_validator
 
 from flows.configuration import ConfigurationError, load
 from flows.inspection import as_toml
+from flows.web_to_model import WebToModel
 from pipeline.config import Config
+from tests.road import CONFIG
 
 
 class Mill(Config):
@@ -101,6 +103,8 @@ def test_a_value_that_would_work_is_told(tmp_path: Path) -> None:
         ('name = "a"\nextends = "self.toml"', "leads back to itself"),
         ('name = "a"\nextends = "nowhere.toml"', "self.toml); the path counts from the file that extends"),
         ('name = "a"\nextends = 3', "write a file name"),
+        ('name = "a"\nname = "b"', "it is there twice, remove one"),
+        ("[mill]\nstones = 2\n[mill]\nstones = 4", "it is there twice, remove one"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, told: str) -> None:
@@ -110,6 +114,29 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, told: st
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     write(tmp_path, "farm.toml", "")
     assert "farm.toml" in fault(tmp_path / "fram.toml")
+
+
+def test_a_bare_name_and_a_folder_lead_to_the_files_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    for name in ("configs/farm.toml", "configs/mill.toml", "pyproject.toml"):
+        write(tmp_path, name, "")
+    assert fault(Path("mill")) == "mill: no such file; there is configs/mill.toml"
+    told = "configs: a folder, not a configuration file; there is configs/farm.toml, configs/mill.toml"
+    assert fault(Path("configs")) == told
+
+
+@pytest.mark.parametrize(("name", "fit"), [("my site/1", "my-site-1"), ("açaí", "a-a"), ("-", "mysite")])
+def test_a_name_that_fits_no_path_is_told_which_letters_do(name: str, fit: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(WebToModel, CONFIG, [f'name="{name}"'])
+    told = (
+        f"found {name!r}; letters without accents, digits, _ . and - are allowed, and the first is a letter"
+    )
+    assert told in str(caught.value)
+    assert str(caught.value).endswith(f'try "{fit}"')
 
 
 @pytest.mark.parametrize("setting", ["stones", "=3", "mill.=3", "name.first=3"])

@@ -7,14 +7,21 @@ import pytest
 
 from flows.commands import store as commands
 from flows.figures import meaning_of
-from flows.inspection import Dropped, NothingDroppedError, dropped_pages, listing, sample_by_reason
+from flows.inspection import (
+    Dropped,
+    NothingDroppedError,
+    dropped_pages,
+    listing,
+    record_lines,
+    sample_by_reason,
+)
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.tables import DROPPED, KEPT, write_rows
 from pipeline.evaluation.report import COMPRESSED
 from pipeline.evaluation.report import figures as evaluated
 from pipeline.evaluation.words import Place
-from pipeline.store import Artifact, Attempt, Made, Record, Store
+from pipeline.store import Artifact, Attempt, File, Made, Record, Store
 from pipeline.tokens.figures import TokenizerFigures
 
 
@@ -88,6 +95,24 @@ def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
     assert "3 of 7 pages" in told
     commands.show("farm/documents", dropped=True, store=str(tmp_path), as_json=True)
     assert len(json.loads(capsys.readouterr().out)) == 7
+
+
+def test_a_record_tells_where_its_tables_lie_and_which_settings_are_its_own(store: Store) -> None:
+    artifact = dropping(store)
+    lines = dict(record_lines(artifact))
+    assert lines["settings"] == "all at their defaults"
+    home = f"{store.storage.root}/{artifact.base}/attempts/{artifact.record.attempt}"
+    assert lines["dropped/"] == f"{home}/dropped/*.parquet"
+    assert lines["kept/"] == f"{home}/kept/*.parquet"
+    record = artifact.record
+    shards = {
+        f"kept/{n}.parquet": File(path=f"attempts/a/divide/{n}-x/kept/{n}.parquet", bytes=1, sha256="")
+        for n in "12"
+    }
+    artifact.__dict__["record"] = record.model_copy(update={"files": shards, "identity": {"depth": 4}})
+    lines = dict(record_lines(artifact))
+    assert lines["kept/"] == f"{store.storage.root}/{artifact.base}/attempts/a/divide/*/kept/*.parquet"
+    assert lines["settings"] == "other than the defaults: depth=4"
 
 
 def test_every_figure_of_the_evaluation_is_explained() -> None:

@@ -114,6 +114,19 @@ def test_an_address_of_another_kind_is_refused_with_one_that_would_do(address: s
         Cluster(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:8265", "http:// is missing, write http://127.0.0.1:8265"),
+        ("ray://127.0.0.1:10001", "the dashboard's (mostly 8265) is meant"),
+    ],
+)
+def test_what_an_address_lacks_is_told(address: str, told: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        Cluster(address)
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize(("status", "text"), [(404, "none"), (200, "<html>"), (200, "{}"), (500, "broken")])
 def test_a_server_that_is_no_dashboard_is_told_so(
     other_server: tuple[type[Answering], str], status: int, text: str

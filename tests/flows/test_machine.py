@@ -115,5 +115,5 @@ def test_ui_names_no_address_before_it_knows_that_the_port_is_free(tmp_path: Pat
     (tmp_path / "store" / "names").mkdir(parents=True)
     done = moinho("ui", "--port", str(taken_port), store=tmp_path / "store")
     assert done.returncode == 2
-    assert done.stdout == ""
+    assert done.stdout == "starting MLflow ...\n"
     assert f"127.0.0.1:{taken_port} cannot be listened on" in done.stderr

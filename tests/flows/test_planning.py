@@ -1,23 +1,29 @@
 """What `moinho plan` tells before anything runs, on a machine whose calibration is made up."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import flows.calibration
-from flows.calibration import Calibration, calibration, machine
+from flows.calibration import Calibration, NotMeasuredError, _measured_apart, calibration, kept_at, machine
+from flows.commands.plans import _show
 from flows.configuration import load
 from flows.drift import differences
-from flows.planning import Plan, plan
+from flows.planning import Plan, _to_be_made_above, plan
 from flows.rates import seconds_of
 from flows.web_to_model import WebToModel
 from pipeline.config import Config
+from pipeline.corpus.hold_out import Corpus
+from pipeline.corpus.pages import Pages
 from pipeline.store import Artifact, Made, Record, Store
+from pipeline.store.records import InputOf
 from tests.calibration import keep_calibration, made_up
 from tests.road import CONFIG, moinho
 
@@ -204,7 +210,7 @@ def test_json_has_raw_numbers_with_their_units_in_their_names(tmp_path):
     assert 1e11 < stage["flops"] < 1e12
     assert 1e8 < stage["memory_bytes"] < 1e10
     assert found["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
-    assert set(found) == {"stages", "total", "differences", "assumptions", "rates"}
+    assert set(found) == {"stages", "total", "differences", "assumptions", "rates", "machine_bytes"}
 
 
 def test_the_table_is_quick_once_calibrated_and_sums_up(tmp_path):
@@ -212,3 +218,80 @@ def test_the_table_is_quick_once_calibrated_and_sums_up(tmp_path):
     assert told.returncode == 0, told.stderr
     assert "11 of 11 stages to be made" in told.stdout
     assert told.stdout.count("to be made") == 12
+    assert re.search(r"a process of at most \S+ [MG]B \(this machine has \S+ GB\)", told.stdout)
+
+
+def test_a_calibration_that_was_kept_while_the_machine_was_busy_is_made_anew(monkeypatch, kept):
+    here = machine()
+    kept_at(here).write_text(kept.model_copy(update={"load": 6.0}).model_dump_json())
+    monkeypatch.setattr(flows.calibration, "_calibrate", lambda here, tell: made_up(here))
+    assert calibration(here, lambda told: None) == made_up(here)
+
+
+@pytest.mark.parametrize(
+    ("spread", "slower"), [(1.0, ""), (1.4, ", the same work took up to 1.4 times as long")]
+)
+def test_other_work_is_told_with_how_much_slower_it_made_the_machine(spread, slower, kept):
+    busy = kept.model_copy(update={"load": 0.6, "spread": spread})
+    assert busy.found() == f"0.6 processes for each CPU{slower}"
+
+
+SLEEPS = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print('x', file=sys.stderr); "
+
+
+def test_measuring_that_takes_too_long_is_given_up_with_all_it_started():
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(NotMeasuredError, match="given up after"):
+        _measured_apart([sys.executable, "-c", f"{SLEEPS} time.sleep(60)"], 2)
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_why_measuring_failed_is_told_in_its_last_line():
+    with pytest.raises(NotMeasuredError, match="could not be measured: no room"):
+        _measured_apart(
+            [sys.executable, "-c", "import sys; print('x', file=sys.stderr); sys.exit('no room')"], 60
+        )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(NotMeasuredError("given up"), "given up;"), (KeyboardInterrupt(), "stopped; nothing")],
+)
+def test_without_a_calibration_a_plan_has_work_and_no_times(error, told, tmp_path, monkeypatch, capsys):
+    def fail(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
+        raise error
+
+    monkeypatch.setattr(flows.calibration, "_calibrate", fail)
+    lines: list[str] = []
+    found = plan(load(WebToModel, CONFIG, [f'compute.store="{tmp_path}"']), lines.append, recalibrate=True)
+    assert lines[-1].startswith(told)
+    assert len(found.to_be_made) == 11
+    assert by_stage(found)["pretrain"].flops > 0
+    assert (found.rates, found.seconds, found.memory_bytes) == (None, None, None)
+    _show(found)
+    assert "11 of 11 stages to be made: time not known" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_was_made_from_something_discarded_is_reused_only_if_that_comes_out_the_same(tmp_path):
+    store = Store(str(tmp_path))
+    first, second, third = (Pages(store.storage, key) for key in ("gone", "made-from-it", "made-from-that"))
+    own = Corpus(store.storage, "own")
+    for artifact, given in ((second, first), (third, second), (own, None)):
+        inputs = {"pages": InputOf(stage=given.stage, key=given.key, digest="")} if given else {}
+        artifact.__dict__["record"] = record(tmp_path, stage=artifact.stage, key=artifact.key, inputs=inputs)
+    assert _to_be_made_above([first, second, own, third]) == dict.fromkeys(
+        (first.base, second.base, third.base), "crawl"
+    )
+
+
+def test_a_text_that_would_be_read_very_often_is_told_with_fewer_steps(tmp_path):
+    usual, often = (
+        [
+            told
+            for told in planned(tmp_path / "store", f"pretrain.steps={steps}").assumptions
+            if "over" in told
+        ]
+        for steps in (20, 200_000)
+    )
+    assert usual == []
+    assert re.search(r"read [\d,]+ times over; .* --set pretrain\.steps=\d+$", often[0])

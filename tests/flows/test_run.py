@@ -1,6 +1,7 @@
 """How a run is stopped, and how it tells that a stage failed."""
 
 import io
+import math
 import os
 import signal
 import time
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from flows.display import Display
 from flows.run import History, StageLog, StopSignals, tell_failure
 from pipeline.cluster import deferred_stop
 from pipeline.config import Config
 from pipeline.store import Artifact, Attempt, Made, Store
+from pipeline.training.pretrain import BaseModel
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -106,3 +109,13 @@ def test_a_run_under_nohup_outlives_its_terminal() -> None:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_while_ray_starts_the_progress_line_says_so(store: Store) -> None:
+    told = io.StringIO()
+    display = Display(Console(file=told, width=100), starts=lambda: True)
+    display.started(BaseModel(store.storage, "key"), Attempt(store.storage, "grind", "key", "one"), {})
+    assert display.running is not None
+    display.printed_at = -math.inf
+    display._show(display.running)
+    assert told.getvalue().endswith(": starting Ray\n")
