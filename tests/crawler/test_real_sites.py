@@ -103,7 +103,8 @@ def reachable(folder: Path, seeds: tuple[str, ...]) -> set[str]:
     while waiting:
         path = waiting.pop()
         file = folder / unquote(path).lstrip("/")
-        if path.endswith("/"):
+        if file.is_dir():
+            path = f"{path.rstrip('/')}/"  # to which servers redirect
             file = file / "index.html"
         if file.suffix not in (".html", ".htm") or not file.is_file():
             continue
