@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,30 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.compute import ShardOutput
+from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.clean import CleanConfig
 from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash
 from pipeline.corpus.extract import RawDocuments
-from pipeline.corpus.language import identify
-from pipeline.corpus.quality import first_fault, rules_of
-from pipeline.corpus.tables import BANDS, DROPPED, KEPT, local_path, read_rows, write_rows
+from pipeline.corpus.judgement import Judgement
+from pipeline.corpus.measured_rules import write_sample
+from pipeline.corpus.rule_files import LanguageRules, read_rules
+from pipeline.corpus.tables import BANDS, DROPPED, KEPT, local_path, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
 
 KEYS = pa.schema([("id", pa.string()), ("url", pa.string()), ("text_hash", pa.int64())])
 DUPLICATES = pa.schema([("id", pa.string()), ("reason", pa.string()), ("keeper", pa.string())])
 SAMPLE_CHARACTERS = 200
-SURE_OF_ANOTHER = 0.5
-"""A page is said to be in another language if that is likelier than not; a few words often are in none."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One raw shard, of which documents are taken to measure rules on."""
+
+    raw: RawDocuments
+    attempt: Attempt
+    shard: str
+    common: ShardRecord
+    languages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,14 @@ class Judging:
     """One raw shard to be judged, document by document."""
 
     raw: RawDocuments
+    attempt: Attempt
     shard: str
     config: CleanConfig
+    common: ShardRecord
+    rules: Mapping[str, LanguageRules]
+    """Of the languages that have files of rules."""
+    measured: tuple[ShardRecord, ...]
+    """Of the others."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +69,36 @@ class Dividing:
     compared: ShardRecord
 
 
+def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
+    """Write documents of the languages that rules are to be measured for."""
+    name = f"{part.shard}.parquet"
+    documents = _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, Counter())
+    return write_sample(documents, part.languages, output, name)
+
+
 def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     """Write the shard's candidates with their keys and bands, and what language and quality drop."""
     good: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
     bands: list[dict[str, Any]] = []
-    for row in read_rows([part.raw.path(f"raw/{part.shard}.parquet")]):
-        language, score = identify(row["text"])
-        fault = _fault(row, language, score, part.config)
+    removed: Counter[tuple[str, str]] = Counter()
+    name = f"{part.shard}.parquet"
+    judgement = Judgement(part.config, _all_rules(part))
+    for row in _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, removed):
+        fault = judgement.fault(row)
         if fault is not None:
             dropped.append(drop(row, **fault))
         elif row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
-            good[row["id"]] = {**row, "language": language, "language_score": score}
+            good[row["id"]] = {"quality": None, **row}
             bands += band_rows(
                 row["id"], row["text"], part.config.duplicate_bands, part.config.duplicate_rows
             )
     keys = [{**row, "text_hash": normalized_hash(row["text"])} for row in good.values()]
-    name = f"{part.shard}.parquet"
     write_rows(output.path(f"good/{name}"), good.values(), KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
+    write_rows(output.path(f"boilerplate/{name}"), removed_rows(removed), REMOVED)
     write_rows(output.path(f"keys/{name}"), keys, KEYS)
     write_rows(output.path(f"bands/{name}"), bands, BANDS)
     return {"good": len(good), "dropped": len(dropped)}
@@ -110,8 +136,10 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         if row["id"] in found
     ]
     write_rows(output.path(f"kept/{name}"), kept, KEPT)
+    removed = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
-    return account(kept, dropped)
+    write_rows(output.path(f"boilerplate/{name}"), removed, REMOVED)
+    return account(kept, dropped) | {"removed-lines": sum(row["pages"] for row in removed)}
 
 
 def account(kept: Sequence[dict[str, Any]], dropped: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -161,21 +189,27 @@ def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str
     )
 
 
-def _fault(row: dict[str, Any], language: str, score: float, config: CleanConfig) -> dict[str, Any] | None:
-    """Reason, value, threshold and detail of what the document fails by, or None."""
-    if language not in config.languages:
-        sure = score >= SURE_OF_ANOTHER
-        return {"reason": "language" if sure else "language-unsure", "value": score, "detail": language}
-    rules = rules_of(language)
-    if score < rules.language_score:
-        return {
-            "reason": "language-unsure",
-            "value": score,
-            "threshold": rules.language_score,
-            "detail": language,
-        }
-    fault = first_fault(row["text"], language, row["kind"])
-    return None if fault is None else vars(fault)
+def _without_boilerplate(
+    path: Path, attempt: Attempt, common: ShardRecord, removed: Counter[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """A shard's documents without the lines of their sites, which are counted in `removed`."""
+    lines = read_common(_outputs(attempt, [common], "common.parquet"))
+    for row in read_documents(path):
+        site = site_of(row["url"])
+        if site in lines:
+            stripped = strip_lines(row["text"], lines[site])
+            removed.update((site, line) for line in set(stripped.removed))
+            row["text"] = stripped.text
+        yield row
+
+
+def _all_rules(part: Judging) -> dict[str, LanguageRules]:
+    """The rules at hand and those that were measured."""
+    rules = dict(part.rules)
+    for path in _outputs(part.attempt, part.measured, "rules/"):
+        found = read_rules(path)
+        rules[found.language] = found
+    return rules
 
 
 def _outputs(attempt: Attempt, records: Iterable[ShardRecord], prefix: str) -> list[Path]:

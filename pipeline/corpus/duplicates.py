@@ -55,7 +55,7 @@ def band_rows(identity: str, text: str, bands: int, rows: int) -> Iterable[dict[
 
 def same_key(paths: Sequence[Path], key: str, leave_out: Iterable[str], scratch: Path) -> dict[str, str]:
     """Document → keeper, for all documents that share the value of column `key` with a smaller id."""
-    with _connect(scratch) as database:
+    with connect(scratch) as database:
         _register(database, "left_out", leave_out)
         found = database.execute(
             f"""
@@ -71,7 +71,7 @@ def same_key(paths: Sequence[Path], key: str, leave_out: Iterable[str], scratch:
 
 def near(paths: Sequence[Path], leave_out: Iterable[str], scratch: Path) -> dict[str, str]:
     """Document → keeper, for all documents joined to a smaller id by a chain of shared bands."""
-    with _connect(scratch) as database:
+    with connect(scratch) as database:
         _register(database, "left_out", leave_out)
         edges = database.execute(
             """
@@ -124,7 +124,7 @@ def find_duplicates(
     return found
 
 
-def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """A database in memory that moves to `scratch` what is over the limit."""
     return duckdb.connect(
         config={"memory_limit": MEMORY_LIMIT, "threads": THREADS, "temp_directory": str(scratch)}

@@ -1,0 +1,72 @@
+"""What is wrong with a document: its language first, then the first rule of that language that it breaks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.corpus.clean import CleanConfig, primary
+from pipeline.corpus.language import Language, identify
+from pipeline.corpus.prose import of_documentation
+from pipeline.corpus.quality import first_fault, prose_of
+from pipeline.corpus.rule_files import LanguageRules
+from pipeline.corpus.variety import variety_of
+
+SURE_OF_ANOTHER = 0.5
+"""A page is said to be in another language if that is likelier than not; a few words often are in none."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Judges documents by a configuration and the rules of its languages."""
+
+    config: CleanConfig
+    rules: Mapping[str, LanguageRules]
+    """By language, and by variety where it has rules of its own."""
+
+    def fault(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Reason, value, threshold and detail of what the document fails by, or None.
+
+        Writes its language and how sure that is into the row.
+        """
+        if not row["text"]:
+            return {"reason": "boilerplate", "detail": "nothing but lines that its site repeats"}
+        prose = of_documentation(row["text"])
+        found = identify(row["text"], prose)
+        tag = variety_of(prose.text or row["text"], found.code)
+        row |= {"language": tag, "language_score": found.score}
+        fault = self._language_fault(found, tag)
+        if fault is not None:
+            return fault
+        judged = prose if row["kind"] != "web" else prose_of(row["text"], row["kind"])
+        broken = first_fault(judged, self._rules(tag), row["kind"])
+        return None if broken is None else vars(broken)
+
+    def _language_fault(self, found: Language, tag: str) -> dict[str, Any] | None:
+        if not self._wanted(found.code, tag):
+            sure = found.score >= SURE_OF_ANOTHER
+            return {"reason": "language" if sure else "language-unsure", "value": found.score, "detail": tag}
+        threshold = self._rules(tag).language_score
+        if found.score < threshold:
+            return {
+                "reason": "language-unsure",
+                "value": found.score,
+                "threshold": threshold,
+                "detail": tag,
+            }
+        if found.second_share > self.config.second_language:
+            return {
+                "reason": "mixed-languages",
+                "value": found.second_share,
+                "threshold": self.config.second_language,
+                "detail": f"{tag} and {found.second}",
+            }
+        return None
+
+    def _wanted(self, code: str, tag: str) -> bool:
+        """A document of an undecided variety is wanted where any of its language's is."""
+        if tag == code:
+            return code in map(primary, self.config.languages)
+        return code in self.config.languages or tag in self.config.languages
+
+    def _rules(self, tag: str) -> LanguageRules:
+        return self.rules.get(tag) or self.rules[primary(tag)]
