@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 
 from crawler.site import Site
+from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.hold_out import Corpus
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Artifact]] = {
         Site,
         Pages,
         RawDocuments,
+        Classifier,
         Documents,
         Corpus,
         Vocabulary,

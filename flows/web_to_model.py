@@ -9,6 +9,7 @@ from crawler.crawl import CrawlConfig, crawl
 from crawler.site import SiteConfig, build_site
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
+from pipeline.corpus.classifier import ClassifierConfig, train_classifier
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
@@ -31,6 +32,7 @@ class WebToModel(Config):
     """The site that is made here and crawled where `crawl.seeds` names no other."""
     crawl: CrawlConfig = CrawlConfig()
     extract: ExtractConfig = ExtractConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
     clean: CleanConfig = CleanConfig()
     hold_out: HoldOutConfig = HoldOutConfig()
     vocabulary: VocabularyConfig = VocabularyConfig()
@@ -74,7 +76,8 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
     pages = crawl(store, site, config.crawl, compute)
     raw = extract(store, pages, config.extract, compute)
-    documents = clean(store, raw, config.clean, compute)
+    classifier = train_classifier(store, config.classifier, compute)
+    documents = clean(store, raw, config.clean, compute, classifier)
     corpus = hold_out(store, documents, config.hold_out, compute)
     vocabulary = train_vocabulary(store, corpus, config.vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)

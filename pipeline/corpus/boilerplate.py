@@ -134,6 +134,11 @@ def site_of(url: str) -> str:
     return urlsplit(url).netloc if "://" in url else url.split("/", 1)[0]
 
 
+def prose_lines(text: str) -> Iterator[str]:
+    """The lines that may be taken out: no headings, tables or code."""
+    return (line for line, code in lines_with_code(text) if not code and _is_prose(line))
+
+
 def line_hash(line: str) -> int:
     """64 bits of a line, in which neither spaces nor numbers count: "Page 3 of 7" is "Page 4 of 7"."""
     plain = DIGITS.sub("0", SPACES.sub(" ", line.strip()))
@@ -155,11 +160,7 @@ def _batches(documents: Iterable[Mapping[str, str]]) -> Iterator[pa.Table]:
     sites: list[str] = []
     hashes: list[int] = []
     for document in documents:
-        lines = {
-            line_hash(line)
-            for line, code in lines_with_code(document["text"])
-            if not code and _is_prose(line)
-        }
+        lines = set(map(line_hash, prose_lines(document["text"])))
         found = [PAGE, *sorted(lines - {PAGE})]
         sites += [site_of(document["url"])] * len(found)
         hashes += found

@@ -23,6 +23,7 @@ from pipeline.store import Artifact, Attempt, Made, Store, Work
 if TYPE_CHECKING:
     import datasets
 
+    from pipeline.corpus.classifier import Classifier
     from pipeline.corpus.rule_files import LanguageRules
 
 KEPT_PAGES = {"documentation": 0.95, "web": 0.6}
@@ -48,6 +49,8 @@ class CleanConfig(Config):
     """A line that stands on so many pages of a site at least..."""
     boilerplate_share: float = Field(default=0.3, gt=0, le=1)
     """...and on this share of its pages is taken out of them."""
+    least_quality: float = Field(default=0.0, ge=0, le=1)
+    """Documents to which the classifier gives less are dropped; 0 drops none. Without one nothing is."""
     duplicate_bands: int = Field(default=14, ge=1, le=1_000)
     """Bands of the MinHash signature; more of them find less similar documents."""
     duplicate_rows: int = Field(default=8, ge=1, le=100)
@@ -102,7 +105,13 @@ class Documents(Artifact):
         return as_dataset(self.paths("boilerplate/"))
 
 
-def clean(store: Store, raw: RawDocuments, config: CleanConfig, compute: Compute) -> Documents:
+def clean(
+    store: Store,
+    raw: RawDocuments,
+    config: CleanConfig,
+    compute: Compute,
+    classifier: "Classifier | None" = None,
+) -> Documents:
     """Documents without their sites' boilerplate, by language, quality rules and duplicates.
 
     In the counts pages = kept + the sum of dropped.<reason>, exactly. Raises NoDocumentSurvivesError.
@@ -110,8 +119,8 @@ def clean(store: Store, raw: RawDocuments, config: CleanConfig, compute: Compute
     return store.make(
         Documents,
         config,
-        {"raw": raw},
-        partial(_build, raw=raw, config=config, compute=compute),
+        {"raw": raw, "classifier": classifier},
+        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier),
         content={"rules": _rules_hash(config)},
         work=partial(_work, raw),
     )
@@ -130,11 +139,11 @@ def _work(raw: RawDocuments) -> Work:
 def _rules_hash(config: CleanConfig) -> str:
     from pipeline.corpus.rule_files import rules_identity
 
-    canonical = json.dumps(rules_identity(_rules_at_hand(config).values()), sort_keys=True)
+    canonical = json.dumps(rules_identity(rules_at_hand(config).values()), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _rules_at_hand(config: CleanConfig) -> "dict[str, LanguageRules]":
+def rules_at_hand(config: CleanConfig) -> "dict[str, LanguageRules]":
     """The rules that need not be measured, of all languages and varieties that may be kept."""
     from pipeline.corpus.rule_files import known_languages, read_rules, rules_of
 
@@ -149,7 +158,13 @@ def primary(language: str) -> str:
     return language.split("-", 1)[0]
 
 
-def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Compute) -> Made:
+def _build(
+    attempt: Attempt,
+    raw: RawDocuments,
+    config: CleanConfig,
+    compute: Compute,
+    classifier: "Classifier | None",
+) -> Made:
     from pipeline.corpus import boilerplate, clean_shards, measured_rules
     from pipeline.corpus.tables import require_all
 
@@ -167,7 +182,7 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
         },
         boilerplate.choose,
     )
-    rules = _rules_at_hand(config)
+    rules = rules_at_hand(config)
     unknown = tuple(sorted({primary(language) for language in config.languages} - set(rules)))
     sampled = compute.map_shards(
         attempt,
@@ -189,7 +204,9 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
         attempt,
         "judge",
         {
-            shard: clean_shards.Judging(raw, attempt, shard, config, common[0], rules, tuple(measured))
+            shard: clean_shards.Judging(
+                raw, attempt, shard, config, common[0], rules, tuple(measured), classifier
+            )
             for shard in shards
         },
         clean_shards.judge,

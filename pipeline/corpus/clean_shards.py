@@ -11,12 +11,14 @@ import pyarrow as pa
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
+from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import CleanConfig
 from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
 from pipeline.corpus.rule_files import LanguageRules, read_rules
+from pipeline.corpus.scoring import scorer
 from pipeline.corpus.tables import BANDS, DROPPED, KEPT, local_path, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
 
@@ -49,6 +51,7 @@ class Judging:
     """Of the languages that have files of rules."""
     measured: tuple[ShardRecord, ...]
     """Of the others."""
+    classifier: Classifier | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     bands: list[dict[str, Any]] = []
     removed: Counter[tuple[str, str]] = Counter()
     name = f"{part.shard}.parquet"
-    judgement = Judgement(part.config, _all_rules(part))
+    score = None if part.classifier is None else scorer(part.classifier.path("model.safetensors"))
+    judgement = Judgement(part.config, _all_rules(part), score)
     for row in _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, removed):
         fault = judgement.fault(row)
         if fault is not None:

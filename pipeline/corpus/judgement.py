@@ -1,4 +1,4 @@
-"""What is wrong with a document: its language first, then the first rule of that language that it breaks."""
+"""What is wrong with a document: its language, the first rule that it breaks, or the classifier's score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pipeline.corpus.language import Language, identify
 from pipeline.corpus.prose import of_documentation
 from pipeline.corpus.quality import first_fault, prose_of
 from pipeline.corpus.rule_files import LanguageRules
+from pipeline.corpus.scoring import Score
 from pipeline.corpus.variety import variety_of
 
 SURE_OF_ANOTHER = 0.5
@@ -22,11 +23,13 @@ class Judgement:
     config: CleanConfig
     rules: Mapping[str, LanguageRules]
     """By language, and by variety where it has rules of its own."""
+    score: Score | None = None
+    """Gives a document's quality, where there is a classifier."""
 
     def fault(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Reason, value, threshold and detail of what the document fails by, or None.
 
-        Writes its language and how sure that is into the row.
+        Writes its language, how sure that is, and its quality into the row.
         """
         if not row["text"]:
             return {"reason": "boilerplate", "detail": "nothing but lines that its site repeats"}
@@ -39,7 +42,15 @@ class Judgement:
             return fault
         judged = prose if row["kind"] != "web" else prose_of(row["text"], row["kind"])
         broken = first_fault(judged, self._rules(tag), row["kind"])
-        return None if broken is None else vars(broken)
+        return self._quality_fault(row) if broken is None else vars(broken)
+
+    def _quality_fault(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        if self.score is None:
+            return None
+        row["quality"] = self.score(row["text"])
+        if row["quality"] >= self.config.least_quality:
+            return None
+        return {"reason": "low-quality", "value": row["quality"], "threshold": self.config.least_quality}
 
     def _language_fault(self, found: Language, tag: str) -> dict[str, Any] | None:
         if not self._wanted(found.code, tag):
