@@ -4,8 +4,9 @@ Vinagre et al. (2026, arXiv:2609.07699) took short and repeated lines out before
 more documents. Here a line goes that is on a given share of a site's pages; headings, tables and code
 stay, for on the pages of a manual they repeat themselves for good reasons.
 
-The lines of all pages are counted by their hash: in Parquet files, grouped by DuckDB within a fixed
-limit of memory. What is counted does not depend on how pages are spread over files.
+Of a large site a sample of its pages tells as much as all of them, so of each site at most some 500 are
+counted, by a hash of their id. Lines are counted by their hash: in Parquet files, grouped by DuckDB within
+a fixed limit of memory. What is counted does not depend on how pages are spread over files.
 """
 
 import hashlib
@@ -14,7 +15,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,23 +22,32 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.duplicates import connect
 from pipeline.corpus.extract import RawDocuments
-from pipeline.corpus.prose import FENCE, HEADING, lines_with_code
+from pipeline.corpus.prose import BLANK_LINES, is_marked, lines_with_code
 from pipeline.corpus.tables import local_path, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
 
 LINES = pa.schema([("site", pa.string()), ("hash", pa.int64())])
 """A row for every page and different line on it; hash 0 stands for the page itself."""
+LARGE = pa.schema([("site", pa.string()), ("pages", pa.int64())])
 COMMON = pa.schema([("site", pa.string()), ("hash", pa.int64()), ("pages", pa.int64())])
 REMOVED = pa.schema([("site", pa.string()), ("line", pa.string()), ("pages", pa.int64())])
 """What was taken out of a shard's documents: the line, and of how many."""
 PAGE = 0
+SAMPLED_PAGES = 500
+"""Of a site; a share of three tenths is then known to two hundredths."""
+SITE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 BATCH_ROWS = 100_000
 DIGITS = re.compile(r"\d+")
-SPACES = re.compile(r"\s+")
-BLANK_LINES = re.compile(r"\n{3,}")
 
 CommonLines = Mapping[str, frozenset[int]]
 """Site → hashes of the lines that are taken out of its pages."""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """All raw shards, whose sites are to be measured."""
+
+    raw: RawDocuments
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,9 @@ class Counting:
 
     raw: RawDocuments
     shard: str
+    attempt: Attempt
+    large: ShardRecord
+    """The sites that are too large to be counted whole."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +71,31 @@ class Choosing:
     share: float
 
 
+def measure_sites(work: Sizing, output: ShardOutput) -> dict[str, int]:
+    """Write which sites have more pages than are counted, and how many."""
+    with tempfile.TemporaryDirectory() as scratch, connect(Path(scratch)) as database:
+        found = database.execute(
+            """
+            SELECT site, count(*) AS pages FROM (
+                SELECT coalesce(nullif(regexp_extract(url, ?, 1), ''), split_part(url, '/', 1)) AS site
+                FROM read_parquet(?)
+            ) GROUP BY site HAVING count(*) > ?
+            """,
+            [SITE.pattern, [str(path) for path in work.raw.paths("raw/")], SAMPLED_PAGES],
+        ).fetchall()
+    rows = [{"site": site, "pages": pages} for site, pages in found]
+    write_rows(output.path("large.parquet"), rows, LARGE)
+    return {"large": len(found)}
+
+
 def count(part: Counting, output: ShardOutput) -> dict[str, int]:
-    """Write the lines of each of the shard's pages, by hash."""
-    documents = read_documents(part.raw.path(f"raw/{part.shard}.parquet"), ("url", "text"))
+    """Write the lines of each of the shard's pages, by hash; of a large site those of a sample of pages."""
+    large = {row["site"]: row["pages"] for row in read_rows(_files(part.attempt, [part.large]))}
+    documents = (
+        row
+        for row in read_documents(part.raw.path(f"raw/{part.shard}.parquet"), ("id", "url", "text"))
+        if _is_sampled(row["id"], large.get(site_of(row["url"])))
+    )
     written = 0
     with pq.ParquetWriter(output.path(f"lines/{part.shard}.parquet"), LINES, compression="zstd") as file:
         for batch in _batches(documents):
@@ -131,7 +165,8 @@ def removed_rows(removed: Mapping[tuple[str, str], int]) -> Iterator[dict[str, s
 
 def site_of(url: str) -> str:
     """The host of a page; of a document out of files, the source that is its URL's first part."""
-    return urlsplit(url).netloc if "://" in url else url.split("/", 1)[0]
+    found = SITE.match(url)
+    return (found and found[1]) or url.split("/", 1)[0]
 
 
 def prose_lines(text: str) -> Iterator[str]:
@@ -141,19 +176,23 @@ def prose_lines(text: str) -> Iterator[str]:
 
 def line_hash(line: str) -> int:
     """64 bits of a line, in which neither spaces nor numbers count: "Page 3 of 7" is "Page 4 of 7"."""
-    plain = DIGITS.sub("0", SPACES.sub(" ", line.strip()))
+    plain = " ".join(line.split())
+    if not plain.isalpha():
+        plain = DIGITS.sub("0", plain)
     digest = hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
+def _is_sampled(identity: str, pages: int | None) -> bool:
+    return pages is None or int(identity[:8], 16) * pages < SAMPLED_PAGES * 2**32
+
+
+def _files(attempt: Attempt, records: Iterable[ShardRecord]) -> list[Path]:
+    return [local_path(attempt, file) for record in records for file in record.files.values()]
+
+
 def _is_prose(line: str) -> bool:
-    return (
-        bool(line)
-        and not line.isspace()
-        and not HEADING.match(line)
-        and not line.startswith("|")
-        and not FENCE.match(line)
-    )
+    return bool(line) and not line.isspace() and not is_marked(line)
 
 
 def _batches(documents: Iterable[Mapping[str, str]]) -> Iterator[pa.Table]:

@@ -169,8 +169,12 @@ def _build(
     from pipeline.corpus.tables import require_all
 
     shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
+    sized = compute.map_shards(attempt, "sites", {"all": boilerplate.Sizing(raw)}, boilerplate.measure_sites)
     counted = compute.map_shards(
-        attempt, "lines", {shard: boilerplate.Counting(raw, shard) for shard in shards}, boilerplate.count
+        attempt,
+        "lines",
+        {shard: boilerplate.Counting(raw, shard, attempt, sized[0]) for shard in shards},
+        boilerplate.count,
     )
     common = compute.map_shards(
         attempt,
@@ -228,7 +232,7 @@ def _build(
     if not counts.get("kept"):
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
-    lost = any_lost(counted + common + sampled + measured + judged + compared + divided)
+    lost = any_lost(sized + counted + common + sampled + measured + judged + compared + divided)
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)

@@ -13,7 +13,7 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import CleanConfig
-from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash
+from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash, words_of
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
@@ -95,15 +95,13 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
         elif row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
-            good[row["id"]] = {"quality": None, **row}
-            bands += band_rows(
-                row["id"], row["text"], part.config.duplicate_bands, part.config.duplicate_rows
-            )
-    keys = [{**row, "text_hash": normalized_hash(row["text"])} for row in good.values()]
+            words = words_of(row["text"])
+            good[row["id"]] = {"quality": None, **row, "text_hash": normalized_hash(row["text"], words)}
+            bands += band_rows(row["id"], words, part.config.duplicate_bands, part.config.duplicate_rows)
     write_rows(output.path(f"good/{name}"), good.values(), KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
     write_rows(output.path(f"boilerplate/{name}"), removed_rows(removed), REMOVED)
-    write_rows(output.path(f"keys/{name}"), keys, KEYS)
+    write_rows(output.path(f"keys/{name}"), good.values(), KEYS)
     write_rows(output.path(f"bands/{name}"), bands, BANDS)
     return {"good": len(good), "dropped": len(dropped)}
 

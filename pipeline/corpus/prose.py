@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.corpus.grams import Grams, repeated_longer, repeated_tokens
 
+FENCE_SIGNS = "```"
 FENCE = re.compile(r"^ *(`{3,})")
 HEADING = re.compile(r"^#{1,6} +")
 IDEOGRAPHS = r"\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -26,6 +27,7 @@ WORD_OR_IDEOGRAPH = re.compile(
 )
 LETTER = re.compile(r"[^\W\d_]")
 INLINE_CODE = re.compile(r"`[^`\n]+`")
+BLANK_LINES = re.compile(r"\n{3,}")
 PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 MARKED = re.compile(r"^(?: *`{3,}|#{1,6} |\|)", re.MULTILINE)
 
@@ -152,13 +154,16 @@ def of_web(text: str) -> Prose:
 
 def of_documentation(text: str) -> Prose:
     """Paragraphs and lists alone: no headings, tables or fenced code; of code in a line its first name."""
-    kept = (
-        line
-        for line, code in lines_with_code(text)
-        if not code and not HEADING.match(line) and not line.startswith("|") and not FENCE.match(line)
-    )
+    kept = (line for line, code in lines_with_code(text) if not code and not is_marked(line))
     plain = INLINE_CODE.sub(_name_in_code, "\n".join(kept))
-    return Prose(re.sub(r"\n{3,}", "\n\n", plain).strip())
+    return Prose(BLANK_LINES.sub("\n\n", plain).strip())
+
+
+def is_marked(line: str) -> bool:
+    """Whether a line is a heading, a row of a table, or the beginning or end of code."""
+    if line[:1] == "#":
+        return HEADING.match(line) is not None
+    return line[:1] == "|" or (FENCE_SIGNS in line and FENCE.match(line) is not None)
 
 
 def _name_in_code(code: re.Match[str]) -> str:
@@ -170,7 +175,7 @@ def lines_with_code(text: str) -> Iterator[tuple[str, bool]]:
     """Every line, and whether it lies inside a fence (the fences themselves do not)."""
     fence: str | None = None
     for line in text.split("\n"):
-        found = FENCE.match(line)
+        found = FENCE.match(line) if FENCE_SIGNS in line else None
         if fence is None and found:
             fence = found[1]
             yield line, False

@@ -4,12 +4,13 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import clean, crawl, overhead, reuse, tokens
+from tests.benchmarks import clean, crawl, overhead, quality, reuse, tokens
 from tests.benchmarks.measure import PAIRS, report
 
 BENCHMARKS: dict[str, ModuleType] = {
     "crawl": crawl,
     "clean": clean,
+    "quality": quality,
     "tokens": tokens,
     "overhead": overhead,
     "reuse": reuse,
