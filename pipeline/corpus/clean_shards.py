@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
@@ -19,7 +21,16 @@ from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
 from pipeline.corpus.rule_files import LanguageRules, read_rules
 from pipeline.corpus.scoring import scorer
-from pipeline.corpus.tables import BANDS, DROPPED, KEPT, local_path, read_documents, read_rows, write_rows
+from pipeline.corpus.tables import (
+    BANDS,
+    DROPPED,
+    KEPT,
+    local_path,
+    read_documents,
+    read_rows,
+    write_rows,
+    write_table,
+)
 from pipeline.store import Attempt, ShardRecord
 
 KEYS = pa.schema([("id", pa.string()), ("url", pa.string()), ("text_hash", pa.int64())])
@@ -127,30 +138,31 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     found = {
         row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], "duplicates.parquet"))
     }
-    good = read_rows(_outputs(part.attempt, [part.judged], "good/"))
-    kept = [row for row in good if row["id"] not in found]
+    (path,) = _outputs(part.attempt, [part.judged], "good/")
+    good = pq.read_table(path)
+    again = pc.is_in(good["id"], pa.array(found, pa.string()))
+    kept = good.filter(pc.invert(again))
     dropped = read_rows(
         [part.raw.path(f"dropped/{name}"), *_outputs(part.attempt, [part.judged], "dropped/")]
     )
     dropped += [
         drop(row, found[row["id"]]["reason"], detail=found[row["id"]]["keeper"])
-        for row in good
-        if row["id"] in found
+        for row in good.filter(again).to_pylist()
     ]
-    write_rows(output.path(f"kept/{name}"), kept, KEPT)
+    write_table(output.path(f"kept/{name}"), kept)
     removed = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
     write_rows(output.path(f"boilerplate/{name}"), removed, REMOVED)
     return account(kept, dropped) | {"removed-lines": sum(row["pages"] for row in removed)}
 
 
-def account(kept: Sequence[dict[str, Any]], dropped: Sequence[dict[str, Any]]) -> dict[str, int]:
+def account(kept: pa.Table, dropped: Sequence[dict[str, Any]]) -> dict[str, int]:
     """The counts of a shard: pages = kept + the sum of dropped.<reason>."""
     return {
         "pages": len(kept) + len(dropped),
         "kept": len(kept),
-        "kept-bytes": sum(len(row["text"].encode()) for row in kept),
-        **Counter(f"kept.{row['language']}" for row in kept),
+        "kept-bytes": pc.sum(pc.binary_length(kept["text"])).as_py() or 0,
+        **Counter(f"kept.{language}" for language in kept["language"].to_pylist()),
         **Counter(f"dropped.{row['reason']}" for row in dropped),
     }
 
