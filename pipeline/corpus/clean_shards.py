@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.corpus.tables import (
     BANDS,
     DROPPED,
     KEPT,
+    TEXT_ROWS,
     local_path,
     read_documents,
     read_rows,
@@ -99,8 +101,8 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     name = f"{part.shard}.parquet"
     score = None if part.classifier is None else scorer(part.classifier.path("model.safetensors"))
     judgement = Judgement(part.config, _all_rules(part), score)
-    for row in _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, removed):
-        fault = judgement.fault(row)
+    documents = _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, removed)
+    for row, fault in _judged(documents, judgement):
         if fault is not None:
             dropped.append(drop(row, **fault))
         elif row["id"] in good:
@@ -215,6 +217,14 @@ def _without_boilerplate(
             removed.update((site, line) for line in set(stripped.removed))
             row["text"] = stripped.text
         yield row
+
+
+def _judged(
+    documents: Iterator[dict[str, Any]], judgement: Judgement
+) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Each document with its fault, a few in memory at a time."""
+    while rows := list(islice(documents, TEXT_ROWS)):
+        yield from zip(rows, judgement.faults(rows), strict=True)
 
 
 def _all_rules(part: Judging) -> dict[str, LanguageRules]:

@@ -1,12 +1,12 @@
 """What is wrong with a document: its language, the first rule that it breaks, or the classifier's score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.clean import CleanConfig, primary
 from pipeline.corpus.language import Language, identify
-from pipeline.corpus.prose import of_documentation
+from pipeline.corpus.prose import Prose, of_documentation
 from pipeline.corpus.quality import first_fault, prose_of
 from pipeline.corpus.rule_files import LanguageRules
 from pipeline.corpus.scoring import Score
@@ -26,15 +26,22 @@ class Judgement:
     score: Score | None = None
     """Gives a document's quality, where there is a classifier."""
 
-    def fault(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        """Reason, value, threshold and detail of what the document fails by, or None.
+    def faults(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Reason, value, threshold and detail of what each document fails by, or None.
 
-        Writes its language, how sure that is, and its quality into the row.
+        Writes its language, how sure that is, and its quality into each row. Of all rows first the
+        language and then the rules, for py3langid's tables and all the rest have no room beside each
+        other in a processor's cache: document by document takes a tenth longer.
         """
+        prose = [of_documentation(row["text"]) for row in rows]
+        found = [identify(row["text"], each) for row, each in zip(rows, prose, strict=True)]
+        return [
+            self._fault(row, each, language) for row, each, language in zip(rows, prose, found, strict=True)
+        ]
+
+    def _fault(self, row: dict[str, Any], prose: Prose, found: Language) -> dict[str, Any] | None:
         if not row["text"]:
             return {"reason": "boilerplate", "detail": "nothing but lines that its site repeats"}
-        prose = of_documentation(row["text"])
-        found = identify(row["text"], prose)
         tag = variety_of(prose.text or row["text"], found.code)
         row |= {"language": tag, "language_score": found.score}
         fault = self._language_fault(found, tag)

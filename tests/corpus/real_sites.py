@@ -86,5 +86,5 @@ def judged(found: Sequence[Page], config: CleanConfig) -> Iterator[tuple[Page, d
             "text": strip_lines(page.text, common[page.site]).text,
             "kind": "documentation",
         }
-        fault = judgement.fault(row)
+        (fault,) = judgement.faults([row])
         yield page, row | (fault or {"reason": None})
