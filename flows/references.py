@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crawler.ingest import IngestedPages
 from crawler.site import Site
+from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.hold_out import Corpus
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Artifact]] = {
         Pages,
         IngestedPages,
         RawDocuments,
+        Classifier,
         Documents,
         Corpus,
         Vocabulary,

@@ -11,6 +11,7 @@ from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
+from pipeline.corpus.classifier import ClassifierConfig, train_classifier
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
@@ -36,6 +37,7 @@ class WebToModel(Config):
     ingest: IngestConfig | None = None
     """Archives that are read in place of a crawl."""
     extract: ExtractConfig = ExtractConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
     clean: CleanConfig = CleanConfig()
     hold_out: HoldOutConfig = HoldOutConfig()
     vocabulary: VocabularyConfig = VocabularyConfig()
@@ -99,7 +101,8 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
     pages = web_to_pages(config, store, compute)
     raw = extract(store, pages, config.extract, compute)
-    documents = clean(store, raw, config.clean, compute)
+    classifier = train_classifier(store, config.classifier, compute)
+    documents = clean(store, raw, config.clean, compute, classifier)
     corpus = hold_out(store, documents, config.hold_out, compute)
     vocabulary = train_vocabulary(store, corpus, config.vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)

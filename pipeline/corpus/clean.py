@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
@@ -22,6 +22,9 @@ from pipeline.store import Artifact, Attempt, Made, Store, Work
 
 if TYPE_CHECKING:
     import datasets
+
+    from pipeline.corpus.classifier import Classifier
+    from pipeline.corpus.rule_files import LanguageRules
 
 KEPT_PAGES = {"documentation": 0.95, "web": 0.6}
 """Share of the pages that is kept. Of documentation: 97 % (pdoc), 95 % (Sphinx), 75 % (guides in two
@@ -36,25 +39,40 @@ class CleanConfig(Config):
     """Which documents are worth keeping. The quality rules lie in rules/, a file per language."""
 
     languages: tuple[str, ...] = Field(default=("en", "pt"), min_length=1)
-    """ISO 639-1 codes of the languages that are kept."""
+    """Languages that are kept: ISO 639-1 codes, or a variety's tag (pt-BR), which leaves out the others
+    (pt-PT). For a language without a file of rules they are measured on its documents."""
+    rule_files: tuple[str, ...] = ()
+    """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/."""
+    second_language: float = Field(default=0.3, ge=0, le=1)
+    """Share of a document that may be in another language than the rest; 1 keeps all mixed documents."""
+    boilerplate_pages: int = Field(default=10, ge=2)
+    """A line that stands on so many pages of a site at least..."""
+    boilerplate_share: float = Field(default=0.3, gt=0, le=1)
+    """...and on this share of its pages is taken out of them."""
+    least_quality: float = Field(default=0.0, ge=0, le=1)
+    """Documents to which the classifier gives less are dropped; 0 drops none. Without one nothing is."""
     duplicate_bands: int = Field(default=14, ge=1, le=1_000)
     """Bands of the MinHash signature; more of them find less similar documents."""
     duplicate_rows: int = Field(default=8, ge=1, le=100)
     """Hashes in a band; with 14 bands of 8, half of the pairs of similarity .72 are found."""
 
-    @field_validator("languages")
-    @classmethod
-    def languages_have_rules(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        from pipeline.corpus.quality import known_languages
+    @model_validator(mode="after")
+    def languages_can_be_told(self) -> Self:
+        from pipeline.corpus.rule_files import known_languages, language_of_file
+        from pipeline.corpus.told_languages import TOLD
 
-        known = known_languages()
-        for language in languages:
-            if language not in known:
+        known = {*known_languages(), *map(language_of_file, self.rule_files)}
+        for language in self.languages:
+            if language not in TOLD and language not in known:
                 raise ValueError(
-                    f"there are no quality rules for {language!r}, only for {', '.join(known)}; "
-                    f"leave it out, or add pipeline/corpus/rules/{language}.toml"
+                    f"there are no quality rules for {language!r}, and it is none of the languages that "
+                    f"py3langid tells apart: {', '.join(sorted(known | TOLD))}"
                 )
-        return languages
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Files of rules enter the key by what they say, wherever they lie."""
+        return {name: value for name, value in super().identity().items() if name != "rule_files"}
 
 
 class NoDocumentSurvivesError(StageError):
@@ -67,30 +85,43 @@ class NoDocumentSurvivesError(StageError):
 
 
 class Documents(Artifact):
-    """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`."""
+    """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`.
 
-    stage, role, revision = "clean", "documents", 1
+    `boilerplate/` has the lines that were taken out of pages, `rules/` the rules that were measured.
+    """
+
+    stage, role, revision = "clean", "documents", 2
 
     def kept(self) -> "datasets.Dataset":
-        """Columns id, url, title, text, language, language_score, kind; sorted by id within each shard."""
+        """Columns id, url, title, text, language, language_score, quality, kind; sorted by id."""
         return as_dataset(self.paths("kept/"))
 
     def dropped(self) -> "datasets.Dataset":
         """Columns id, url, title, text, reason, value, threshold, detail; extraction's drops are included."""
         return as_dataset(self.paths("dropped/"))
 
+    def removed_lines(self) -> "datasets.Dataset":
+        """Columns site, line, pages: what was taken out of each site's pages, by shard."""
+        return as_dataset(self.paths("boilerplate/"))
 
-def clean(store: Store, raw: RawDocuments, config: CleanConfig, compute: Compute) -> Documents:
-    """Documents by language, quality rules and duplicates.
+
+def clean(
+    store: Store,
+    raw: RawDocuments,
+    config: CleanConfig,
+    compute: Compute,
+    classifier: "Classifier | None" = None,
+) -> Documents:
+    """Documents without their sites' boilerplate, by language, quality rules and duplicates.
 
     In the counts pages = kept + the sum of dropped.<reason>, exactly. Raises NoDocumentSurvivesError.
     """
     return store.make(
         Documents,
         config,
-        {"raw": raw},
-        partial(_build, raw=raw, config=config, compute=compute),
-        content={"rules": _rules_hash(config.languages)},
+        {"raw": raw, "classifier": classifier},
+        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier),
+        content={"rules": _rules_hash(config)},
         work=partial(_work, raw),
     )
 
@@ -105,22 +136,83 @@ def _work(raw: RawDocuments) -> Work:
     }
 
 
-def _rules_hash(languages: tuple[str, ...]) -> str:
-    from pipeline.corpus.quality import rules_identity
+def _rules_hash(config: CleanConfig) -> str:
+    from pipeline.corpus.rule_files import rules_identity
 
-    canonical = json.dumps(rules_identity(sorted(languages)), sort_keys=True)
+    canonical = json.dumps(rules_identity(rules_at_hand(config).values()), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Compute) -> Made:
-    from pipeline.corpus import clean_shards
+def rules_at_hand(config: CleanConfig) -> "dict[str, LanguageRules]":
+    """The rules that need not be measured, of all languages and varieties that may be kept."""
+    from pipeline.corpus.rule_files import known_languages, read_rules, rules_of
+
+    own = {rules.language: rules for rules in map(read_rules, map(Path, config.rule_files))}
+    wanted = {primary(language) for language in config.languages}
+    known = sorted({*known_languages(), *own})
+    return {name: own.get(name) or rules_of(name) for name in known if primary(name) in wanted}
+
+
+def primary(language: str) -> str:
+    """The language of a tag: pt of pt-BR."""
+    return language.split("-", 1)[0]
+
+
+def _build(
+    attempt: Attempt,
+    raw: RawDocuments,
+    config: CleanConfig,
+    compute: Compute,
+    classifier: "Classifier | None",
+) -> Made:
+    from pipeline.corpus import boilerplate, clean_shards, measured_rules
     from pipeline.corpus.tables import require_all
 
     shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
+    sized = compute.map_shards(attempt, "sites", {"all": boilerplate.Sizing(raw)}, boilerplate.measure_sites)
+    counted = compute.map_shards(
+        attempt,
+        "lines",
+        {shard: boilerplate.Counting(raw, shard, attempt, sized[0]) for shard in shards},
+        boilerplate.count,
+    )
+    common = compute.map_shards(
+        attempt,
+        "boilerplate",
+        {
+            "all": boilerplate.Choosing(
+                attempt, tuple(counted), config.boilerplate_pages, config.boilerplate_share
+            )
+        },
+        boilerplate.choose,
+    )
+    rules = rules_at_hand(config)
+    unknown = tuple(sorted({primary(language) for language in config.languages} - set(rules)))
+    sampled = compute.map_shards(
+        attempt,
+        "sample",
+        {
+            shard: clean_shards.Sampling(raw, attempt, shard, common[0], unknown)
+            for shard in shards
+            if unknown
+        },
+        clean_shards.sample,
+    )
+    measured = compute.map_shards(
+        attempt,
+        "measure",
+        {language: measured_rules.Measuring(attempt, tuple(sampled), language) for language in unknown},
+        measured_rules.measure,
+    )
     judged = compute.map_shards(
         attempt,
         "judge",
-        {shard: clean_shards.Judging(raw, shard, config) for shard in shards},
+        {
+            shard: clean_shards.Judging(
+                raw, attempt, shard, config, common[0], rules, tuple(measured), classifier
+            )
+            for shard in shards
+        },
         clean_shards.judge,
     )
     compared = compute.map_shards(
@@ -140,11 +232,12 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
     if not counts.get("kept"):
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
-    lost = any_lost(judged + compared + divided)
+    lost = any_lost(sized + counted + common + sampled + measured + judged + compared + divided)
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
-    return Made(files=files_of(divided), counts=counts, incomplete=lost)
+    counts |= counts_of(measured)
+    return Made(files=files_of(divided) | files_of(measured), counts=counts, incomplete=lost)
 
 
 def as_dataset(paths: list[Path]) -> "datasets.Dataset":

@@ -2,27 +2,53 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.compute import ShardOutput
+from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
+from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import CleanConfig
-from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash
+from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash, words_of
 from pipeline.corpus.extract import RawDocuments
-from pipeline.corpus.language import identify
-from pipeline.corpus.quality import first_fault, rules_of
-from pipeline.corpus.tables import BANDS, DROPPED, KEPT, local_path, read_rows, write_rows
+from pipeline.corpus.judgement import Judgement
+from pipeline.corpus.measured_rules import write_sample
+from pipeline.corpus.rule_files import LanguageRules, read_rules
+from pipeline.corpus.scoring import scorer
+from pipeline.corpus.tables import (
+    BANDS,
+    DROPPED,
+    KEPT,
+    TEXT_ROWS,
+    local_path,
+    read_documents,
+    read_rows,
+    write_rows,
+    write_table,
+)
 from pipeline.store import Attempt, ShardRecord
 
 KEYS = pa.schema([("id", pa.string()), ("url", pa.string()), ("text_hash", pa.int64())])
 DUPLICATES = pa.schema([("id", pa.string()), ("reason", pa.string()), ("keeper", pa.string())])
 SAMPLE_CHARACTERS = 200
-SURE_OF_ANOTHER = 0.5
-"""A page is said to be in another language if that is likelier than not; a few words often are in none."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One raw shard, of which documents are taken to measure rules on."""
+
+    raw: RawDocuments
+    attempt: Attempt
+    shard: str
+    common: ShardRecord
+    languages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -30,8 +56,15 @@ class Judging:
     """One raw shard to be judged, document by document."""
 
     raw: RawDocuments
+    attempt: Attempt
     shard: str
     config: CleanConfig
+    common: ShardRecord
+    rules: Mapping[str, LanguageRules]
+    """Of the languages that have files of rules."""
+    measured: tuple[ShardRecord, ...]
+    """Of the others."""
+    classifier: Classifier | None
 
 
 @dataclass(frozen=True)
@@ -52,28 +85,36 @@ class Dividing:
     compared: ShardRecord
 
 
+def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
+    """Write documents of the languages that rules are to be measured for."""
+    name = f"{part.shard}.parquet"
+    documents = _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, Counter())
+    return write_sample(documents, part.languages, output, name)
+
+
 def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     """Write the shard's candidates with their keys and bands, and what language and quality drop."""
     good: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
     bands: list[dict[str, Any]] = []
-    for row in read_rows([part.raw.path(f"raw/{part.shard}.parquet")]):
-        language, score = identify(row["text"])
-        fault = _fault(row, language, score, part.config)
+    removed: Counter[tuple[str, str]] = Counter()
+    name = f"{part.shard}.parquet"
+    score = None if part.classifier is None else scorer(part.classifier.path("model.safetensors"))
+    judgement = Judgement(part.config, _all_rules(part), score)
+    documents = _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, removed)
+    for row, fault in _judged(documents, judgement):
         if fault is not None:
             dropped.append(drop(row, **fault))
         elif row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
-            good[row["id"]] = {**row, "language": language, "language_score": score}
-            bands += band_rows(
-                row["id"], row["text"], part.config.duplicate_bands, part.config.duplicate_rows
-            )
-    keys = [{**row, "text_hash": normalized_hash(row["text"])} for row in good.values()]
-    name = f"{part.shard}.parquet"
+            words = words_of(row["text"])
+            good[row["id"]] = {"quality": None, **row, "text_hash": normalized_hash(row["text"], words)}
+            bands += band_rows(row["id"], words, part.config.duplicate_bands, part.config.duplicate_rows)
     write_rows(output.path(f"good/{name}"), good.values(), KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
-    write_rows(output.path(f"keys/{name}"), keys, KEYS)
+    write_rows(output.path(f"boilerplate/{name}"), removed_rows(removed), REMOVED)
+    write_rows(output.path(f"keys/{name}"), good.values(), KEYS)
     write_rows(output.path(f"bands/{name}"), bands, BANDS)
     return {"good": len(good), "dropped": len(dropped)}
 
@@ -99,28 +140,31 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     found = {
         row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], "duplicates.parquet"))
     }
-    good = read_rows(_outputs(part.attempt, [part.judged], "good/"))
-    kept = [row for row in good if row["id"] not in found]
+    (path,) = _outputs(part.attempt, [part.judged], "good/")
+    good = pq.read_table(path)
+    again = pc.is_in(good["id"], pa.array(found, pa.string()))
+    kept = good.filter(pc.invert(again))
     dropped = read_rows(
         [part.raw.path(f"dropped/{name}"), *_outputs(part.attempt, [part.judged], "dropped/")]
     )
     dropped += [
         drop(row, found[row["id"]]["reason"], detail=found[row["id"]]["keeper"])
-        for row in good
-        if row["id"] in found
+        for row in good.filter(again).to_pylist()
     ]
-    write_rows(output.path(f"kept/{name}"), kept, KEPT)
+    write_table(output.path(f"kept/{name}"), kept)
+    removed = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
-    return account(kept, dropped)
+    write_rows(output.path(f"boilerplate/{name}"), removed, REMOVED)
+    return account(kept, dropped) | {"removed-lines": sum(row["pages"] for row in removed)}
 
 
-def account(kept: Sequence[dict[str, Any]], dropped: Sequence[dict[str, Any]]) -> dict[str, int]:
+def account(kept: pa.Table, dropped: Sequence[dict[str, Any]]) -> dict[str, int]:
     """The counts of a shard: pages = kept + the sum of dropped.<reason>."""
     return {
         "pages": len(kept) + len(dropped),
         "kept": len(kept),
-        "kept-bytes": sum(len(row["text"].encode()) for row in kept),
-        **Counter(f"kept.{row['language']}" for row in kept),
+        "kept-bytes": pc.sum(pc.binary_length(kept["text"])).as_py() or 0,
+        **Counter(f"kept.{language}" for language in kept["language"].to_pylist()),
         **Counter(f"dropped.{row['reason']}" for row in dropped),
     }
 
@@ -161,21 +205,35 @@ def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str
     )
 
 
-def _fault(row: dict[str, Any], language: str, score: float, config: CleanConfig) -> dict[str, Any] | None:
-    """Reason, value, threshold and detail of what the document fails by, or None."""
-    if language not in config.languages:
-        sure = score >= SURE_OF_ANOTHER
-        return {"reason": "language" if sure else "language-unsure", "value": score, "detail": language}
-    rules = rules_of(language)
-    if score < rules.language_score:
-        return {
-            "reason": "language-unsure",
-            "value": score,
-            "threshold": rules.language_score,
-            "detail": language,
-        }
-    fault = first_fault(row["text"], language, row["kind"])
-    return None if fault is None else vars(fault)
+def _without_boilerplate(
+    path: Path, attempt: Attempt, common: ShardRecord, removed: Counter[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """A shard's documents without the lines of their sites, which are counted in `removed`."""
+    lines = read_common(_outputs(attempt, [common], "common.parquet"))
+    for row in read_documents(path):
+        site = site_of(row["url"])
+        if site in lines:
+            stripped = strip_lines(row["text"], lines[site])
+            removed.update((site, line) for line in set(stripped.removed))
+            row["text"] = stripped.text
+        yield row
+
+
+def _judged(
+    documents: Iterator[dict[str, Any]], judgement: Judgement
+) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Each document with its fault, a few in memory at a time."""
+    while rows := list(islice(documents, TEXT_ROWS)):
+        yield from zip(rows, judgement.faults(rows), strict=True)
+
+
+def _all_rules(part: Judging) -> dict[str, LanguageRules]:
+    """The rules at hand and those that were measured."""
+    rules = dict(part.rules)
+    for path in _outputs(part.attempt, part.measured, "rules/"):
+        found = read_rules(path)
+        rules[found.language] = found
+    return rules
 
 
 def _outputs(attempt: Attempt, records: Iterable[ShardRecord], prefix: str) -> list[Path]:

@@ -23,20 +23,24 @@ MEMORY_LIMIT = "1GB"
 THREADS = 1
 
 
-def normalized_hash(text: str) -> int:
-    """64 bits over the text's words alone: case, punctuation and layout do not count."""
-    joined = " ".join(WORD.findall(text.lower()))
+def words_of(text: str) -> list[str]:
+    """What documents are compared by: their words, in which case does not count."""
+    return WORD.findall(text.lower())
+
+
+def normalized_hash(text: str, words: Sequence[str]) -> int:
+    """64 bits over the words alone: punctuation and layout do not count, unless there is nothing else."""
+    joined = " ".join(words)
     digest = hashlib.blake2b((joined or text).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
-def band_hashes(text: str, bands: int, rows: int) -> list[int]:
-    """One 64-bit hash per band of the MinHash signature over the text's 5-word shingles.
+def band_hashes(words: Sequence[str], bands: int, rows: int) -> list[int]:
+    """One 64-bit hash per band of the MinHash signature over a text's 5-word shingles.
 
     Two documents of similarity s (Jaccard, over shingles) share a band with probability
     1 - (1 - s^rows)^bands: 14 bands of 8 rows find half of the pairs of similarity .72.
     """
-    words = WORD.findall(text.lower())
     count = max(1, len(words) - SHINGLE_WORDS + 1)
     signature = rensa.RMinHash(num_perm=bands * rows, seed=SEED)
     signature.update([" ".join(words[start : start + SHINGLE_WORDS]) for start in range(count)])
@@ -47,15 +51,15 @@ def band_hashes(text: str, bands: int, rows: int) -> list[int]:
     ]
 
 
-def band_rows(identity: str, text: str, bands: int, rows: int) -> Iterable[dict[str, Any]]:
+def band_rows(identity: str, words: Sequence[str], bands: int, rows: int) -> Iterable[dict[str, Any]]:
     """The document's rows for a table of bands."""
-    for band, value in enumerate(band_hashes(text, bands, rows)):
+    for band, value in enumerate(band_hashes(words, bands, rows)):
         yield {"id": identity, "band": band, "hash": value}
 
 
 def same_key(paths: Sequence[Path], key: str, leave_out: Iterable[str], scratch: Path) -> dict[str, str]:
     """Document → keeper, for all documents that share the value of column `key` with a smaller id."""
-    with _connect(scratch) as database:
+    with connect(scratch) as database:
         _register(database, "left_out", leave_out)
         found = database.execute(
             f"""
@@ -71,7 +75,7 @@ def same_key(paths: Sequence[Path], key: str, leave_out: Iterable[str], scratch:
 
 def near(paths: Sequence[Path], leave_out: Iterable[str], scratch: Path) -> dict[str, str]:
     """Document → keeper, for all documents joined to a smaller id by a chain of shared bands."""
-    with _connect(scratch) as database:
+    with connect(scratch) as database:
         _register(database, "left_out", leave_out)
         edges = database.execute(
             """
@@ -124,7 +128,7 @@ def find_duplicates(
     return found
 
 
-def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """A database in memory that moves to `scratch` what is over the limit."""
     return duckdb.connect(
         config={"memory_limit": MEMORY_LIMIT, "threads": THREADS, "temp_directory": str(scratch)}

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import Documents
-from pipeline.corpus.duplicates import band_rows, near
+from pipeline.corpus.duplicates import band_rows, near, words_of
 from pipeline.corpus.hold_out import HoldOutConfig
 from pipeline.corpus.sections import cut_into_sections
 from pipeline.corpus.tables import BANDS, DOCUMENTS, local_path, read_rows, write_rows
@@ -93,7 +93,7 @@ def cut(part: Cutting, output: ShardOutput) -> dict[str, int]:
                     "bytes": len(text.encode()),
                 }
             )
-            bands += band_rows(identity, text, part.config.similar_bands, part.config.similar_rows)
+            bands += band_rows(identity, words_of(text), part.config.similar_bands, part.config.similar_rows)
     write_rows(output.path(f"cut/{part.shard}.parquet"), rows, CUT)
     write_rows(output.path(f"bands/{part.shard}.parquet"), bands, BANDS)
     return {"documents": len(rows)}

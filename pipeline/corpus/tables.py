@@ -46,6 +46,7 @@ KEPT = pa.schema(
         ("text", pa.string()),
         ("language", pa.string()),
         ("language_score", pa.float64()),
+        ("quality", pa.float64()),
         ("kind", pa.string()),
     ]
 )
@@ -112,6 +113,15 @@ def read_rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
     for path in paths:
         rows += pq.read_table(path).to_pylist()
     return rows
+
+
+def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows with these columns, or all, in file order, a few documents in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(
+            batch_size=TEXT_ROWS, columns=None if columns is None else list(columns)
+        ):
+            yield from batch.to_pylist()
 
 
 def read_texts(path: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.tables import local_path, write_rows, write_table
 from pipeline.store import Attempt, ShardRecord
-from pipeline.training.conversations import ConversationsConfig, Split
+from pipeline.training.conversations import ConversationsConfig, Questions, Split
 from pipeline.training.messages import read_messages
 from pipeline.training.pairs import find_pairs
 
@@ -67,7 +67,7 @@ def find(finding: Finding, output: ShardOutput) -> Mapping[str, int]:
     """All pairs of one shard of documents, to `found/<split>/NNNNN.parquet`."""
     config, rows = finding.config, []
     for document in pq.read_table(finding.corpus.path(finding.name)).to_pylist():
-        if document["language"] not in config.questions:
+        if _asked_in(document["language"], config) is None:
             continue
         pairs = find_pairs(document["text"], document["title"] or "", config.answer_characters)
         rows += [
@@ -145,11 +145,17 @@ def read_source(config: ConversationsConfig, output: ShardOutput) -> Mapping[str
     return counts
 
 
+def _asked_in(language: str, config: ConversationsConfig) -> Questions | None:
+    """The ways to ask in a language, or else in that of which it is a variety: pt of pt-BR."""
+    return config.questions.get(language) or config.questions.get(language.split("-", 1)[0])
+
+
 def _question(row: Row, config: ConversationsConfig, *, within: bool) -> str:
     """The subject in one of its language's phrasings; which one hangs on the row's id."""
     if row["kind"] == "question":
         return str(row["subject"])
-    questions = config.questions[row["language"]]
+    questions = _asked_in(row["language"], config)
+    assert questions is not None
     templates: Sequence[str] = questions.name if row["kind"] == "name" else questions.topic
     template = templates[int(_hash(f"phrasing {row['id']}")[:8], 16) % len(templates)]
     subject = str(row["subject"])

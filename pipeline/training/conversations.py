@@ -108,7 +108,7 @@ class ConversationsConfig(Config):
     answer_characters: int = Field(default=300, ge=40)
     """Longest answer that is made from the corpus: whole sentences up to here."""
     questions: dict[str, Questions] = Field(default={"en": ENGLISH, "pt": PORTUGUESE}, min_length=1)
-    """ISO 639-1 code → ways to ask in that language; documents in another are not asked about."""
+    """Language (pt, or pt-BR alone) → ways to ask in it; documents in another are not asked about."""
 
     def identity(self) -> dict[str, Any]:
         """A file enters the key by its content, wherever it lies."""

@@ -4,7 +4,7 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import crawl, frontier, hostile, overhead, reuse, scale, tokens
+from tests.benchmarks import clean, crawl, frontier, hostile, overhead, quality, reuse, scale, tokens
 from tests.benchmarks.measure import PAIRS, report
 
 BENCHMARKS: dict[str, ModuleType] = {
@@ -12,6 +12,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "frontier": frontier,
     "scale": scale,
     "hostile": hostile,
+    "clean": clean,
+    "quality": quality,
     "tokens": tokens,
     "overhead": overhead,
     "reuse": reuse,

@@ -146,7 +146,7 @@ def corpus_of(store: Store, train: list[str], held_out: list[str]) -> Documents:
                     "id": f"{split}{number}-0",
                     "url": f"http://docs.moinho.test/{split}/{number}",
                     "title": "guide",
-                    "language": "pt" if "é" in text else "en",
+                    "language": "pt-BR" if "é" in text else "en",
                     "text": text,
                 }
                 for number, text in enumerate(texts)
@@ -177,7 +177,7 @@ def test_the_corpus_is_asked_about_in_each_language_and_splits_stay_apart(store,
         assert row["messages"][0]["content"] == row["question"]
         assert row["url"].startswith("http://docs.moinho.test/")
     questions = {row["question"]: row["language"] for row in train}
-    assert questions["O que é um terminal?"] == "pt"
+    assert questions["O que é um terminal?"] == "pt-BR"
     assert any("`is_zipfile`" in question for question in questions)
 
 
