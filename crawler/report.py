@@ -301,7 +301,7 @@ def _number_of(text: str) -> bytes:
 def languages_of(records: Iterator[bytes]) -> Languages:
     """What the pages' text is written in, and what they say that they are written in."""
     from pipeline.corpus.charset import decode
-    from pipeline.corpus.language import identify
+    from pipeline.corpus.language import of_passages, passages
 
     found = Languages()
     for data in records:
@@ -313,7 +313,8 @@ def languages_of(records: Iterator[bytes]) -> Languages:
         declared = (read_markup(markup).language or "").strip().lower().partition("-")[0]
         found.sampled += 1
         found.declared[declared if declared.isascii() and declared.isalpha() else "none"] += 1
-        found.detected[identify(text)[0] if len(text) >= ENOUGH_CHARACTERS else "too little text"] += 1
+        enough = len(text) >= ENOUGH_CHARACTERS
+        found.detected[of_passages(passages(text)).code if enough else "too little text"] += 1
     return found
 
 

@@ -126,9 +126,9 @@ def language_of(stated: str | None, text: Callable[[], str]) -> str | None:
     sample = html.unescape(text()[: 4 * READ_CHARACTERS])[:READ_CHARACTERS]
     if len(sample) < 100:
         return None
-    from pipeline.corpus.language import identify
+    from pipeline.corpus.language import of_passages
 
-    return identify(sample)[0]
+    return of_passages([sample]).code
 
 
 def priority_of(language: str | None, wanted: tuple[str, ...]) -> int:
