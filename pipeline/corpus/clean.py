@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.privacy import PrivacyConfig
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 
@@ -41,6 +42,16 @@ class CleanConfig(Config):
     """Bands of the MinHash signature; more of them find less similar documents."""
     duplicate_rows: int = Field(default=8, ge=1, le=100)
     """Hashes in a band; with 14 bands of 8, half of the pairs of similarity .72 are found."""
+
+    privacy: PrivacyConfig = PrivacyConfig()
+    """Which personal data is replaced by placeholders in the documents that pass the rules."""
+
+    def identity(self) -> dict[str, Any]:
+        """Of the sections, too, only what differs from its default."""
+        values = super().identity()
+        if "privacy" in values:
+            values["privacy"] = self.privacy.identity()
+        return values
 
     @field_validator("languages")
     @classmethod
@@ -69,7 +80,7 @@ class NoDocumentSurvivesError(StageError):
 class Documents(Artifact):
     """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`."""
 
-    stage, role, revision = "clean", "documents", 1
+    stage, role, revision = "clean", "documents", 2
 
     def kept(self) -> "datasets.Dataset":
         """Columns id, url, title, text, language, language_score, kind; sorted by id within each shard."""
@@ -81,9 +92,10 @@ class Documents(Artifact):
 
 
 def clean(store: Store, raw: RawDocuments, config: CleanConfig, compute: Compute) -> Documents:
-    """Documents by language, quality rules and duplicates.
+    """Documents by language, quality rules and duplicates, with placeholders for personal data.
 
-    In the counts pages = kept + the sum of dropped.<reason>, exactly. Raises NoDocumentSurvivesError.
+    In the counts pages = kept + the sum of dropped.<reason>, exactly; personal.<kind> is how often a
+    placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError.
     """
     return store.make(
         Documents,
@@ -144,7 +156,8 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
-    return Made(files=files_of(divided), counts=counts, incomplete=lost)
+    personal = {name: n for name, n in counts_of(judged).items() if name.startswith("personal.")}
+    return Made(files=files_of(divided), counts=counts | personal, incomplete=lost)
 
 
 def as_dataset(paths: list[Path]) -> "datasets.Dataset":

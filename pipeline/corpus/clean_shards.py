@@ -14,6 +14,7 @@ from pipeline.corpus.clean import CleanConfig
 from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.language import identify
+from pipeline.corpus.privacy import replace_personal
 from pipeline.corpus.quality import first_fault, rules_of
 from pipeline.corpus.tables import BANDS, DROPPED, KEPT, local_path, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
@@ -57,6 +58,7 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     good: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
     bands: list[dict[str, Any]] = []
+    personal: Counter[str] = Counter()
     for row in read_rows([part.raw.path(f"raw/{part.shard}.parquet")]):
         language, score = identify(row["text"])
         fault = _fault(row, language, score, part.config)
@@ -65,6 +67,9 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
         elif row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
+            for column in ("title", "text"):
+                row[column], found = replace_personal(row[column], part.config.privacy)
+                personal.update(found)
             good[row["id"]] = {**row, "language": language, "language_score": score}
             bands += band_rows(
                 row["id"], row["text"], part.config.duplicate_bands, part.config.duplicate_rows
@@ -75,7 +80,8 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
     write_rows(output.path(f"keys/{name}"), keys, KEYS)
     write_rows(output.path(f"bands/{name}"), bands, BANDS)
-    return {"good": len(good), "dropped": len(dropped)}
+    replaced = {f"personal.{kind}": count for kind, count in personal.items()}
+    return {"good": len(good), "dropped": len(dropped), **replaced}
 
 
 def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:

@@ -17,6 +17,10 @@ from pipeline.corpus.personal.numbers import luhn, with_cnpj_check_digits, with_
 
 SEED = 13
 LETTERS = string.ascii_letters + string.digits
+HEXADECIMAL = "123456789abcdef"
+
+
+Make = Callable[[random.Random], str]
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def digits(chance: random.Random, count: int) -> str:
     return some(chance, string.digits, count)
 
 
-def email(domain: str, form: str = "{first}.{last}") -> Callable[[random.Random], str]:
+def email(domain: str, form: str = "{first}.{last}") -> Make:
     def make(chance: random.Random) -> str:
         first = chance.choice(("ana", "joão", "maria", "john", "mary", "li", "zé", "o'neil"))
         last = chance.choice(("silva", "souza", "smith", "pereira99", "jones"))
@@ -62,9 +66,7 @@ def email(domain: str, form: str = "{first}.{last}") -> Callable[[random.Random]
     return make
 
 
-def card(
-    prefix: str, length: int, groups: Sequence[int] = (), gap: str = ""
-) -> Callable[[random.Random], str]:
+def card(prefix: str, length: int, groups: Sequence[int] = (), gap: str = "") -> Make:
     def make(chance: random.Random) -> str:
         body = prefix + digits(chance, length - len(prefix) - 1)
         number = next(body + check for check in string.digits if luhn(body + check))
@@ -81,11 +83,11 @@ def _grouped(number: str, groups: Sequence[int], gap: str) -> str:
     return gap.join([*pieces, *([number[at:]] if number[at:] else [])])
 
 
-def cpf(form: str) -> Callable[[random.Random], str]:
+def cpf(form: str) -> Make:
     return lambda chance: _in_form(with_cpf_check_digits(digits(chance, 9)), form)
 
 
-def cnpj(form: str, signs: str = string.digits, branch: str = "0001") -> Callable[[random.Random], str]:
+def cnpj(form: str, signs: str = string.digits, branch: str = "0001") -> Make:
     return lambda chance: _in_form(with_cnpj_check_digits(some(chance, signs, 8) + branch), form)
 
 
@@ -94,7 +96,7 @@ def _in_form(number: str, form: str) -> str:
     return "".join(next(signs) if sign == "#" else sign for sign in form)
 
 
-def phone(form: str) -> Callable[[random.Random], str]:
+def phone(form: str) -> Make:
     """`form` with each # filled; the rest of the form keeps the number within a range that nobody has."""
     return lambda chance: "".join(chance.choice("123456789") if sign == "#" else sign for sign in form)
 
@@ -105,25 +107,24 @@ def ipv4(chance: random.Random) -> str:
 
 
 def ipv6(chance: random.Random) -> str:
-    return f"2{chance.choice('68')}04:{some(chance, '123456789abcdef', 4)}:{some(chance, '123456789abcdef', 3)}::1"
+    return f"2{chance.choice('68')}04:{some(chance, HEXADECIMAL, 4)}:{some(chance, HEXADECIMAL, 3)}::1"
 
 
 def ipv6_whole(chance: random.Random) -> str:
-    return ":".join(["2a02", *(some(chance, "123456789abcdef", 4) for _ in range(7))])
+    return ":".join(["2a02", *(some(chance, HEXADECIMAL, 4) for _ in range(7))])
 
 
-def key(form: str, count: int, signs: str = LETTERS, after: str = "") -> Callable[[random.Random], str]:
+def key(form: str, count: int, signs: str = LETTERS, after: str = "") -> Make:
     return lambda chance: form + some(chance, signs, count) + after
 
 
 def json_web_token(chance: random.Random) -> str:
-    head, body = (
-        base64.urlsafe_b64encode(text).decode().rstrip("=") for text in (b'{"alg":"HS256"}', b'{"sub":"1"}')
-    )
+    parts = (b'{"alg":"HS256"}', b'{"sub":"1"}')
+    head, body = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
     return f"{head}.{body}.{some(chance, LETTERS + '-_', 43)}"
 
 
-def private_key(kind: str) -> Callable[[random.Random], str]:
+def private_key(kind: str) -> Make:
     def make(chance: random.Random) -> str:
         body = "\n".join(some(chance, LETTERS + "+/", 64) for _ in range(6))
         return f"-----BEGIN {kind}-----\n{body}\n-----END {kind}-----"
@@ -132,10 +133,11 @@ def private_key(kind: str) -> Callable[[random.Random], str]:
 
 
 def word_to_remember(chance: random.Random) -> str:
-    return f"{some(chance, string.ascii_letters, 4)}{digits(chance, 2)}{chance.choice('!#%+?-')}{some(chance, LETTERS, 4)}z"
+    sign = chance.choice("!#%+?-")
+    return f"{some(chance, string.ascii_letters, 4)}{digits(chance, 2)}{sign}{some(chance, LETTERS, 4)}z"
 
 
-POSITIVES: dict[Kind, tuple[Sequence[str], Sequence[Callable[[random.Random], str]]]] = {
+POSITIVES: dict[Kind, tuple[Sequence[str], Sequence[Make]]] = {
     "email": (
         (
             "Write to @@ if anything is unclear.",
@@ -310,7 +312,7 @@ BY_HAND: Sequence[tuple[Kind, str, str, str]] = (
     ("phone", "me chama no ", "11900000014", ""),
     ("phone", "Phone: ", "555-0114", ""),
     ("phone", "ring us on ", "(020) 7946 0115", ""),
-    ("phone", "Tel.: ", "+55 11 3000-0016", " / fax 3000-0017"),
+    ("phone", "Tel.: ", "+55 11 3000-0016", " (24 h)"),
     ("phone", "mobile ", "+44 7700 900118", ""),
     ("cpf", "o número dele: ", "52998224725", ""),
     ("card", "my card: ", "4111-1111 1111 1111", ""),

@@ -9,7 +9,15 @@ from pipeline.corpus.personal.matching import PLACEHOLDER, PLACEHOLDERS, Kind
 from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from tests.corpus.personal_lines import labelled_lines
 
-FLOORS: dict[Kind, tuple[float, float]] = {}
+FLOORS: dict[Kind, tuple[float, float]] = {
+    "secret": (0.98, 0.93),
+    "email": (0.98, 0.88),
+    "card": (0.98, 0.94),
+    "cpf": (0.98, 0.93),
+    "cnpj": (0.98, 0.98),
+    "ip": (0.98, 0.98),
+    "phone": (0.98, 0.93),
+}
 """Kind → precision and recall at least; a little under what was measured."""
 KINDS = {placeholder: kind for kind, placeholder in PLACEHOLDERS.items()}
 

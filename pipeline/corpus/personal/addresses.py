@@ -51,7 +51,7 @@ _V4 = re.compile(
     r"(?<![\w.-])(?<![^\W\d_]/)(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}"
     r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?![\w-]|\.\w)"
 )
-_V6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{2,39}(?![\w:.])")
+_V6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{2,39}(?![\w:]|\.\w)")
 _V6_SIGN = re.compile(":[0-9A-Fa-f]{0,4}:")
 _VERSION = re.compile(
     r"(?:\b(?:version|versão|release|lançamento|build|rev|ver|v|section|seção|secção|chapter|capítulo|"

@@ -134,7 +134,8 @@ def _value(match: re.Match[str]) -> Span | None:
     kind = next(kind for kind in ("double", "single", "tick", "bare") if match.group(kind))
     value = match.group(kind)
     if kind == "bare":
-        value = value.rstrip(".")
+        # The end of a sentence, or the next parameter of a query.
+        value = value.partition("&")[0].rstrip(".")
     name, end = match.group("name"), match.group("end")
     if end and not end.startswith("_"):
         return None

@@ -16,7 +16,8 @@ _INTERNATIONAL = re.compile(
     rf"(?:(?<![\w+])\(?\+|(?<![\w+.,\-/])00)[1-9](?:{_GAPS}{{0,3}}[0-9]){{7,14}}{_END}"
 )
 _IN_BRACKETS = re.compile(
-    rf"(?<!\w)(?!\((?:1[5-9]|20)[0-9]{{2}}\))\((?:0?[xX]{{2}})?[0-9]{{2,5}}\){_GAPS}{{0,2}}[0-9]{{3,5}}(?:{_GAPS}?[0-9]{{3,5}})?{_END}"
+    r"(?<!\w)(?!\((?:1[5-9]|20)[0-9]{2}\))"  # a year
+    rf"\((?:0?[xX]{{2}})?[0-9]{{2,5}}\){_GAPS}{{0,2}}[0-9]{{3,5}}(?:{_GAPS}?[0-9]{{3,5}})?{_END}"
 )
 _PLAIN = re.compile(
     r"(?<![\w.,\-+/(])(?:"
@@ -31,7 +32,7 @@ _WORD = re.compile(
     r"|cellphones?|mobile|whats(?:app)?|zap|contac?tos?|recados?|ligu?e|ligar|call|calling|dial|fax|sms)\b",
     re.IGNORECASE,
 )
-_LOCAL_BRAZIL = re.compile(r"(?:9[0-9]{4}|[2-5][0-9]{3})[-. ]?[0-9]{4}(?![0-9])")
+_LOCAL_BRAZIL = re.compile(r"(?:9[0-9]{4}|[2-5][0-9]{3})[-.]?[0-9]{4}(?![0-9])")
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}[-./\u2013 ](?:19|20)[0-9]{2}\Z")
 REGIONS = ("BR", "PT", "US", "GB")
 
