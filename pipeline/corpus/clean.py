@@ -16,10 +16,11 @@ from pydantic import Field, field_validator
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
+from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.privacy import PrivacyConfig
 from pipeline.errors import StageError
-from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:
     import datasets
@@ -45,12 +46,15 @@ class CleanConfig(Config):
 
     privacy: PrivacyConfig = PrivacyConfig()
     """Which personal data is replaced by placeholders in the documents that pass the rules."""
+    contamination: ContaminationConfig = ContaminationConfig()
+    """Evaluation sets that no document should repeat."""
 
     def identity(self) -> dict[str, Any]:
         """Of the sections, too, only what differs from its default."""
         values = super().identity()
-        if "privacy" in values:
-            values["privacy"] = self.privacy.identity()
+        for name in ("privacy", "contamination"):
+            if name in values:
+                values[name] = getattr(self, name).identity()
         return values
 
     @field_validator("languages")
@@ -78,13 +82,18 @@ class NoDocumentSurvivesError(StageError):
 
 
 class Documents(Artifact):
-    """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`."""
+    """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`; what
+    documents share with evaluation sets in `contamination/`."""
 
     stage, role, revision = "clean", "documents", 2
 
     def kept(self) -> "datasets.Dataset":
         """Columns id, url, title, text, language, language_score, kind; sorted by id within each shard."""
         return as_dataset(self.paths("kept/"))
+
+    def contamination(self) -> "datasets.Dataset":
+        """Columns id, url, dropped, share, set, example, runs, words; a row for a document and an example."""
+        return as_dataset(self.paths("contamination/"))
 
     def dropped(self) -> "datasets.Dataset":
         """Columns id, url, title, text, reason, value, threshold, detail; extraction's drops are included."""
@@ -95,14 +104,15 @@ def clean(store: Store, raw: RawDocuments, config: CleanConfig, compute: Compute
     """Documents by language, quality rules and duplicates, with placeholders for personal data.
 
     In the counts pages = kept + the sum of dropped.<reason>, exactly; personal.<kind> is how often a
-    placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError.
+    placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError,
+    EvaluationSetError.
     """
     return store.make(
         Documents,
         config,
         {"raw": raw},
         partial(_build, raw=raw, config=config, compute=compute),
-        content={"rules": _rules_hash(config.languages)},
+        content={"rules": _rules_hash(config.languages), **check_sets(config.contamination)},
         work=partial(_work, raw),
     )
 
@@ -138,11 +148,14 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
     compared = compute.map_shards(
         attempt, "compare", {"all": clean_shards.Comparing(attempt, tuple(judged))}, clean_shards.compare
     )
+    searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
     divided = compute.map_shards(
         attempt,
         "divide",
         {
-            record.identity: clean_shards.Dividing(raw, attempt, record, compared[0])
+            record.identity: clean_shards.Dividing(
+                raw, attempt, record, compared[0], searched.get(record.identity)
+            )
             for record in judged
             if record.lost is None
         },
@@ -152,12 +165,43 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
     if not counts.get("kept"):
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
-    lost = any_lost(judged + compared + divided)
+    reports = list(searched.values())
+    lost = any_lost(judged + compared + reports + divided)
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
     personal = {name: n for name, n in counts_of(judged).items() if name.startswith("personal.")}
-    return Made(files=files_of(divided), counts=counts | personal, incomplete=lost)
+    return Made(
+        files=files_of(divided + reports),
+        counts=counts | personal | read | counts_of(reports),
+        incomplete=lost,
+    )
+
+
+def _search(
+    attempt: Attempt,
+    judged: list[ShardRecord],
+    compared: ShardRecord,
+    config: ContaminationConfig,
+    compute: Compute,
+) -> tuple[dict[str, ShardRecord], dict[str, int]]:
+    """The reports on contamination by shard, and how much there was to compare with; without sets nothing."""
+    if not config.sets:
+        return {}, {}
+    from pipeline.corpus import contamination_shards
+
+    index, read = contamination_shards.publish_index(attempt, config)
+    searched = compute.map_shards(
+        attempt,
+        "contamination",
+        {
+            record.identity: contamination_shards.Searching(attempt, record, compared, index, config)
+            for record in judged
+            if record.lost is None
+        },
+        contamination_shards.search,
+    )
+    return {record.identity: record for record in searched}, dict(read)
 
 
 def as_dataset(paths: list[Path]) -> "datasets.Dataset":

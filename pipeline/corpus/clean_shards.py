@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import CleanConfig
+from pipeline.corpus.contamination_shards import contaminated
 from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.language import identify
@@ -51,6 +52,8 @@ class Dividing:
     attempt: Attempt
     judged: ShardRecord
     compared: ShardRecord
+    searched: ShardRecord | None
+    """The report on contamination, if there are evaluation sets."""
 
 
 def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
@@ -106,7 +109,8 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], "duplicates.parquet"))
     }
     good = read_rows(_outputs(part.attempt, [part.judged], "good/"))
-    kept = [row for row in good if row["id"] not in found]
+    overlapping = contaminated(part.attempt, part.searched)
+    kept = [row for row in good if row["id"] not in found and row["id"] not in overlapping]
     dropped = read_rows(
         [part.raw.path(f"dropped/{name}"), *_outputs(part.attempt, [part.judged], "dropped/")]
     )
@@ -114,6 +118,11 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         drop(row, found[row["id"]]["reason"], detail=found[row["id"]]["keeper"])
         for row in good
         if row["id"] in found
+    ]
+    dropped += [
+        drop(row, "contamination", hit["share"], detail=f"{hit['set']}, {hit['example']}: {hit['words']}")
+        for row in good
+        if (hit := overlapping.get(row["id"])) is not None
     ]
     write_rows(output.path(f"kept/{name}"), kept, KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
