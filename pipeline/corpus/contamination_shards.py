@@ -188,7 +188,7 @@ def passages_of(each: EvaluationSet) -> Iterator[tuple[Sequence[int], list[str]]
             lines += [number] * len(found)
         yield lines, words
         return
-    for number, row in enumerate(_rows(path, each.columns), 1):
+    for number, row in _rows(path, each.columns):
         for text in _texts(row.values()):
             words = words_of(text)
             yield [number] * len(words), words
@@ -212,27 +212,30 @@ def _lines(path: Path) -> Iterator[str]:
             raise EvaluationSetError(f"{path}: not UTF-8 ({error}); convert it") from None
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    rows = _parquet_rows(path, columns) if path.suffix == ".parquet" else _json_rows(path)
-    for number, row in enumerate(rows, 1):
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Row of a Parquet file or line of a JSONL file, from 1, and the columns that are wanted."""
+    rows = enumerate(_parquet_rows(path, columns), 1) if path.suffix == ".parquet" else _json_rows(path)
+    for number, row in rows:
         missing = [column for column in columns if column not in row]
         if missing:
             raise EvaluationSetError(
                 f"{path}, row {number}: no column {missing[0]!r}, found {', '.join(sorted(row))}; "
                 "set the columns of this set in clean.contamination.sets"
             )
-        yield {column: row[column] for column in columns}
+        yield number, {column: row[column] for column in columns}
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except ValueError as error:
             raise EvaluationSetError(f"{path}, row {number}: not JSON ({error}); correct it") from None
         if not isinstance(row, dict):
             raise EvaluationSetError(f"{path}, row {number}: found {type(row).__name__}, wanted an object")
-        yield row
+        yield number, row
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
