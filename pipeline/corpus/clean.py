@@ -149,6 +149,7 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
         attempt, "compare", {"all": clean_shards.Comparing(attempt, tuple(judged))}, clean_shards.compare
     )
     searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
+    unsearched = {record.identity for record in searched.values() if record.lost is not None}
     divided = compute.map_shards(
         attempt,
         "divide",
@@ -157,7 +158,7 @@ def _build(attempt: Attempt, raw: RawDocuments, config: CleanConfig, compute: Co
                 raw, attempt, record, compared[0], searched.get(record.identity)
             )
             for record in judged
-            if record.lost is None
+            if record.lost is None and record.identity not in unsearched
         },
         clean_shards.divide,
     )

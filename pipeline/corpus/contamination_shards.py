@@ -1,6 +1,6 @@
 """The clean stage's search for contamination: the runs of the evaluation sets, and documents against them.
 
-Of the sets only the runs' hashes are in memory, with the example of each, 20 bytes for a run;
+Of the sets only the runs' hashes are in memory, with the example of each, 24 bytes for a run;
 documents go by one at a time. Two different runs share a hash of 64 bits with a probability of
 5e-20, so that among a billion runs of documents against ten million of examples one such pair has
 a probability of 1 in 1,800.
@@ -38,9 +38,11 @@ CONTAMINATION = pa.schema(
 )
 """A row for each document and example that share a run: which share of the document's words lies in shared
 runs, the set's file name, the row or line of the example (from 1), how many runs they share, the first."""
-RUNS = np.dtype([("hash", "<u8"), ("set", "<i4"), ("example", "<i8")])
-"""A run of words: its hash, the set's place in the configuration, and the row or line in it, from 1."""
 BATCH_ROWS = 1_000
+
+Runs = NDArray[np.uint64]
+"""Three rows: the hashes of runs of words, sorted; the place of each one's set in the configuration; the
+row or line in it, from 1. A row lies in one piece, so that a search copies nothing."""
 
 
 @dataclass(frozen=True)
@@ -121,52 +123,50 @@ def _files(attempt: Attempt, record: ShardRecord, prefix: str) -> list[Path]:
     ]
 
 
-def index_of(config: ContaminationConfig) -> tuple[NDArray[Any], Counter[str]]:
-    """All runs of the sets as RUNS, each once (the first example that has it), sorted by hash.
+def index_of(config: ContaminationConfig) -> tuple[Runs, Counter[str]]:
+    """All runs of the sets, each once: with the first example that has it.
 
     And how many examples were read (`evaluation.examples`; a text file is one) and how many of them are
     too short to have a run (`evaluation.too-short`). Raises EvaluationSetError.
     """
     hashes = WordHashes()
-    parts: list[NDArray[Any]] = [np.empty(0, RUNS)]
+    parts: list[Runs] = [np.empty((3, 0), np.uint64)]
     counts: Counter[str] = Counter({"evaluation.examples": 0, "evaluation.too-short": 0})
     for place, each in enumerate(config.sets):
         longest: Counter[int] = Counter()
         for examples, words in passages_of(each):
             grams = gram_hashes(hashes.of(words), config.words)
-            part = np.empty(len(grams), RUNS)
-            part["hash"], part["set"], part["example"] = grams, place, examples[: len(grams)]
+            part = np.empty((3, len(grams)), np.uint64)
+            part[0], part[1], part[2] = grams, place, examples[: len(grams)]
             parts.append(part)
             if examples:
                 longest[examples[0]] = max(longest[examples[0]], len(words))
         counts["evaluation.examples"] += len(longest)
         counts["evaluation.too-short"] += sum(most < config.words for most in longest.values())
-    together = np.concatenate(parts)
-    _, first = np.unique(together["hash"], return_index=True)
-    return together[first], counts
+    together = np.concatenate(parts, axis=1)
+    _, first = np.unique(together[0], return_index=True)
+    return np.ascontiguousarray(together[:, first]), counts
 
 
-def overlaps(
-    text: str, index: NDArray[Any], words_in_a_row: int, hashes: WordHashes
-) -> tuple[float, list[Overlap]]:
+def overlaps(text: str, index: Runs, words_in_a_row: int, hashes: WordHashes) -> tuple[float, list[Overlap]]:
     """Which share of the text's words lies in runs of the index, and with which examples it shares them."""
     words = words_of(text)
     grams = gram_hashes(hashes.of(words), words_in_a_row)
-    if not len(index) or not len(grams):
+    if not index.size or not grams.size:
         return 0.0, []
-    place = np.minimum(np.searchsorted(index["hash"], grams), len(index) - 1)
-    starts = np.flatnonzero(index["hash"][place] == grams)
-    if not len(starts):
+    place = np.minimum(np.searchsorted(index[0], grams), index.shape[1] - 1)
+    starts = np.flatnonzero(index[0][place] == grams)
+    if not starts.size:
         return 0.0, []
     edges = np.zeros(len(words) + 1, np.int64)
     np.add.at(edges, starts, 1)
     np.add.at(edges, starts + words_in_a_row, -1)
     share = float(np.count_nonzero(np.cumsum(edges)[:-1])) / len(words)
-    examples = Counter((int(run["set"]), int(run["example"])) for run in index[place[starts]])
+    examples: Counter[tuple[int, int]] = Counter()
     firsts: dict[tuple[int, int], int] = {}
-    for start in starts.tolist():
-        run = index[place[start]]
-        firsts.setdefault((int(run["set"]), int(run["example"])), start)
+    for start, of_set, example in zip(starts.tolist(), *index[1:, place[starts]].tolist(), strict=True):
+        examples[of_set, example] += 1
+        firsts.setdefault((of_set, example), start)
     return share, [
         Overlap(*example, examples[example], " ".join(words[start : start + words_in_a_row]))
         for example, start in sorted(firsts.items())

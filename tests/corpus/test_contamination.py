@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from pipeline.compute import Compute
 from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.contamination import ContaminationConfig, EvaluationSet, EvaluationSetError, check_sets
-from pipeline.corpus.contamination_shards import index_of, overlaps, passages_of
+from pipeline.corpus.contamination_shards import Runs, index_of, overlaps, passages_of
 from pipeline.corpus.tables import read_rows
-from pipeline.corpus.word_runs import WordHashes
+from pipeline.corpus.word_runs import WordHashes, gram_hashes
 from pipeline.store import Store
 from tests.corpus.conftest import InThisProcess
 from tests.corpus.test_clean import TEXTS, raw_of
@@ -96,21 +96,16 @@ def test_a_planted_run_is_found_if_and_only_if_it_is_long_enough(
 ) -> None:
     example = [f"w{number}" for number in range(40)]
     hashes = WordHashes()
-    index, _ = _index_of_words(example, length)
+    index = index_of_words(example, length)
     text = " ".join(before) + " " + between.join(example[first : first + count]) + " end"
     _, found = overlaps(text, index, length, hashes)
     assert bool(found) == (count >= length)
     assert sum(hit.runs for hit in found) == max(0, count - length + 1)
 
 
-def _index_of_words(example: list[str], length: int) -> tuple[np.ndarray, None]:  # type: ignore[type-arg]
-    from pipeline.corpus.contamination_shards import RUNS
-    from pipeline.corpus.word_runs import gram_hashes
-
+def index_of_words(example: list[str], length: int) -> Runs:
     grams = np.sort(gram_hashes(WordHashes().of(example), length))
-    index = np.zeros(len(grams), RUNS)
-    index["hash"], index["example"] = grams, 1
-    return index, None
+    return np.stack([grams, np.zeros_like(grams), np.ones_like(grams)])
 
 
 def cleaned(store: Store, config: CleanConfig, shards: int, planted: str, here: Compute) -> Documents:
