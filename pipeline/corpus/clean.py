@@ -7,7 +7,7 @@ and the order of its steps.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,9 +16,11 @@ from pydantic import Field, model_validator
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
+from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.privacy import PrivacyConfig
 from pipeline.errors import StageError
-from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:
     import datasets
@@ -55,6 +57,10 @@ class CleanConfig(Config):
     """Bands of the MinHash signature; more of them find less similar documents."""
     duplicate_rows: int = Field(default=8, ge=1, le=100)
     """Hashes in a band; with 14 bands of 8, half of the pairs of similarity .72 are found."""
+    privacy: PrivacyConfig = PrivacyConfig()
+    """Which personal data is replaced by placeholders in the documents that pass the rules."""
+    contamination: ContaminationConfig = ContaminationConfig()
+    """Evaluation sets that no document should repeat."""
 
     @model_validator(mode="after")
     def languages_can_be_told(self) -> Self:
@@ -71,8 +77,14 @@ class CleanConfig(Config):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Files of rules enter the key by what they say, wherever they lie."""
-        return {name: value for name, value in super().identity().items() if name != "rule_files"}
+        """Of the sections, too, only what differs from its default; files of rules enter the key by what
+        they say, wherever they lie."""
+        values = super().identity()
+        for name in ("privacy", "contamination"):
+            if name in values:
+                values[name] = getattr(self, name).identity()
+        values.pop("rule_files", None)
+        return values
 
 
 class NoDocumentSurvivesError(StageError):
@@ -87,7 +99,8 @@ class NoDocumentSurvivesError(StageError):
 class Documents(Artifact):
     """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`.
 
-    `boilerplate/` has the lines that were taken out of pages, `rules/` the rules that were measured.
+    `boilerplate/` has the lines that were taken out of pages, `rules/` the rules that were measured,
+    `contamination/` what documents share with evaluation sets.
     """
 
     stage, role, revision = "clean", "documents", 2
@@ -95,6 +108,10 @@ class Documents(Artifact):
     def kept(self) -> "datasets.Dataset":
         """Columns id, url, title, text, language, language_score, quality, kind; sorted by id."""
         return as_dataset(self.paths("kept/"))
+
+    def contamination(self) -> "datasets.Dataset":
+        """Columns id, url, dropped, share, set, example, runs, words; a row for a document and an example."""
+        return as_dataset(self.paths("contamination/"))
 
     def dropped(self) -> "datasets.Dataset":
         """Columns id, url, title, text, reason, value, threshold, detail; extraction's drops are included."""
@@ -112,16 +129,19 @@ def clean(
     compute: Compute,
     classifier: "Classifier | None" = None,
 ) -> Documents:
-    """Documents without their sites' boilerplate, by language, quality rules and duplicates.
+    """Documents without their sites' boilerplate, by language and quality rules, without duplicates, and
+    with placeholders for personal data.
 
-    In the counts pages = kept + the sum of dropped.<reason>, exactly. Raises NoDocumentSurvivesError.
+    In the counts pages = kept + the sum of dropped.<reason>, exactly; personal.<kind> is how often a
+    placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError,
+    EvaluationSetError.
     """
     return store.make(
         Documents,
         config,
         {"raw": raw, "classifier": classifier},
         partial(_build, raw=raw, config=config, compute=compute, classifier=classifier),
-        content={"rules": _rules_hash(config)},
+        content={"rules": _rules_hash(config), **check_sets(config.contamination)},
         work=partial(_work, raw),
     )
 
@@ -165,51 +185,19 @@ def _build(
     compute: Compute,
     classifier: "Classifier | None",
 ) -> Made:
-    from pipeline.corpus import boilerplate, clean_shards, measured_rules
+    from pipeline.corpus import clean_shards
     from pipeline.corpus.tables import require_all
 
     shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
-    sized = compute.map_shards(attempt, "sites", {"all": boilerplate.Sizing(raw)}, boilerplate.measure_sites)
-    counted = compute.map_shards(
-        attempt,
-        "lines",
-        {shard: boilerplate.Counting(raw, shard, attempt, sized[0]) for shard in shards},
-        boilerplate.count,
-    )
-    common = compute.map_shards(
-        attempt,
-        "boilerplate",
-        {
-            "all": boilerplate.Choosing(
-                attempt, tuple(counted), config.boilerplate_pages, config.boilerplate_share
-            )
-        },
-        boilerplate.choose,
-    )
+    *lines, common = _find_boilerplate(attempt, raw, shards, config, compute)
     rules = rules_at_hand(config)
-    unknown = tuple(sorted({primary(language) for language in config.languages} - set(rules)))
-    sampled = compute.map_shards(
-        attempt,
-        "sample",
-        {
-            shard: clean_shards.Sampling(raw, attempt, shard, common[0], unknown)
-            for shard in shards
-            if unknown
-        },
-        clean_shards.sample,
-    )
-    measured = compute.map_shards(
-        attempt,
-        "measure",
-        {language: measured_rules.Measuring(attempt, tuple(sampled), language) for language in unknown},
-        measured_rules.measure,
-    )
+    sampled, measured = _measure_rules(attempt, raw, shards, common, rules, config, compute)
     judged = compute.map_shards(
         attempt,
         "judge",
         {
             shard: clean_shards.Judging(
-                raw, attempt, shard, config, common[0], rules, tuple(measured), classifier
+                raw, attempt, shard, config, common, rules, tuple(measured), classifier
             )
             for shard in shards
         },
@@ -218,13 +206,17 @@ def _build(
     compared = compute.map_shards(
         attempt, "compare", {"all": clean_shards.Comparing(attempt, tuple(judged))}, clean_shards.compare
     )
+    searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
+    unsearched = {record.identity for record in searched.values() if record.lost is not None}
     divided = compute.map_shards(
         attempt,
         "divide",
         {
-            record.identity: clean_shards.Dividing(raw, attempt, record, compared[0])
+            record.identity: clean_shards.Dividing(
+                raw, attempt, record, compared[0], searched.get(record.identity)
+            )
             for record in judged
-            if record.lost is None
+            if record.lost is None and record.identity not in unsearched
         },
         clean_shards.divide,
     )
@@ -232,12 +224,93 @@ def _build(
     if not counts.get("kept"):
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
-    lost = any_lost(sized + counted + common + sampled + measured + judged + compared + divided)
+    reports = list(searched.values())
+    lost = any_lost([*lines, common, *sampled, *measured, *judged, *compared, *reports, *divided])
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
-    counts |= counts_of(measured)
-    return Made(files=files_of(divided) | files_of(measured), counts=counts, incomplete=lost)
+    personal = {name: n for name, n in counts_of(judged).items() if name.startswith("personal.")}
+    return Made(
+        files=files_of([*divided, *measured, *reports]),
+        counts=counts | counts_of(measured) | personal | read | counts_of(reports),
+        incomplete=lost,
+    )
+
+
+def _find_boilerplate(
+    attempt: Attempt, raw: RawDocuments, shards: Sequence[str], config: CleanConfig, compute: Compute
+) -> list[ShardRecord]:
+    """What was found out on the sites' lines; the last record has those that are taken out of pages."""
+    from pipeline.corpus import boilerplate
+
+    sized = compute.map_shards(attempt, "sites", {"all": boilerplate.Sizing(raw)}, boilerplate.measure_sites)
+    counted = compute.map_shards(
+        attempt,
+        "lines",
+        {shard: boilerplate.Counting(raw, shard, attempt, sized[0]) for shard in shards},
+        boilerplate.count,
+    )
+    choosing = boilerplate.Choosing(
+        attempt, tuple(counted), config.boilerplate_pages, config.boilerplate_share
+    )
+    common = compute.map_shards(attempt, "boilerplate", {"all": choosing}, boilerplate.choose)
+    return sized + counted + common
+
+
+def _measure_rules(
+    attempt: Attempt,
+    raw: RawDocuments,
+    shards: Sequence[str],
+    common: ShardRecord,
+    known: Mapping[str, "LanguageRules"],
+    config: CleanConfig,
+    compute: Compute,
+) -> tuple[list[ShardRecord], list[ShardRecord]]:
+    """For the wanted languages without rules: samples of documents, and the rules measured on them."""
+    from pipeline.corpus import clean_shards, measured_rules
+
+    unknown = tuple(sorted({primary(language) for language in config.languages} - set(known)))
+    if not unknown:
+        return [], []
+    sampled = compute.map_shards(
+        attempt,
+        "sample",
+        {shard: clean_shards.Sampling(raw, attempt, shard, common, unknown) for shard in shards},
+        clean_shards.sample,
+    )
+    measured = compute.map_shards(
+        attempt,
+        "measure",
+        {language: measured_rules.Measuring(attempt, tuple(sampled), language) for language in unknown},
+        measured_rules.measure,
+    )
+    return sampled, measured
+
+
+def _search(
+    attempt: Attempt,
+    judged: list[ShardRecord],
+    compared: ShardRecord,
+    config: ContaminationConfig,
+    compute: Compute,
+) -> tuple[dict[str, ShardRecord], dict[str, int]]:
+    """The reports on contamination by shard, and how much there was to compare with; without sets nothing."""
+    if not config.sets:
+        return {}, {}
+    from pipeline.corpus import contamination_shards
+
+    index, read = contamination_shards.publish_index(attempt, config)
+    searched = compute.map_shards(
+        attempt,
+        "contamination",
+        {
+            record.identity: contamination_shards.Searching(attempt, record, compared, index, config)
+            for record in judged
+            if record.lost is None
+        },
+        contamination_shards.search,
+    )
+    return {record.identity: record for record in searched}, dict(read)
 
 
 def as_dataset(paths: list[Path]) -> "datasets.Dataset":

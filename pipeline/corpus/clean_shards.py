@@ -16,10 +16,12 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import CleanConfig
+from pipeline.corpus.contamination_shards import contaminated
 from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash, words_of
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
+from pipeline.corpus.privacy import replace_personal
 from pipeline.corpus.rule_files import LanguageRules, read_rules
 from pipeline.corpus.scoring import scorer
 from pipeline.corpus.tables import (
@@ -83,6 +85,8 @@ class Dividing:
     attempt: Attempt
     judged: ShardRecord
     compared: ShardRecord
+    searched: ShardRecord | None
+    """The report on contamination, if there are evaluation sets."""
 
 
 def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
@@ -97,6 +101,7 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     good: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
     bands: list[dict[str, Any]] = []
+    personal: Counter[str] = Counter()
     removed: Counter[tuple[str, str]] = Counter()
     name = f"{part.shard}.parquet"
     score = None if part.classifier is None else scorer(part.classifier.path("model.safetensors"))
@@ -105,7 +110,11 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     for row, fault in _judged(documents, judgement):
         if fault is not None:
             dropped.append(drop(row, **fault))
-        elif row["id"] in good:
+            continue
+        for column in ("title", "text"):
+            row[column], found = replace_personal(row[column], part.config.privacy)
+            personal.update(found)
+        if row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
             words = words_of(row["text"])
@@ -116,7 +125,8 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     write_rows(output.path(f"boilerplate/{name}"), removed_rows(removed), REMOVED)
     write_rows(output.path(f"keys/{name}"), good.values(), KEYS)
     write_rows(output.path(f"bands/{name}"), bands, BANDS)
-    return {"good": len(good), "dropped": len(dropped)}
+    replaced = {f"personal.{kind}": count for kind, count in personal.items()}
+    return {"good": len(good), "dropped": len(dropped), **replaced}
 
 
 def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
@@ -142,8 +152,9 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     }
     (path,) = _outputs(part.attempt, [part.judged], "good/")
     good = pq.read_table(path)
-    again = pc.is_in(good["id"], pa.array(found, pa.string()))
-    kept = good.filter(pc.invert(again))
+    overlapping = contaminated(part.attempt, part.searched)
+    again, repeats = (pc.is_in(good["id"], pa.array(ids, pa.string())) for ids in (found, overlapping))
+    kept = good.filter(pc.invert(pc.or_(again, repeats)))
     dropped = read_rows(
         [part.raw.path(f"dropped/{name}"), *_outputs(part.attempt, [part.judged], "dropped/")]
     )
@@ -151,6 +162,10 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         drop(row, found[row["id"]]["reason"], detail=found[row["id"]]["keeper"])
         for row in good.filter(again).to_pylist()
     ]
+    for row in good.filter(repeats).to_pylist():
+        hit = overlapping[row["id"]]
+        what = f"{hit['set']}, {hit['example']}: {hit['words']}"
+        dropped.append(drop(row, "contamination", hit["share"], detail=what))
     write_table(output.path(f"kept/{name}"), kept)
     removed = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.corpus.word_runs import Hashes, WordHashes
 from pipeline.evaluation.evaluate import TextLostError
 from pipeline.evaluation.likelihood import cut
-from pipeline.evaluation.overlap import Hashes, WordHashes, unshared_passages
+from pipeline.evaluation.overlap import unshared_passages
 from pipeline.models.generation import piece_bytes
 from pipeline.tokens.markers import BEGIN_ID, neutralise
 from pipeline.tokens.vocabulary import Vocabulary

@@ -127,11 +127,12 @@ def _texts(artifact: Artifact, split: str) -> list[str]:
 
 def search_training(part: Part, output: ShardOutput) -> dict[str, int]:
     """Which runs of 13 words of the held-out text this training file has, and its commonest words."""
-    from pipeline.evaluation import overlap, words
+    from pipeline.corpus import word_runs
+    from pipeline.evaluation import words
 
-    wanted = overlap.grams_of_all(_texts(part.inputs.corpus, "held-out"))
+    wanted = word_runs.grams_of_all(_texts(part.inputs.corpus, "held-out"))
     rows = _rows([part.inputs.corpus.path(part.name)], "language", "text")
-    shared = overlap.grams_also_in(wanted, (row["text"] for row in rows))
+    shared = word_runs.grams_also_in(wanted, (row["text"] for row in rows))
     np.save(output.path(f"{part.name}.shared.npy"), shared)
     counts = words.count_words((row["language"], row["text"]) for row in rows)
     output.path(f"{part.name}.words.json").write_text(json.dumps(counts, ensure_ascii=False))

@@ -1,10 +1,6 @@
-"""What counts as a word, everywhere that words are counted or foretold."""
+"""Words where the next one is foretold: their letters, and the word that a text begins with."""
 
-import re
 import unicodedata
-
-WORD = re.compile("[\\w\u0300-\u036f]+")
-"""A run of letters, digits, underscores and combining marks."""
 
 
 def is_word_character(character: str) -> bool:

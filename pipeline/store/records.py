@@ -30,6 +30,7 @@ RECORDED_PACKAGES = (
     "py3langid",
     "sentencepiece",
     "rensa",
+    "phonenumbers",
     "pyarrow",
 )
 

@@ -233,3 +233,21 @@ def test_a_page_of_nothing_but_its_sites_lines_is_dropped_as_such(store: Store, 
     made = clean(store, raw_of(store, pages, 0, 1, "raw"), CleanConfig(), here)
     (dropped,) = read_rows(made.paths("dropped/"))
     assert (dropped["url"], dropped["reason"], dropped["text"]) == ("http://x/menu", "boilerplate", "")
+
+
+def test_personal_data_is_replaced_before_documents_are_compared(store: Store, here: Compute) -> None:
+    one, other = (f"{TEXTS[0]}\n\nWrite to {name}@example.org or call (212) 555-0123." for name in "ab")
+    raw = raw_of(store, [("http://x/", one), ("http://y/", other), ("http://z/", TEXTS[3])], 0, 2, "raw")
+    made = clean(store, raw, CleanConfig(), here)
+    kept, dropped = read_rows(made.paths("kept/")), read_rows(made.paths("dropped/"))
+    assert [row["reason"] for row in dropped] == ["duplicate-exact"]
+    (found,) = (row["text"] for row in [*kept, *dropped] if row["url"] == "http://x/")
+    assert found.endswith("Write to [email] or call [phone].")
+    assert (made.record.counts["personal.email"], made.record.counts["personal.phone"]) == (2, 2)
+    assert not any("example.org" in row["text"] or "555" in row["text"] for row in [*kept, *dropped])
+
+
+def test_a_kind_that_is_off_stays_and_only_what_is_set_is_part_of_the_key() -> None:
+    off = CleanConfig.model_validate({"privacy": {"phone": False}})
+    assert off.identity() == {"privacy": {"phone": False}}
+    assert CleanConfig.model_validate({"privacy": {"phone": True}}).identity() == {}

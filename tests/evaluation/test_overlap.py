@@ -2,15 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.overlap import (
-    WORDS_IN_A_ROW,
-    WordHashes,
-    grams_also_in,
-    grams_of_all,
-    passages,
-    unshared_passages,
-)
-from pipeline.models.words import WORD
+from pipeline.corpus.word_runs import WORD, WORDS_IN_A_ROW, WordHashes, grams_also_in, grams_of_all
+from pipeline.evaluation.overlap import passages, unshared_passages
 
 TRAINING = " ".join(f"train{number}" for number in range(60))
 NEW = " ".join(f"new{number}" for number in range(40))

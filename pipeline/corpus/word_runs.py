@@ -1,0 +1,80 @@
+"""Runs of words that two texts share, whatever their case and punctuation.
+
+As in GPT-3's contamination study (Brown et al., 2020, arXiv:2005.14165, appendix C), which took 13
+words in a row at most.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORDS_IN_A_ROW = 13
+MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing modulo 2**64
+WORD = re.compile("[\\w\u0300-\u036f]+")
+"""A run of letters, digits, underscores and combining marks."""
+KNOWN_WORDS = 1_000_000
+"""Hashes of so many words are remembered; then all are forgotten, so that memory stays bounded."""
+
+Hashes = NDArray[np.uint64]
+
+
+class WordHashes:
+    """64-bit hashes of words, the same in every process. A word is hashed once, as a rule."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def of(self, words: Iterable[str]) -> Hashes:
+        return np.fromiter(map(self._hash, words), dtype=np.uint64)
+
+    def _hash(self, word: str) -> int:
+        found = self.known.get(word)
+        if found is None:
+            if len(self.known) >= KNOWN_WORDS:
+                self.known.clear()
+            digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            found = self.known[word] = int.from_bytes(digest, "little")
+        return found
+
+
+def gram_hashes(words: Hashes, length: int = WORDS_IN_A_ROW) -> Hashes:
+    """A hash of each `length` words in a row; entry i begins at word i.
+
+    Two different runs among n have the same hash with a probability of about n²/2⁶⁵.
+    """
+    count = max(0, len(words) - length + 1)
+    total = np.zeros(count, np.uint64)
+    for offset in range(length):
+        total = total * MIX + words[offset : offset + count]
+    return total
+
+
+def words_of(text: str) -> list[str]:
+    """The words as they are compared: in lower case, without what stands between them."""
+    return WORD.findall(text.lower())
+
+
+def text_grams(text: str, hashes: WordHashes, length: int = WORDS_IN_A_ROW) -> Hashes:
+    return gram_hashes(hashes.of(words_of(text)), length)
+
+
+def grams_of_all(texts: Iterable[str]) -> Hashes:
+    """The different runs of 13 words in the texts, sorted."""
+    hashes = WordHashes()
+    found = [text_grams(text, hashes) for text in texts]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+
+def grams_also_in(wanted: Hashes, texts: Iterable[str]) -> Hashes:
+    """Those of the sorted `wanted` that occur in the texts, sorted."""
+    hashes = WordHashes()
+    seen = np.zeros(len(wanted), bool)
+    if len(wanted):
+        for text in texts:
+            grams = text_grams(text, hashes)
+            place = np.minimum(np.searchsorted(wanted, grams), len(wanted) - 1)
+            seen[place[wanted[place] == grams]] = True
+    return wanted[seen]
