@@ -12,6 +12,8 @@ from pipeline.config import Config
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
+from pipeline.corpus.pages import Pages
+from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.model import Model
 from pipeline.store import Store
@@ -28,8 +30,10 @@ class WebToModel(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Name of the run: its artifacts are then called `<name>/base`, `<name>/chat` and so on."""
     site: SiteConfig | None = None
-    """The site that is made here and crawled where `crawl.seeds` names no other."""
+    """The site that is made here and crawled where neither `crawl.seeds` nor `sources` names anything."""
     crawl: CrawlConfig = CrawlConfig()
+    sources: tuple[SourceConfig, ...] = ()
+    """Files and data sets beside the crawl, or in its place where `crawl.seeds` is empty."""
     extract: ExtractConfig = ExtractConfig()
     clean: CleanConfig = CleanConfig()
     hold_out: HoldOutConfig = HoldOutConfig()
@@ -42,11 +46,20 @@ class WebToModel(Config):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
-    def has_something_to_crawl(self) -> Self:
-        if self.site is None and not self.crawl.seeds:
+    def has_something_to_read(self) -> Self:
+        if self.site is None and not self.crawl.seeds and not self.sources:
             raise ValueError(
-                'there is nothing to crawl: set crawl.seeds, such as ["https://www.example.org/"]'
+                'there is nothing to read: set crawl.seeds, such as ["https://www.example.org/"], or name '
+                "files in [[sources]]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def sources_have_names_of_their_own(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {', '.join(twice)}; give each a name of its own")
         return self
 
     @model_validator(mode="after")
@@ -71,9 +84,9 @@ class Road:
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
-    site = build_site(store, config.site, compute) if config.site and not config.crawl.seeds else None
-    pages = crawl(store, site, config.crawl, compute)
-    raw = extract(store, pages, config.extract, compute)
+    sources = take_in(store, config.sources, compute)
+    pages = _crawl(config, store, compute)
+    raw = extract(store, pages, sources, config.extract, compute)
     documents = clean(store, raw, config.clean, compute)
     corpus = hold_out(store, documents, config.hold_out, compute)
     vocabulary = train_vocabulary(store, corpus, config.vocabulary)
@@ -83,3 +96,12 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     chat = finetune(store, base, conversations, config.finetune, compute)
     scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)
     return Road(base, chat, scores)
+
+
+def _crawl(config: WebToModel, store: Store, compute: Compute) -> Pages | None:
+    """The pages of the web, or of the own site; None where sources take their place."""
+    if config.crawl.seeds:
+        return crawl(store, None, config.crawl, compute)
+    if config.site is None or config.sources:
+        return None
+    return crawl(store, build_site(store, config.site, compute), config.crawl, compute)

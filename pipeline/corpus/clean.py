@@ -23,11 +23,11 @@ from pipeline.store import Artifact, Attempt, Made, Store, Work
 if TYPE_CHECKING:
     import datasets
 
-KEPT_PAGES = {"documentation": 0.95, "web": 0.6}
+KEPT_PAGES = {"documentation": 0.95, "web": 0.6, "article": 0.9, "book": 0.9, "thread": 0.6}
 """Share of the pages that is kept. Of documentation: 97 % (pdoc), 95 % (Sphinx), 75 % (guides in two
 languages). Of the web a guess: of all of it about a tenth is worth it (Penedo et al., 2023,
-arXiv:2306.01116), of sites that were chosen far more."""
-KEPT_BYTES = {"documentation": 0.22, "web": 0.05}
+arXiv:2306.01116), of sites that were chosen far more; and so of the other kinds."""
+KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "thread": 0.1}
 """Text kept, for a byte of HTML that was crawled. Of documentation: 0.21 (pdoc and Sphinx), 0.28 (guides),
 0.15 (small pages). Of the web a guess: there is more in its pages that is not text."""
 
@@ -69,14 +69,14 @@ class NoDocumentSurvivesError(StageError):
 class Documents(Artifact):
     """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`."""
 
-    stage, role, revision = "clean", "documents", 1
+    stage, role, revision = "clean", "documents", 2
 
     def kept(self) -> "datasets.Dataset":
-        """Columns id, url, title, text, language, language_score, kind; sorted by id within each shard."""
+        """Columns as in tables.KEPT; sorted by id within each shard."""
         return as_dataset(self.paths("kept/"))
 
     def dropped(self) -> "datasets.Dataset":
-        """Columns id, url, title, text, reason, value, threshold, detail; extraction's drops are included."""
+        """Columns as in tables.DROPPED; extraction's drops are included."""
         return as_dataset(self.paths("dropped/"))
 
 

@@ -134,7 +134,7 @@ def drop(
 ) -> dict[str, Any]:
     """The row of a page that is not kept."""
     return {
-        **{column: row[column] for column in ("id", "url", "title", "text")},
+        **{column: row[column] for column in ("id", "source", "url", "title", "text")},
         "reason": reason,
         "value": value,
         "threshold": threshold,

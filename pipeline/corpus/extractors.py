@@ -5,13 +5,13 @@ Runs in the extractor's own process (see extractor_process.py), never in the tas
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lxml.html
 
 from pipeline.corpus.charset import decode
 from pipeline.corpus.markdown import LINE_END, one_line, write_markdown
+from pipeline.corpus.readers.read import Extracted, TooDeepError
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
@@ -22,20 +22,6 @@ DEFINITION_LEVEL, MEMBER_LEVEL, LOWEST_LEVEL = 2, 3, 6
 BESIDE_A_SIGNATURE = {"decorator", "view-source-button", "view-value-button"}
 LAID_OUT = re.compile(r"\n {3,}\S|^[+=-]{4,}", re.MULTILINE)
 NEW_ENTRY = re.compile(r"\n(?=\S)|(?<=\S)\n(?= {3,}\S)")
-
-
-class TooDeepError(Exception):
-    """The page nests more than DEPTH_LIMIT elements."""
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What a reader found in a page. `text` is empty where it found no main text."""
-
-    title: str
-    text: str
-    language: str | None
-    """The page's own `lang` attribute, if any."""
 
 
 LEAST_HEADS = 2

@@ -43,12 +43,18 @@ CONTENT_TYPES: dict[str, Format] = {
 FIRST_BYTES = 1024
 
 
-def format_of(path: Path) -> Format | None:
-    """By the end of the file's name; where that says nothing by its first bytes. None if neither does."""
-    name = path.name.lower()
+def format_by_name(name: str) -> Format | None:
+    """By the end of the file's name."""
     for ending in sorted(ENDINGS, key=len, reverse=True):
-        if name.endswith(ending):
+        if name.lower().endswith(ending):
             return ENDINGS[ending]
+    return None
+
+
+def format_of(path: Path, name: str) -> Format | None:
+    """By the file's name; where that says nothing by its first bytes. None if neither does."""
+    if named := format_by_name(name):
+        return named
     with path.open("rb") as file:
         return sniffed(file.read(FIRST_BYTES))
 

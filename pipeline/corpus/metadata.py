@@ -29,7 +29,14 @@ WORKS = frozenset(
     )
 )
 """Types of schema.org whose author and date are those of the page."""
-AUTHOR_TAGS = ("citation_author", "dc.creator", "dcterms.creator", "author", "parsely-author", "article:author")
+AUTHOR_TAGS = (
+    "citation_author",
+    "dc.creator",
+    "dcterms.creator",
+    "author",
+    "parsely-author",
+    "article:author",
+)
 DATE_TAGS = (
     *("citation_publication_date", "citation_date", "dcterms.issued", "dc.date.issued", "dcterms.created"),
     *("dcterms.date", "dc.date", "article:published_time", "date", "pubdate", "publish-date", "created"),
@@ -60,7 +67,10 @@ def read_metadata(tree: "HtmlElement", linked: "list[dict[str, Any]]") -> Metada
     dates = [
         *(work.get("datePublished") or work.get("dateCreated") for work in works),
         *(value for tag in DATE_TAGS for value in tags.get(tag, [])),
-        *(each.get("content") or each.get("datetime") for each in tree.xpath('//*[@itemprop="datePublished"]')),
+        *(
+            each.get("content") or each.get("datetime")
+            for each in tree.xpath('//*[@itemprop="datePublished"]')
+        ),
         *(each.get("datetime") for each in tree.xpath("//time[@pubdate]")),
     ]
     licences = [

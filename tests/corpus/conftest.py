@@ -43,6 +43,7 @@ class InThisProcess(Compute):
         function: ShardFunction,
         *,
         cpus: float = 1,
+        beside_driver: bool = False,
     ) -> list[ShardRecord]:
         return [
             attempt.finished_shard(step, identity) or _run_shard(attempt, step, identity, payload, function)

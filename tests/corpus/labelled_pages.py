@@ -60,7 +60,8 @@ def _sphinx(tree: HtmlElement) -> list[HtmlElement]:
 
 def _asciidoc(tree: HtmlElement) -> list[HtmlElement]:
     return [
-        _without(each, "toc") for each in tree.xpath('//div[@id="header" or @id="content" or @id="footnotes"]')
+        _without(each, "toc")
+        for each in tree.xpath('//div[@id="header" or @id="content" or @id="footnotes"]')
     ]
 
 

@@ -2,7 +2,8 @@ import lxml.html
 import pytest
 
 from pipeline.corpus.charset import decode
-from pipeline.corpus.extractors import EXTRACTORS, TooDeepError, extract_page
+from pipeline.corpus.extractors import EXTRACTORS, extract_page
+from pipeline.corpus.readers.read import TooDeepError
 from pipeline.corpus.markdown import write_markdown
 from tests.corpus.samples import ENGLISH, PDOC, PORTUGUESE, html
 

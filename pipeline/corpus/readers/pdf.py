@@ -28,7 +28,9 @@ GAP, INDENT = 1.4, 0.8
 EDGE_LINES, EDGE_PAGES = 2, 3
 EDGE_SHARE = 0.3
 """A running head is among a page's two first or last lines, on three pages and three in ten at least."""
-NUMBER_ALONE = re.compile(r"[\W_]*(?:\w+\.?\s+)?(?:\d{1,5}|[ivxlc]{1,7})(?:\s*(?:/|of|de|von|sur)\s*\d+)?[\W_]*$", re.I)
+NUMBER_ALONE = re.compile(
+    r"[\W_]*(?:\w+\.?\s+)?(?:\d{1,5}|[ivxlc]{1,7})(?:\s*(?:/|of|de|von|sur)\s*\d+)?[\W_]*$", re.I
+)
 XMP_LICENCE = re.compile(
     rb"<(?:cc:license\s+rdf:resource=\"([^\"<]+)\"|xmpRights:WebStatement>([^<]+)<|dcterms:license>([^<]+)<)"
 )
@@ -185,8 +187,10 @@ def _goes_on(above: Line, below: Line, usual: float) -> bool:
 
 
 def _goes_on_over_page(above: Line, below: Line, level: int) -> bool:
-    return not level and not _ends_sentence(above.text) and (
-        below.text[:1].islower() or above.text.endswith(CUT)
+    return (
+        not level
+        and not _ends_sentence(above.text)
+        and (below.text[:1].islower() or above.text.endswith(CUT))
     )
 
 
