@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.extract import ExtractConfig
-from pipeline.corpus.extractor_process import ExtractorProcess, Failure, Limits
+from pipeline.corpus.extractor_process import NO_EXTRACTOR, ExtractorProcess, Failure, Limits
 from pipeline.corpus.formats import Kind
 from pipeline.corpus.readers.read import Extracted, Reading
 from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, shard_name, write_rows
@@ -56,7 +56,7 @@ class Refused:
 def write_documents(
     candidates: Iterable[Candidate | Refused], config: ExtractConfig, output: ShardOutput
 ) -> dict[str, int]:
-    """Read every candidate; write `raw/` and `dropped/`, in files for each bucket. Their number is `pages`."""
+    """Read every candidate; write `raw/` and `dropped/` in files for each bucket. Counts `pages`."""
     pages = part = held = 0
     raw: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
@@ -82,15 +82,19 @@ def _read_all(
     candidates: Iterable[Candidate | Refused], config: ExtractConfig
 ) -> Iterator[tuple[Candidate, Extracted | Failure] | tuple[Refused, Failure]]:
     limits = Limits(config.cpu_seconds, config.memory_bytes)
-    with ExtractorProcess(config.extractor, limits) as process:
+    with (
+        ExtractorProcess(config.extractor, limits) as pages,
+        ExtractorProcess(NO_EXTRACTOR, limits) as others,
+    ):
         for candidate in candidates:
             if isinstance(candidate, Refused):
                 yield candidate, candidate.failure
                 continue
+            process = pages if candidate.reading.format == "html" else others
             found = process.extract(candidate.data, candidate.reading)
             if isinstance(found, Failure) and found.reason in TRIED_AGAIN:
-                with ExtractorProcess(config.extractor, limits) as fresh:
-                    found = fresh.extract(candidate.data, candidate.reading)
+                process.close()
+                found = process.extract(candidate.data, candidate.reading)
             yield candidate, found
 
 

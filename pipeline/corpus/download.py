@@ -35,7 +35,7 @@ class _PassingError(Exception):
 
 
 def list_remote(url: str) -> list[tuple[str, str]]:
-    """(path within the source, address) of every file at an address: one, a folder's, or a pattern's.
+    """(path within the source, address) of every file at an address, of a folder or of a pattern.
 
     Over http there are no folders: one address is one file. Raises UnreachableSourceError.
     """
@@ -56,7 +56,10 @@ def list_remote(url: str) -> list[tuple[str, str]]:
 
 
 def download(url: str, folder: Path) -> Path:
-    """The file at `url`, in `folder`; goes on where an earlier call stopped. Raises UnreachableSourceError."""
+    """The file at `url`, in `folder`; goes on where an earlier call stopped.
+
+    Raises UnreachableSourceError.
+    """
     target = folder / hashlib.sha256(url.encode()).hexdigest()[:24]
     if target.exists():
         return target

@@ -70,7 +70,7 @@ def extract(
     return store.make(
         RawDocuments,
         config,
-        {"pages": pages, "sources": sources and sources.files},
+        {"pages": pages, "sources": sources.files if sources else None},
         partial(_build, pages=pages, sources=sources, config=config, compute=compute),
         content=_reading(settings),
         work=partial(_work, pages, sources, config),

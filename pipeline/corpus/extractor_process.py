@@ -30,6 +30,12 @@ WALL_PER_CPU = 10
 """Wall seconds allowed per second of CPU time: only a page that sleeps or waits meets this limit."""
 ORPHAN_SECONDS = 1.0
 RECURSION_LIMIT = 20_000
+NO_EXTRACTOR = "none"
+"""In an extractor's place: a child for all formats but HTML, which starts in half the time."""
+WARM_UP = {
+    False: (b"<html><body><p>The extractor loads what it needs.</p></body></html>", Reading("html")),
+    True: (b"The reader loads what it needs.", Reading("text")),
+}
 READY = b"ready\n"
 
 
@@ -169,7 +175,7 @@ def serve() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    read(b"<html><body><p>The extractor loads what it needs.</p></body></html>", Reading("html"), extractor)
+    read(*WARM_UP[extractor == NO_EXTRACTOR], extractor)
     _limit_memory(limits.memory_bytes)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     nowhere = os.open(os.devnull, os.O_WRONLY)

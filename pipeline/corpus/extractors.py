@@ -11,7 +11,9 @@ import lxml.html
 
 from pipeline.corpus.charset import decode
 from pipeline.corpus.markdown import LINE_END, one_line, write_markdown
+from pipeline.corpus.metadata import linked_data, read_metadata
 from pipeline.corpus.readers.read import Extracted, TooDeepError
+from pipeline.corpus.threads import read_thread
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
@@ -24,6 +26,8 @@ LAID_OUT = re.compile(r"\n {3,}\S|^[+=-]{4,}", re.MULTILINE)
 NEW_ENTRY = re.compile(r"\n(?=\S)|(?<=\S)\n(?= {3,}\S)")
 
 
+THREAD_SHARE = 0.5
+"""A page is a thread if that has half as much text as the extractor finds, else it only has one."""
 LEAST_HEADS = 2
 """A page with so many headings is expected to keep some."""
 PARAGRAPH_CHARACTERS = 20
@@ -35,16 +39,35 @@ INLINE = frozenset(
 )
 
 
-def extract_page(html: bytes, charset: str | None, extractor: str) -> Extracted:
-    """The page's main text as Markdown, by the extractor of that name.
+def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool = False) -> Extracted:
+    """The page's main text as Markdown, by the extractor of that name, and what the page says of itself.
 
-    What looks like navigation is lost. Raises TooDeepError; whatever the extractor raises travels.
+    What looks like navigation is lost. With `threads`, a page that is mostly a thread is written as
+    threads.py says. Raises TooDeepError; whatever the extractor raises travels.
     """
-    tree = parse(decode(html, charset))
+    decoded = decode(html, charset)
+    tree = parse(decoded)
     if tree is None:
-        return Extracted("", "", None)
+        return Extracted("", "")
     title = _title(tree)
-    language = tree.get("lang") or tree.get("{http://www.w3.org/XML/1998/namespace}lang")
+    linked = linked_data(tree)
+    known = read_metadata(tree, linked)
+    thread = read_thread(decoded, tree, linked) if threads else None
+    text = _main_text(tree, extractor)
+    laid_out = "" if thread is None else thread.markdown()
+    mostly = thread is not None and len(laid_out) >= THREAD_SHARE * len(text)
+    return Extracted(
+        title,
+        laid_out if mostly else text,
+        language=known.language,
+        author=known.author,
+        date=known.date,
+        licence=known.licence,
+        thread=mostly,
+    )
+
+
+def _main_text(tree: "HtmlElement", extractor: str) -> str:
     for navigation in list(tree.iter("nav")):
         # Where trafilatura finds little it falls back to all there is, menus included.
         navigation.drop_tree()
@@ -55,7 +78,7 @@ def extract_page(html: bytes, charset: str | None, extractor: str) -> Extracted:
         # trafilatura looks for an article; where a page has none it gathers paragraphs alone.
         make_an_article(tree)
         body = EXTRACTORS[extractor](tree)
-    return Extracted(title, "" if body is None else write_markdown(body), language)
+    return "" if body is None else write_markdown(body)
 
 
 def parse(text: str) -> "HtmlElement | None":

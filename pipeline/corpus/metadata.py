@@ -5,6 +5,7 @@ with rel=license and microdata. Libraries that find dates find them by looking f
 date in the text too, which is a guess, and slow; so their help is not asked.
 """
 
+import datetime
 import email.utils
 import json
 import re
@@ -137,7 +138,9 @@ def iso_date(value: Any) -> str | None:
         except ValueError:
             return None
     year, month, day = (int(part) if part else None for part in found.groups())
-    if not 1000 <= (year or 0) <= 2999 or not 1 <= (month or 1) <= 12 or not 1 <= (day or 1) <= 31:
+    try:
+        datetime.date(year or 0, month or 1, day or 1)
+    except ValueError:
         return None
     return "-".join([f"{year:04d}", *(f"{part:02d}" for part in (month, day) if part)])
 

@@ -23,7 +23,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.formats import CONTAINERS, Format, Kind, format_by_name
-from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.store import Artifact, Attempt, Made, Store
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DOCUMENT_BYTES = {"text": 10_000, "markdown": 10_000, "jsonl": 4_000, "parquet": 2_000, "warc": 13_000}
@@ -108,7 +108,7 @@ class SourceConfig(Config):
 
     def place(self) -> dict[str, Any]:
         """What decides which files there are, as far as it is not their content."""
-        names = ("subset", "split", "revision") if self.dataset is not None else ()
+        names: tuple[str, ...] = ("subset", "split", "revision") if self.dataset is not None else ()
         if self.remote():
             names = ("path", "snapshot")
         if self.on_hub():

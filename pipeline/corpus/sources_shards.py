@@ -182,8 +182,8 @@ def _tables(rows: Any, source: SourceConfig) -> "Iterator[pa.Table]":
 def _unavailable(source: SourceConfig, error: Exception) -> DatasetUnavailableError:
     told = re.sub(r"\s+", " ", str(error))[:500]
     return DatasetUnavailableError(
-        f"source {source.name!r}: data set {source.dataset!r} (subset {source.subset!r}, split {source.split!r}, "
-        f"revision {source.revision!r}) cannot be read: {type(error).__name__}: {told}"
+        f"source {source.name!r}: data set {source.dataset!r} (subset {source.subset!r}, split "
+        f"{source.split!r}, revision {source.revision!r}) cannot be read: {type(error).__name__}: {told}"
     )
 
 

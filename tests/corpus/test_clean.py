@@ -145,7 +145,9 @@ def page_of(sentences: tuple[str, ...], seed: int, language: str) -> bytes:
 def cleaned(
     store: Store, make_pages: MakePages, pages: list[WebPage], warcs: int, compute: Compute
 ) -> Documents:
-    raw = extract(store, make_pages(pages, warcs, name=f"{warcs} files"), None, ExtractConfig(shards=2), compute)
+    raw = extract(
+        store, make_pages(pages, warcs, name=f"{warcs} files"), None, ExtractConfig(shards=2), compute
+    )
     return clean(store, raw, CleanConfig(), compute)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.compute import Compute, ShardOutput
-from pipeline.corpus import extract as stage
 from pipeline.corpus import candidates, extract_shards
+from pipeline.corpus import extract as stage
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.extractor_process import ExtractorProcess
 from pipeline.corpus.tables import PagesLostError, bucket_of, read_rows

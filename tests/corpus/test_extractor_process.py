@@ -69,10 +69,11 @@ def test_no_extractor_outlives_the_process_that_started_it() -> None:
             "-c",
             "import sys, os\n"
             "from pipeline.corpus.extractor_process import ExtractorProcess, Limits\n"
+            "from pipeline.corpus.readers.read import Reading\n"
             f"process = ExtractorProcess('trafilatura', Limits(60, 1 << 30), {HOSTILE!r})\n"
-            "process.extract(b'<p>hello</p>', Reading("html"))\n"
+            "process.extract(b'<p>hello</p>', Reading('html'))\n"
             "print(process.child.pid, flush=True)\n"
-            "process.extract(b'<p>SLEEP</p>', Reading("html"))\n",
+            "process.extract(b'<p>SLEEP</p>', Reading('html'))\n",
         ],
         stdout=subprocess.PIPE,
     )

@@ -3,8 +3,8 @@ import pytest
 
 from pipeline.corpus.charset import decode
 from pipeline.corpus.extractors import EXTRACTORS, extract_page
-from pipeline.corpus.readers.read import TooDeepError
 from pipeline.corpus.markdown import write_markdown
+from pipeline.corpus.readers.read import TooDeepError
 from tests.corpus.samples import ENGLISH, PDOC, PORTUGUESE, html
 
 

@@ -18,7 +18,7 @@ from pipeline.corpus.sources import Files, SourceConfig, SourceFile, Sources
 KINDS_WITH_THREADS = frozenset({"web", "thread"})
 """On pages of these kinds a thread is looked for."""
 FILES_PER_PART, BYTES_PER_PART = 100, 64_000_000
-"""Of files that are a document each, and of a container that can be cut. The documents are the same whatever."""
+"""Of files that are a document each, and of a container that can be cut. No document depends on it."""
 COMPRESSED = (".gz", ".zst")
 NAME_CHARACTERS = 60
 
@@ -90,7 +90,7 @@ class SourcePart:
 
 
 def parts_of(sources: Sources, config: ExtractConfig) -> Mapping[str, SourcePart]:
-    """All files of all sources in parts, by identity. The identity of a container's part has the file's name."""
+    """All files of all sources in parts. The identity of a container's part has the file's name."""
     found: dict[str, SourcePart] = {}
     single: dict[str, list[SourceFile]] = {}
     for entry in sources.files.listing():

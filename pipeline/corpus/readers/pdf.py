@@ -11,6 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pipeline.corpus.markdown import one_line, tidy
@@ -24,12 +25,12 @@ HEADING_SIZE = 1.15
 """A heading's letters are that much larger than those of most of the text."""
 HEADING_CHARACTERS, HEADING_LEVELS = 160, 3
 GAP, INDENT = 1.4, 0.8
-"""A paragraph ends where the next line is farther than 1.4 usual distances, or indented by .8 letters' size."""
+"""A paragraph ends where the next line is farther than 1.4 usual distances, or indented by .8 sizes."""
 EDGE_LINES, EDGE_PAGES = 2, 3
 EDGE_SHARE = 0.3
 """A running head is among a page's two first or last lines, on three pages and three in ten at least."""
 NUMBER_ALONE = re.compile(
-    r"[\W_]*(?:\w+\.?\s+)?(?:\d{1,5}|[ivxlc]{1,7})(?:\s*(?:/|of|de|von|sur)\s*\d+)?[\W_]*$", re.I
+    r"[\W_]*(?:\w+\.?\s+)?(?:\d{1,5}|[ivxlc]{1,7})(?:\s*(?:/|of|de|von|sur)\s*\d+)?[\W_]*", re.IGNORECASE
 )
 XMP_LICENCE = re.compile(
     rb"<(?:cc:license\s+rdf:resource=\"([^\"<]+)\"|xmpRights:WebStatement>([^<]+)<|dcterms:license>([^<]+)<)"
@@ -172,7 +173,7 @@ def _usual_distance(pages: Sequence[list[Line]]) -> float:
     found = [
         (above.bottom - below.bottom) / above.size
         for page in pages
-        for above, below in zip(page, page[1:], strict=False)
+        for above, below in pairwise(page)
         if above.size and above.bottom > below.bottom
     ]
     return statistics.median_low(found) if found else 1.2

@@ -8,7 +8,7 @@ from pipeline.corpus.metadata import iso_date, stated
 from pipeline.corpus.readers.read import Extracted, UnreadableError
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-CONTROL_SHARE = 0.005
+CONTROL_SHARE, CONTROL_CHARACTERS = 0.005, 5
 """Text has hardly any control characters (NUL bytes among them); what has more is something else."""
 FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 FIELD = re.compile(r"^(\w+)[ \t]*:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
@@ -23,7 +23,7 @@ def read_plain(data: bytes, charset: str | None, markdown: bool) -> Extracted:
     """
     text = decode(data, charset)
     control = len(CONTROL.findall(text))
-    if control > CONTROL_SHARE * len(text):
+    if control > max(CONTROL_CHARACTERS, CONTROL_SHARE * len(text)):
         raise UnreadableError(f"{control} of {len(text)} characters are control characters: no text")
     text = BLANK_LINES.sub("\n\n", TRAILING.sub("", tidy(text))).strip("\n")
     if not markdown:

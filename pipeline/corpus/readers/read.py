@@ -53,7 +53,7 @@ class Reading:
 
 
 def read(data: bytes, reading: Reading, extractor: str) -> Extracted:
-    """The document's text and what it says of itself. Raises UnreadableError; a reader's own faults travel."""
+    """The document's text, and what it says of itself. Raises UnreadableError; other faults travel."""
     match reading.format:
         case "html":
             from pipeline.corpus.extractors import extract_page

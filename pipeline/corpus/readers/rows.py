@@ -101,8 +101,8 @@ def parquet_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate
         columns = part.settings.columns
         if columns.text not in known:
             raise NoTextColumnError(
-                f"{url}: there is no column {columns.text!r}, only {', '.join(sorted(known))}; set columns.text of "
-                f"source {part.settings.name!r}"
+                f"{url}: there is no column {columns.text!r}, only {', '.join(sorted(known))}; set "
+                f"columns.text of source {part.settings.name!r}"
             )
         wanted = [name for name in columns.model_dump().values() if name in known]
         first = 0
@@ -115,7 +115,8 @@ def parquet_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate
 
 def _begins(group: Any) -> int:
     column = group.column(0)
-    return min(at for at in (column.dictionary_page_offset, column.data_page_offset) if at is not None)
+    offsets = (column.dictionary_page_offset, column.data_page_offset)
+    return min(int(at) for at in offsets if at is not None)
 
 
 def _group_rows(

@@ -44,8 +44,9 @@ def archived(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | R
     if at:
         yield _broken(part, f"{url}#0", "no record begins here")
     while at is not None:
-        last = None
-        for last, found in _records_from(part, url, path, at):
+        last: int | None = None
+        for place, found in _records_from(part, url, path, at):
+            last = place
             if found is not None:
                 yield found
         if last is None:
@@ -76,7 +77,7 @@ def _records_from(
             if record is None:
                 return
             at = record.stream_pos
-            length = record.headers.get("Content-Length", "")
+            length = record.headers.get("Content-Length") or ""
             if "WARC-Type" not in record.headers or not length.isdigit():
                 yield at, _broken(part, f"{url}#{at}", "the record's header is damaged")
             elif not packed and at + int(length) > size:
