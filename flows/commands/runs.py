@@ -10,7 +10,11 @@ from flows.commands.options import ConfigPath, Name, Settings, StoreRoot, as_typ
 
 
 def run(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:
-    """Run the flow; finished stages are reused, an interrupted one goes on."""
+    """Run the flow; finished stages are reused, an interrupted one goes on.
+
+    CONFIG says what is read: pages that are crawled (section crawl), files and data sets (sections
+    [[sources]], as in configs/files.toml), or both.
+    """
     from flows.run import run as run_flow
 
     loaded = load_configuration(config, settings, name, store)

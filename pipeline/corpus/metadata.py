@@ -58,27 +58,35 @@ class Metadata:
 def read_metadata(tree: "HtmlElement", linked: "list[dict[str, Any]]") -> Metadata:
     """Of an HTML page; `linked` are its JSON-LD objects (see `linked_data`)."""
     tags = _meta_tags(tree)
+    marked = tree.xpath("//*[@rel or @itemprop or @pubdate]")
     works = [each for each in linked if types_of(each) & WORKS]
     tagged = [one_line(name) for tag in AUTHOR_TAGS for name in tags.get(tag, [])]
     authors = (
         [name for work in works for name in names_of(work.get("author") or work.get("creator"))]
         or [name for name in tagged if not name.startswith(("http:", "https:"))]
-        or [one_line(each.text_content()) for each in tree.xpath('//head/following::a[@rel="author"]')]
+        or [
+            one_line(each.text_content())
+            for each in marked
+            if each.tag == "a" and each.get("rel") == "author"
+        ]
     )
     dates = [
         *(work.get("datePublished") or work.get("dateCreated") for work in works),
         *(value for tag in DATE_TAGS for value in tags.get(tag, [])),
         *(
             each.get("content") or each.get("datetime")
-            for each in tree.xpath('//*[@itemprop="datePublished"]')
+            for each in marked
+            if each.get("itemprop") == "datePublished" or "pubdate" in each.attrib
         ),
-        *(each.get("datetime") for each in tree.xpath("//time[@pubdate]")),
     ]
     licences = [
         *(_address(work.get("license")) for work in works),
         *(value for tag in LICENCE_TAGS for value in tags.get(tag, [])),
-        *tree.xpath('//*[contains(concat(" ", @rel, " "), " license ")]/@href'),
-        *tree.xpath('//*[@itemprop="license"]/@href'),
+        *(
+            each.get("href")
+            for each in marked
+            if "license" in [each.get("itemprop"), *(each.get("rel") or "").lower().split()]
+        ),
     ]
     languages = [tree.get("lang"), tree.get("{http://www.w3.org/XML/1998/namespace}lang")]
     languages += [*tags.get("dcterms.language", []), *tags.get("dc.language", [])]

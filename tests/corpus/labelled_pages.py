@@ -103,7 +103,7 @@ SITES = {
         _httpd,
         25,
     ),
-    "focalinux": Site("focalinux-html", ("focalinux-html/html/*/ch-*.html",), _debiandoc, 7),
+    "focalinux": Site("focalinux-html", ("focalinux/html/*/ch-*.html",), _debiandoc, 7),
     "debian-edu": Site("debian-edu-doc-pt-br", ("debian-edu-doc-pt-br/*bookworm*.html",), _docbook, 1),
 }
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pipeline.compute import Compute
+from pipeline.compute import Compute, ComputeConfig, ShardLostError
 from pipeline.corpus import download
 from pipeline.corpus.download import UnreachableSourceError
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
@@ -41,6 +43,10 @@ def rows_of(raw: RawDocuments) -> tuple[dict[str, dict[str, object]], dict[str, 
     documents, dropped = read_rows(raw.paths("raw/")), read_rows(raw.paths("dropped/"))
     assert raw.record.counts["pages"] == len(documents) + len(dropped)
     return {row["url"]: row for row in documents}, {row["url"]: row["reason"] for row in dropped}
+
+
+def as_row(text: str) -> bytes:
+    return json.dumps({"text": text}).encode()
 
 
 @pytest.fixture
@@ -152,14 +158,36 @@ def test_documents_do_not_depend_on_how_a_file_is_cut(
         assert cut.record.digest == whole.record.digest
 
 
-def test_a_torn_parquet_file_is_set_aside_and_named(
-    store: Store, compute: Compute, here: Compute, tmp_path: Path
+def test_a_file_that_cannot_be_read_is_set_aside_and_named(
+    store: Store, compute: Compute, tmp_path: Path
 ) -> None:
-    path = tmp_path / "rows.parquet"
+    path = tmp_path / "rows" / "torn.parquet"
+    path.parent.mkdir()
     pq.write_table(pa.table({"text": list(ENGLISH)}), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(Exception, match=r"rows/rows\.parquet: not a whole Parquet file"):
-        raw_of(store, here, SourceConfig(name="rows", path=str(path)))
+    (path.parent / "whole.jsonl").write_text(json.dumps({"text": ENGLISH[0]}))
+    source = SourceConfig(name="rows", path=str(path.parent))
+    with pytest.raises(ShardLostError, match=r"rows-torn\.parquet-.* not a whole Parquet file"):
+        raw_of(store, compute, source)
+    within = Compute(ComputeConfig(lost_shards=1))
+    compute.start()
+    raw = raw_of(store, within, source)
+    (line,) = raw.path("set-aside.jsonl").read_text().splitlines()
+    assert json.loads(line)["shard"].startswith("rows-torn.parquet-")
+    assert (raw.record.incomplete, raw.record.counts["raw"]) == (True, 1)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.binary(max_size=60) | st.text(max_size=60).map(as_row), max_size=12))
+def test_no_line_leaves_without_a_reason(
+    tmp_path_factory: pytest.TempPathFactory, here: Compute, lines: list[bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("lines")
+    file = folder / "rows.jsonl"
+    file.write_bytes(b"\n".join(lines))
+    raw = raw_of(Store(str(folder / "store")), here, SourceConfig(name="rows", path=str(file)))
+    found = len(read_rows(raw.paths("raw/"))) + len(read_rows(raw.paths("dropped/")))
+    assert found == max(1, sum(bool(line.strip()) for line in file.read_bytes().split(b"\n")))
 
 
 def test_a_damaged_row_group_costs_only_its_rows(store: Store, here: Compute, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ POSTS = (
 
 def page(body: str, head: str = "") -> str:
     footer = "<footer><p>Powered by a forum</p></footer>"
-    return f"<html lang='en'><head><title>{TITLE} - Forum</title>{head}</head><body>{MENU}{body}{footer}</body></html>"
+    head = f"<head><title>{TITLE} - Forum</title>{head}</head>"
+    return f"<html lang='en'>{head}<body>{MENU}{body}{footer}</body></html>"
 
 
 def linked() -> str:
@@ -68,9 +69,9 @@ def stack_exchange() -> str:
     )
     return page(
         '<div itemscope itemtype="https://schema.org/QAPage"><div itemprop="mainEntity" itemscope '
-        f'itemtype="https://schema.org/Question"><div id="question-header"><h1 itemprop="name">{TITLE}</h1></div>'
-        f'<div id="question">{question}</div><h2>2 Answers</h2>{post(1, "acceptedAnswer")}{post(2, "suggestedAnswer")}'
-        "</div></div>"
+        'itemtype="https://schema.org/Question"><div id="question-header">'
+        f'<h1 itemprop="name">{TITLE}</h1></div><div id="question">{question}</div><h2>2 Answers</h2>'
+        f"{post(1, 'acceptedAnswer')}{post(2, 'suggestedAnswer')}</div></div>"
     )
 
 
@@ -78,7 +79,8 @@ def stack_exchange_without_microdata() -> str:
     def post(number: int, classes: str, identity: str = "") -> str:
         text, author, date = POSTS[number]
         return (
-            f'<div class="{classes}" {identity}><div class="votecell">17</div><div class="post-text"><p>{text}</p></div>'
+            f'<div class="{classes}" {identity}><div class="votecell">17</div>'
+            f'<div class="post-text"><p>{text}</p></div>'
             f'<span class="relativetime" title="{date} 10:00:00Z">Mar 4</span>'
             f'<div class="user-details"><a href="/u">{author}</a></div></div>'
         )
@@ -107,7 +109,7 @@ def discourse() -> str:
 
 def phpbb() -> str:
     posts = "".join(
-        f'<div id="p{number}" class="post bg1"><dl class="postprofile"><dt><a class="username">{author}</a></dt>'
+        f'<div id="p{number}" class="post"><dl class="postprofile"><dt><a class="username">{author}</a></dt>'
         f'<dd>Posts: 12</dd></dl><div class="postbody"><h3><a href="#p{number}">Re: {TITLE}</a></h3>'
         f'<p class="author">by <strong><a class="username">{author}</a></strong> » '
         f'<time datetime="{date}T10:00:00+00:00">Thu</time></p><div class="content">{text}</div></div></div>'
@@ -178,8 +180,9 @@ def mhonarc(subject: str) -> str:
     return (
         f"<!-- MHonArc v2.6.19 -->\n<!--X-Subject: {subject} -->\n<!--X-From-R13: {sender} -->\n"
         "<!--X-Date: Thu, 4 Mar 2021 10:00:00 +0000 -->\n<html><head><title>x</title></head><body>"
-        f"<ul><li><em>From</em>: Ana</li></ul><!--X-Body-of-Message-->\n<pre>{ENGLISH[0]}\n\n&gt; {ENGLISH[1]}\n\n"
-        f"{ENGLISH[2]}</pre>\n<!--X-Body-of-Message-End--><p>Follow-Ups: none</p></body></html>"
+        "<ul><li><em>From</em>: Ana</li></ul><!--X-Body-of-Message-->\n"
+        f"<pre>{ENGLISH[0]}\n\n&gt; {ENGLISH[1]}\n\n{ENGLISH[2]}</pre>\n"
+        "<!--X-Body-of-Message-End--><p>Follow-Ups: none</p></body></html>"
     )
 
 

@@ -106,7 +106,8 @@ def _without_edges(pages: Sequence[list[Line]]) -> list[list[Line]]:
     least = max(EDGE_PAGES, EDGE_SHARE * len(pages))
 
     def running(line: Line) -> bool:
-        return NUMBER_ALONE.fullmatch(line.text) is not None or repeated[key(line)] >= least
+        number = line.size < HEADING_SIZE * body and NUMBER_ALONE.fullmatch(line.text)
+        return bool(number) or repeated[key(line)] >= least
 
     kept = []
     for page in pages:

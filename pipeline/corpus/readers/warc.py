@@ -44,16 +44,20 @@ def archived(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | R
     if at:
         yield _broken(part, f"{url}#0", "no record begins here")
     while at is not None:
-        last: int | None = None
+        last, held = None, None
         for place, found in _records_from(part, url, path, at):
-            last = place
-            if found is not None:
-                yield found
+            # A record is whole if the one behind it was reached.
+            if held is not None:
+                yield held
+            last, held = place, found
         if last is None:
             yield _broken(part, f"{url}#{at}", "no record can be read here")
             at = _next_record(path, at + 1)
             continue
         end = _end_of(path, last)
+        if held is not None:
+            torn = end is None and isinstance(held, Candidate)
+            yield _broken(part, held.url, f"damaged or torn, at byte {last}") if torn else held
         at = _next_record(path, last + 1 if end is None else end)
         if end is not None and end < (size if at is None else at):
             yield _broken(part, f"{url}#{end}", "no record begins here")
@@ -90,7 +94,9 @@ def _records_from(
 
 def _candidate(part: "SourcePart", place: str, record: Any) -> Candidate | Refused:
     target = record.headers.get("WARC-Target-URI", "").strip("<>")
-    url = w3lib.url.canonicalize_url(target) if target else place
+    if not target:
+        return _broken(part, place, "the record does not say of which URL it is")
+    url = w3lib.url.canonicalize_url(target)
     response = record.record_type == WarcRecordType.response
     if response and record.http_headers is None:
         return part.refused(url, "broken-record", f"{place}: no HTTP response in it")
