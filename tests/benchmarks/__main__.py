@@ -4,10 +4,16 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import crawl, overhead, reuse, tokens
+from tests.benchmarks import crawl, extraction, overhead, reuse, tokens
 from tests.benchmarks.measure import PAIRS, report
 
-BENCHMARKS: dict[str, ModuleType] = {"crawl": crawl, "tokens": tokens, "overhead": overhead, "reuse": reuse}
+BENCHMARKS: dict[str, ModuleType] = {
+    "crawl": crawl,
+    "extraction": extraction,
+    "tokens": tokens,
+    "overhead": overhead,
+    "reuse": reuse,
+}
 
 
 def parser() -> argparse.ArgumentParser:
