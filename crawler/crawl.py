@@ -4,52 +4,63 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
-import json
-import logging
-import os
+import ipaddress
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from crawler.options import FRONTIER, Options
-from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
+from crawler.no_pages import no_page_error
+from crawler.opt_outs import Honoured
+from crawler.options import Options
+from crawler.progress import telling
+from crawler.recrawl import earlier_crawl
+from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
+from crawler.scope import Scope
+from crawler.seeds import check_seed, digest_of, read_seeds
+from crawler.turns import Logged, log_of, write_log
+from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
-from pipeline.corpus.pages import Pages
-from pipeline.errors import InputError, StageError
-from pipeline.store import Attempt, Journal, Made, Store, Work, lacks_room
+from pipeline.corpus.pages import EARLIER, Pages
+from pipeline.errors import InputError
+from pipeline.store import Attempt, Made, Record, Store, Work
 
 if TYPE_CHECKING:
-    from crawler.frontier import Frontier
     from crawler.site import Site
-
-log = logging.getLogger(__name__)
 
 OWN_SITE_REQUESTS = 8
 """Requests at once to the site that moinho serves to itself, which needs no politeness."""
 WEB_PAGE_BYTES = 60_000
 """HTML of a page, as a plan reckons; four sites of documentation had between 51,000 and 103,000."""
-TOLD_SEEDS = 10
-"""Seeds that an error message names."""
 
 
 class CrawlConfig(Config):
     """Which pages are fetched, and how politely. Every field is part of the key."""
 
     seeds: tuple[str, ...] = ()
-    """URLs to begin with. Default: those of the site that moinho renders itself."""
+    """URLs to begin with; one of a sitemap stands for the pages that it lists. Default: those of the site
+    that moinho renders itself."""
+    seeds_file: str | None = None
+    """A text file with more of them, one a line, comments begin with `#`; also packed (.gz). What is in it is
+    part of the key, not where it lies."""
     snapshot: datetime.date | None = None
-    """The web changes: a later date makes a new crawl of the same seeds (YYYY-MM-DD)."""
+    """The web changes: a later date makes a new crawl of the same seeds, which starts from the earlier one
+    (YYYY-MM-DD)."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
+    allow: tuple[str, ...] = ()
+    """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
+    deny: tuple[str, ...] = ()
+    """Patterns of URLs that are not fetched, whatever `allow` says."""
+    languages: tuple[str, ...] = ()
+    """Languages wanted, such as `pt`: links on pages in them come first. Default: all alike."""
+    sitemaps: bool = True
+    """Read the sitemaps that a host's robots.txt names."""
+    opt_outs: Honoured = Honoured()
+    """Which of a page's own statements against its use are obeyed."""
     max_pages: int = Field(default=10_000, ge=1)
     """Pages stored at most."""
     max_depth: int | None = Field(default=None, ge=0)
@@ -62,6 +73,15 @@ class CrawlConfig(Config):
     """URL or e-mail address appended to the user agent, for those whose pages are fetched."""
     delay_seconds: float = Field(default=1.0, ge=0)
     """Between two requests to a host, at least; robots.txt may ask for more. Moinho's own site: none."""
+    max_delay_seconds: float = Field(default=60.0, ge=0)
+    """A slow host is given as much time between two requests as its answers take, up to this."""
+    per_ip: bool = False
+    """Count hosts of one address as one, from their first requests on: for delays and for requests at once.
+    That holds within a process: with compute.crawl_processes = 1 for the whole crawl."""
+    pages_per_host: int | None = Field(default=None, ge=1)
+    """Pages stored of a host at most. Default: no limit."""
+    bytes_per_host: int | None = Field(default=None, ge=1)
+    """Bytes read of a host at most, after decompression. Default: no limit."""
     requests_per_host: int = Field(default=1, ge=1)
     """Requests to a host at once. Moinho's own site: 8."""
     requests: int = Field(default=32, ge=1)
@@ -90,6 +110,11 @@ class CrawlConfig(Config):
                 raise ValueError(f"{host!r} is not a host name; write it without scheme, port and path")
         return tuple(host.lower().strip("[]") for host in hosts)
 
+    @model_validator(mode="after")
+    def patterns_can_be_read(self) -> Self:
+        Scope(self.allow, self.deny)
+        return self
+
     @field_validator("contact", "user_agent")
     @classmethod
     def headers_are_one_line(cls, value: str | None) -> str | None:
@@ -100,6 +125,18 @@ class CrawlConfig(Config):
     def derived(self) -> Mapping[str, Any]:
         return {"user_agent": f"moinho/{importlib.metadata.version('moinho')}"}
 
+    def identity(self) -> dict[str, Any]:
+        """Without where the file of seeds lies: its content is identity enough."""
+        return {name: value for name, value in super().identity().items() if name != "seeds_file"}
+
+    @property
+    def names_seeds(self) -> bool:
+        return bool(self.seeds) or self.seeds_file is not None
+
+    def all_seeds(self) -> list[str]:
+        """Those that are named here, then those of the file. Raises SeedsFileError."""
+        return [*self.seeds, *(read_seeds(self.seeds_file) if self.seeds_file is not None else ())]
+
     def full_user_agent(self) -> str:
         agent: str = self.resolved()["user_agent"]
         return f"{agent} (+{self.contact})" if self.contact else agent
@@ -108,81 +145,65 @@ class CrawlConfig(Config):
 class NoSeedsError(InputError):
     """The configuration names no page to begin with, and there is no site of moinho's own."""
 
-    remedy = "Set crawl.seeds to the pages to begin with."
+    remedy = "Set crawl.seeds or crawl.seeds_file to the pages to begin with."
 
 
-class UnreachableError(StageError):
-    """None of the seeds could be reached."""
+class NoContactError(InputError):
+    """A crawl beyond this machine does not say whose it is."""
 
-    remedy = "Check addresses and network; name a private host in crawl.private_hosts if it is meant."
-
-
-class ForbiddenError(StageError):
-    """robots.txt forbids all seeds."""
-
-    remedy = "Choose pages that the site lets crawlers fetch."
-
-
-class NoPagesError(StageError):
-    """Seeds answered, but not one page could be stored."""
-
-    remedy = "Choose other seeds, or widen crawl.content_types."
-
-
-class UnwritableCrawlError(StageError):
-    """The archive or the frontier could not be written, though there was room."""
-
-    remedy = "Make room, then run again: the crawl goes on where it was."
-
-
-class SpiderDiedError(RuntimeError):
-    """The child process ended before the crawl did. It is started again, and continues."""
-
-
-def check_seed(seed: str) -> None:
-    """Raises ValueError, which says what would be right."""
-    try:
-        parts = urlsplit(seed)
-        host = parts.hostname
-    except ValueError as error:
-        raise ValueError(f"seed {seed!r} is not a URL ({error})") from error
-    if "://" not in seed:
-        raise ValueError(f"seed {seed!r} has no scheme; write https://{seed.lstrip('/')}")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError(f"seed {seed!r}: {parts.scheme} is not crawled; write an http or https URL")
-    if not host:
-        raise ValueError(f"seed {seed!r} has no host name; write https://host/path")
-    if parts.username is not None:
-        raise ValueError(f"seed {seed!r} holds a user name; pages behind a login are not crawled")
+    remedy = "Set crawl.contact to a URL or an e-mail address at which you can be reached."
 
 
 def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compute) -> Pages:
     """Fetch the seeds and all that they lead to within the limits. Pages obey robots.txt.
 
     `site`, if given, is served on the loopback address meanwhile, under its own host name.
-    Interrupted, it continues where the last page was stored. Raises NoSeedsError,
-    UnreachableError, ForbiddenError or NoPagesError.
+    With a snapshot date it starts from the latest earlier crawl of the same configuration: what is due is
+    asked for under conditions, what did not change is taken over.
+    Interrupted, it continues where the last page was stored. Raises NoSeedsError, SeedsFileError,
+    NoContactError, UnreachableError, ForbiddenError or NoPagesError.
     """
-    if not config.seeds and site is None:
+    if not config.names_seeds and site is None:
         raise NoSeedsError(
             'crawl.seeds is empty; name a page to begin with, such as ["https://example.org/"]'
         )
+    seeds = config.all_seeds()
+    content = {"seeds": digest_of(seeds)} if config.seeds_file is not None else {}
+    earlier = _earlier(store, site, config, content)
     return store.make(
         Pages,
         config,
-        {"site": site},
-        partial(_build, site=site, config=config, compute=compute),
-        work=lambda: _work(site, config),
+        {"site": site, EARLIER: earlier},
+        partial(_build, site=site, earlier=earlier, seeds=seeds, config=config, compute=compute),
+        content=content,
+        work=lambda: _work(site, config, seeds),
     )
 
 
-def _work(site: "Site | None", config: CrawlConfig) -> Work:
+def _earlier(
+    store: Store, site: "Site | None", config: CrawlConfig, content: Mapping[str, str]
+) -> Pages | None:
+    """The crawl that this one starts from, if it is a recrawl."""
+    if config.snapshot is None:
+        return None
+    records = (each for each in store.records() if each.stage == Pages.stage)
+    usable = [each for each in records if each.revision == Pages.revision and _has_frontier(each)]
+    inputs = {"site": site.key} if site is not None else {}
+    key = earlier_crawl(usable, Pages.stage, config.identity(), inputs, content)
+    return Pages(store.storage, key) if key is not None else None
+
+
+def _has_frontier(record: Record) -> bool:
+    return any(name.startswith("frontier/") for name in record.files)
+
+
+def _work(site: "Site | None", config: CrawlConfig, seeds: Sequence[str]) -> Work:
     """An own site's pages and the list of them; of the web as many pages as the limit allows."""
-    if site is not None and not config.seeds:
+    if site is not None and not config.names_seeds:
         whole, size = site.counts()["pages"] + 1, site.page_bytes()
         pages = min(config.max_pages, whole)
         return {"pages": pages, "bytes": size * pages / whole}
-    hosts = config.allowed_hosts or {urlsplit(seed).hostname for seed in config.seeds}
+    hosts = config.allowed_hosts or {urlsplit(seed).hostname for seed in seeds}
     return {
         "pages": config.max_pages,
         "bytes": config.max_pages * WEB_PAGE_BYTES,
@@ -190,31 +211,125 @@ def _work(site: "Site | None", config: CrawlConfig) -> Work:
     }
 
 
-def _build(attempt: Attempt, site: "Site | None", config: CrawlConfig, compute: Compute) -> Made:
+def _build(
+    attempt: Attempt,
+    site: "Site | None",
+    earlier: Pages | None,
+    seeds: list[str],
+    config: CrawlConfig,
+    compute: Compute,
+) -> Made:
+    own_site = site is not None and not config.names_seeds
+    _check_contact(config, seeds, compute.config.hosts)
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:
             from crawler.site import serve
 
             hosts[site.host] = stack.enter_context(serve(site))
-        options = _options(site, config, hosts)
-        partitions = {options.partition: Partition(attempt, options)}
-        records = compute.map_shards(
-            attempt, "crawl", partitions, crawl_partition, beside_driver=site is not None
+        stack.enter_context(telling(attempt, config.max_pages))
+        history = crawl_in_rounds(
+            attempt,
+            dataclasses.replace(_options(site, seeds, config, hosts), **_start(earlier)),
+            Limits(
+                config.max_pages, config.max_seconds, config.max_depth, compute.config.crawl_round_seconds
+            ),
+            compute,
+            1 if own_site else compute.config.crawl_processes,
+            beside_driver=site is not None,
+            starts=_known_hosts(earlier, config),
         )
-    # The finished shards have their own links to the archive's files.
+    return _gather(attempt, history, config, compute)
+
+
+def _start(earlier: Pages | None) -> dict[str, Any]:
+    """What partitions are told of an earlier crawl."""
+    return {"store": earlier.storage.address, "earlier": earlier.key} if earlier is not None else {}
+
+
+def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:
+    """A URL of each host of which an earlier crawl has a page: there is something to do there."""
+    if earlier is None or config.snapshot is None:
+        return []
+    from crawler.frontier import url_of
+    from crawler.revisiting import EarlierCrawl
+
+    with EarlierCrawl(earlier, config.snapshot) as crawled:
+        return [url_of(host, "http/") for host in crawled.hosts()]
+
+
+def _check_contact(config: CrawlConfig, seeds: Sequence[str], mapped: Mapping[str, str]) -> None:
+    """Those whose pages are fetched are told by whom. Raises NoContactError."""
+    agent = config.full_user_agent()
+    if "@" in agent or "://" in agent:
+        return
+    for seed in seeds:
+        host = (urlsplit(seed).hostname or "").lower()
+        place = mapped.get(host, host).removeprefix("[").partition("]")[0]
+        if place.count(":") == 1:
+            place = place.partition(":")[0]
+        if not (host in config.private_hosts or is_local(place)):
+            raise NoContactError(
+                f"crawl.contact is empty, and {seed} lies beyond this machine; set it to a URL or an e-mail "
+                "address, so that whoever runs that site can reach you"
+            )
+
+
+def is_local(place: str) -> bool:
+    """True for an address that is not on the open internet, and for names of this machine."""
+    try:
+        return not ipaddress.ip_address(place).is_global
+    except ValueError:
+        return place == "localhost" or place.endswith(".localhost")
+
+
+def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Compute) -> Made:
+    """The artifact: archive, frontiers, crawl log, index. Raises an error if there is not one page; then
+    nothing is kept, so that the next attempt begins anew."""
+    frontiers = history.frontiers()
+    if not history.total("pages"):
+        lines = [line for file in frontiers.values() for line in log_of(attempt, file)]
+        forget_rounds(attempt)
+        raise no_page_error(lines, config.full_user_agent(), config.content_types)
+    from crawler.cdxj import index_archive
+    from crawler.report import ToReport, write_report
+
+    archive = history.files("warc/")
+    shards = {name: Logged(attempt, name, file) for name, file in frontiers.items()}
+    logs = compute.map_shards(attempt, "log", shards, write_log)
+    index = index_archive(compute, attempt, archive)
+    shown = ToReport(attempt, tuple(frontiers.values()), archive)
+    report = compute.map_shards(attempt, "report", {"report": shown}, write_report)
+    # What the rounds made has links of its own in the store.
     shutil.rmtree(attempt.scratch(), ignore_errors=True)
-    counts = counts_of(records)
-    return Made(files=files_of(records), counts=counts, incomplete=any_lost(records))
+    counts = {
+        name: history.total(name)
+        for name in sorted({name for _, record in history.last.values() for name in record.counts})
+        if name in ("pages", "tried", "left") or name.startswith("outcome.")
+    }
+    frontier_files = {f"frontier/{name}.sqlite": file for name, file in frontiers.items()}
+    return Made(
+        files=archive | frontier_files | files_of(logs) | index | files_of(report),
+        counts=counts,
+        compute={"crawl_processes": len(frontiers)},
+        incomplete=history.any_lost() or any_lost([*logs, *report]),
+    )
 
 
-def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) -> Options:
-    own_site = site is not None and not config.seeds
+def hosts_of(seeds: Sequence[str]) -> list[str]:
+    """The hosts of the seeds, each once."""
+    from crawler.urls import canonical, host_of
+
+    return list(dict.fromkeys(host_of(url) for seed in seeds if (url := canonical(seed)) is not None))
+
+
+def _options(site: "Site | None", given: list[str], config: CrawlConfig, hosts: dict[str, str]) -> Options:
+    own_site = site is not None and not config.names_seeds
+    seeds = given or list(site.seeds() if site is not None else ())
     return Options(
         folder="",
-        partition="00",
-        seeds=list(config.seeds or (site.seeds() if site is not None else ())),
-        allowed_hosts=list(config.allowed_hosts),
+        seeds=seeds,
+        allowed_hosts=list(config.allowed_hosts) or hosts_of(seeds),
         user_agent=config.full_user_agent(),
         max_pages=config.max_pages,
         max_depth=config.max_depth,
@@ -227,166 +342,16 @@ def _options(site: "Site | None", config: CrawlConfig, hosts: dict[str, str]) ->
         content_types=list(config.content_types),
         hosts=hosts,
         private_hosts=list(config.private_hosts),
+        settled=bool(config.allowed_hosts),
+        max_delay_seconds=0.0 if own_site else config.max_delay_seconds,
+        per_ip=config.per_ip,
+        pages_per_host=config.pages_per_host,
+        bytes_per_host=config.bytes_per_host,
+        allow=list(config.allow),
+        deny=list(config.deny),
+        languages=list(config.languages),
+        sitemaps=config.sitemaps,
+        opt_outs=config.opt_outs.identity(),
+        snapshot=config.snapshot.isoformat() if config.snapshot else None,
+        year=config.snapshot.year if config.snapshot else None,
     )
-
-
-@dataclass(frozen=True)
-class Partition:
-    """What the task of one partition gets."""
-
-    attempt: Attempt
-    options: Options
-    """`folder` is filled in where the task runs."""
-
-
-def crawl_partition(partition: Partition, output: ShardOutput) -> Mapping[str, int]:
-    """In a Ray task: run the child process to its end, then hand over archive and crawl log.
-
-    Raises SpiderDiedError if the child ended early (whatever it stored stays), and the errors of
-    `crawl` if there is not one page; then the next attempt begins anew.
-    """
-    from crawler.frontier import Frontier
-
-    attempt = partition.attempt
-    folder = attempt.scratch() / partition.options.partition
-    folder.mkdir(parents=True, exist_ok=True)
-    options = dataclasses.replace(partition.options, folder=str(folder))
-    run_spider(options, attempt.journal("spider"), folder / "spider.log")
-    frontier = Frontier(folder / FRONTIER)
-    try:
-        if not frontier.outcomes["page"]:
-            error = _no_page_error(frontier, options)
-            frontier.close()
-            shutil.rmtree(folder)
-            raise error
-        return _hand_over(frontier, folder / "warc", options.partition, output)
-    finally:
-        frontier.close()
-
-
-def _hand_over(frontier: "Frontier", archive: Path, partition: str, output: ShardOutput) -> dict[str, int]:
-    for path in sorted(archive.glob("*.warc.gz")):
-        _link(path, output.path(f"warc/{path.name}"))
-    with output.path(f"crawl-log/{partition}.jsonl").open("w", encoding="utf-8") as lines:
-        for line in frontier.log():
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-    counts = {f"outcome.{name}": count for name, count in sorted(frontier.outcomes.items()) if count}
-    return {
-        "pages": frontier.outcomes["page"],
-        "tried": frontier.tried,
-        "left": frontier.left,
-        **counts,
-    }
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give the file a second name, which a kill at any moment survives; copy it to another disk."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _no_page_error(frontier: "Frontier", options: Options) -> StageError:
-    lines = list(frontier.log())
-    outcomes = {line["outcome"] for line in lines}
-    reasons = "; ".join(
-        f"{line['url']}: {line['outcome']}"
-        + (
-            f" ({line['detail']})"
-            if line["detail"]
-            else f" (status {line['status']})"
-            if line["status"]
-            else ""
-        )
-        for line in sorted(lines, key=lambda line: line["depth"])[:TOLD_SEEDS]
-    )
-    if outcomes <= {"unreachable", "timeout", "refused-address", "error"}:
-        advice = "look whether the addresses are right and the network is up"
-        if "refused-address" in outcomes:
-            advice = "name the host in crawl.private_hosts if this address is meant"
-        return UnreachableError(f"no seed could be reached: {reasons}. To continue, {advice}, and run again")
-    if "robots" in outcomes and outcomes <= {"robots", "redirect"}:
-        return ForbiddenError(
-            f"robots.txt forbids all seeds: {reasons}. Choose pages that {options.user_agent} may fetch"
-        )
-    return NoPagesError(
-        f"{frontier.tried} URLs were tried and gave no page: {reasons}. "
-        f"Pages are what answers 200 with {' or '.join(options.content_types)}; choose other seeds"
-    )
-
-
-def run_spider(options: Options, journal: Journal, log_path: Path) -> None:
-    """Start the child process, pass on what it tells, and return when its crawl has ended.
-
-    The child ends when this process does. Raises SpiderDiedError, UnwritableCrawlError, or OSError if a
-    disk is full.
-    """
-    said = log_path.stat().st_size if log_path.exists() else 0
-    finished = False
-    with log_path.open("ab") as errors, _child(errors) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(json.dumps(dataclasses.asdict(options)).encode() + b"\n")
-        child.stdin.flush()
-        for line in child.stdout:
-            told = json.loads(line)
-            if told["kind"] == "progress":
-                _pass_on(told, journal)
-            elif told["kind"] == "fault":
-                fault = OSError(f"{options.folder} cannot be written: {told['message']}")
-                if lacks_room(fault):
-                    raise fault  # told in full by those who know the store
-                raise UnwritableCrawlError(f"{fault}. Correct that and run again: the crawl continues")
-            finished = finished or told["kind"] == "finished"
-        status = child.wait()
-    if not finished or status:
-        raise SpiderDiedError(
-            f"the crawler's process ended with {_ending(status)}{_last_words(log_path, said)}"
-        )
-
-
-@contextlib.contextmanager
-def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    """The spider's process, which is gone when this ends."""
-    source = str(Path(__file__).parents[1])
-    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
-    child = subprocess.Popen(
-        [sys.executable, "-m", "crawler.spider"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-def _pass_on(told: Mapping[str, Any], journal: Journal) -> None:
-    journal.progress(
-        told["pages"],
-        told["pages"] + told["waiting"],
-        "pages",
-        waiting=told["waiting"],
-        errors=told["errors"],
-    )
-    journal.metrics(
-        told["tried"], pages=told["pages"], waiting=told["waiting"], pages_per_second=told["pages_per_second"]
-    )
-
-
-def _ending(status: int) -> str:
-    return signal.Signals(-status).name if status < 0 else f"status {status}"
-
-
-def _last_words(log_path: Path, said: int) -> str:
-    """What the child wrote last, beyond what stood in its log before."""
-    lines = log_path.read_bytes()[said:].decode(errors="replace").strip().splitlines()
-    return f": {lines[-1]}" if lines else ""

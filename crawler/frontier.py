@@ -1,137 +1,119 @@
-"""Which URL next: every URL that the crawl has seen, once, with its state and what became of it.
+"""Which URL next: every URL that a partition has seen, once, with its state and what became of it.
 
 One SQLite file per partition. What was done is made durable by `commit` alone, after the archive
 was: a page and the links found on it count from the same moment. After a kill the frontier stands
-at its last commit, and what was in flight is waiting again.
+at its last commit, and what was in flight is waiting again, for being in flight is not written down. After a
+loss of power it stands whole at an earlier commit, the archive is cut off there, and what came since is
+fetched again (SQLite's write-ahead log with `synchronous = NORMAL`: it is synced before each checkpoint, of
+at most some 1,000 of its pages).
+
+What costs is inserting some sixty links a page into B-trees of ten million rows. So a URL's row is
+small (what became of it stands in `visits`), is keyed by host and place, so that a page's links fall
+on few pages of the file, and no index changes with it. Which of a host's URLs are next is found by going
+through them; only of a host with very many is there an index, in the order of the crawl (its URLs are
+WAITING, all others FRESH). `python -m tests.benchmarks frontier` measures it against a bare insert; its
+README has the figures. Of other embedded stores, on one x86 core, thousand URLs a CPU-second in batches of
+60: SQLite's bare insert 90 to 145; LMDB 460 without and 170 with an fsync a batch, but a queue, a report and
+a repartition would each be code of our own on it; DuckDB 11.
 """
 
+import json
 import sqlite3
+import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
-from w3lib.url import canonicalize_url
-
-URL_CHARACTERS = 8_192
-"""Longer URLs are not followed: no honest link is that long."""
-WAITING, IN_FLIGHT, DONE = 0, 1, 2
-REDIRECTS = 10
-"""Redirects in a row after which a chain is given up."""
-WINDOW_HOSTS = 500
-"""Hosts that are served at the same time; all others stay on disk."""
-WINDOW_URLS = 256
-"""URLs of one host that are held in memory."""
-ROBOTS_HOURS = 24
-"""How long a robots.txt may be used (RFC 9309, section 2.4)."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS urls (
-    url TEXT PRIMARY KEY, host TEXT NOT NULL, level INTEGER NOT NULL, depth INTEGER NOT NULL,
-    redirects INTEGER NOT NULL, referrer TEXT, state INTEGER NOT NULL,
-    outcome TEXT, status INTEGER, content_type TEXT, bytes INTEGER,
-    warc TEXT, offset INTEGER, length INTEGER, sha256 TEXT, fetched TEXT, detail TEXT
-);
-CREATE INDEX IF NOT EXISTS waiting ON urls (host, level, url) WHERE state = 0;
-CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS robots (origin TEXT PRIMARY KEY, fetched REAL NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS position (number INTEGER, offset INTEGER, seconds REAL);
-"""
-LOG_COLUMNS = (
-    *("url", "outcome", "status", "content_type", "bytes", "depth", "referrer"),
-    *("warc", "offset", "length", "sha256", "fetched", "detail"),
+from crawler import hosts
+from crawler.entries import Entry, Position, Visit
+from crawler.hosts import Host, Hosts
+from crawler.origins import KEPT_SECONDS
+from crawler.schema import (
+    ADD,
+    ASIDE,
+    DONE,
+    ENTRY_COLUMNS,
+    ENTRY_FIELDS,
+    FRESH,
+    LOG,
+    LOG_COLUMNS,
+    LOWERED,
+    MOVE,
+    OUTGOING,
+    REFUSE,
+    REFUSED,
+    SCHEMA,
+    SENT,
+    TAKE,
+    TAKE_ORDERED,
+    TO_REFUSE,
+    VISIT,
+    VISIT_COLUMNS,
+    WAITING,
 )
+from crawler.urls import bucket_of, host_of
+
+BIG_HOST_URLS = 2_000
+"""The waiting URLs of a host with at least so many are kept in order. Going through fewer takes half a
+millisecond, a fraction of what fetching a page does."""
+CACHE_KIB = 32 << 10
+"""Memory that SQLite may use for pages of the file. More is slower: after a page of a B-tree was split, a
+commit goes through the whole cache (as long as the file is below 1 GiB). With 128 MiB a page's links cost
+half as much again, ours and a bare insert's; what is not in it the operating system has."""
+KNOWN_ORIGINS = 200_000
+"""Origins whose host is remembered in memory: some 50 MB."""
+
+T = TypeVar("T")
+Row = tuple[int, str, int, int, int, int, int, int | None]
+"""What is inserted for a URL: host, place, state, level, priority, depth, redirects, source."""
+Origin = tuple[int, str, bool]
+"""What the URLs of one origin have in common: the host; what their places begin with (the scheme, and the
+port if it is not the scheme's own); whether another partition serves it."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A URL that is to be fetched."""
+class Added:
+    """How `add` ended."""
 
-    url: str
-    host: str
-    level: int
-    """Steps from a seed, redirects included: the order of the crawl."""
-    depth: int
-    """Links from a seed."""
-    redirects: int = 0
-    """Redirects that led here in a row."""
-    referrer: str | None = None
-
-
-@dataclass(frozen=True)
-class Visit:
-    """What became of a URL."""
-
-    outcome: str
-    """`page` for a stored page; otherwise why there is none."""
-    fetched: str
-    status: int | None = None
-    content_type: str | None = None
-    bytes: int | None = None
-    warc: str | None = None
-    offset: int | None = None
-    length: int | None = None
-    sha256: str | None = None
-    detail: str | None = None
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where the archive stood at the last commit, and the seconds that the crawl had run."""
-
-    number: int = 0
-    offset: int = 0
-    seconds: float = 0.0
-
-
-@lru_cache(maxsize=100_000)
-def canonical(url: str) -> str | None:
-    """The one spelling of an http(s) URL: no fragment, no default port, sorted query; None for any
-    other URL, one with a user name in it, or one that cannot be read."""
-    try:
-        spelled = canonicalize_url(url)
-        parts = urlsplit(spelled)
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        return None
-    if len(spelled) > URL_CHARACTERS:
-        return None
-    if (parts.scheme, port) in (("http", 80), ("https", 443)):
-        parts = parts._replace(netloc=parts.netloc.rpartition(":")[0])
-        spelled = parts.geturl()
-    return spelled
-
-
-def host_of(url: str) -> str:
-    """The host name, or '' if the URL has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    new: int
+    lowered: int
+    """URLs known before that turned out to be nearer to a seed."""
 
 
 class Frontier:
     """The SQLite file. One process alone opens it, and every change waits for `commit`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, partition: int = 0, partitions: int = 1) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(SCHEMA)
-        self._db.execute("BEGIN")
-        self._db.execute("UPDATE urls SET state = ? WHERE state = ?", (WAITING, IN_FLIGHT))
-        counted = self._db.execute("SELECT outcome, count(*) FROM urls GROUP BY outcome").fetchall()
-        self.outcomes: Counter[str] = Counter({name: count for name, count in counted if name is not None})
-        self.known: int = sum(count for _, count in counted)
-        self.hosts = {host for (host,) in self._db.execute("SELECT host FROM hosts")}
-        """Hosts whose pages are wanted."""
+        self.partition, self.partitions = partition, partitions
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        self.db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self.db.create_function("url_of", 2, url_of, deterministic=True)
+        self._lowered: list[tuple[int, str]] = []
+        self.db.create_function("nearer", 3, _noting(self._lowered))
+        self.db.executescript(hosts.SCHEMA + SCHEMA)
+        self.db.execute("BEGIN")
+        self.hosts = Hosts(self.db)
+        row = self.db.execute("SELECT known, settled, outcomes FROM position").fetchone()
+        self.known: int = row[0] if row else 0
+        self.settled: bool = bool(row[1]) if row else False
+        """True once all seeds have led somewhere, so that it is known whose pages are wanted."""
+        self.outcomes: Counter[str] = Counter(json.loads(row[2]) if row else {})
+        self._origins: dict[str, Origin] = {}
+        self._source: tuple[str | None, int | None] = (None, None)
+
+    def outside(self, make: Callable[[sqlite3.Connection], T]) -> T:
+        """What `make` returns, which has tables of its own in the file; no transaction is open meanwhile."""
+        self.db.execute("COMMIT")
+        made = make(self.db)
+        self.db.execute("BEGIN")
+        return made
 
     @property
     def tried(self) -> int:
@@ -143,176 +125,306 @@ class Frontier:
         """URLs that are waiting or in flight."""
         return self.known - self.tried
 
-    def allow(self, hosts: Iterable[str]) -> None:
-        for host in hosts:
-            self.hosts.add(host)
-            self._db.execute("INSERT OR IGNORE INTO hosts VALUES (?)", (host,))
+    # --- URLs that are found ---
 
-    def add(self, entries: Iterable[Entry]) -> int:
-        """Remember URLs that were not known yet, as waiting. Returns how many were new."""
-        before = self._db.total_changes
-        self._db.executemany(
-            "INSERT OR IGNORE INTO urls (url, host, level, depth, redirects, referrer, state) "
-            "VALUES (?, ?, ?, ?, ?, ?, 0)",
-            (
-                (each.url, each.host, each.level, each.depth, each.redirects, each.referrer)
-                for each in entries
-            ),
-        )
-        new: int = self._db.total_changes - before
-        self.known += new
-        return new
+    def add(self, entries: Iterable[Entry], *, aside: bool = False) -> Added:
+        """Remember URLs that were not known yet, as waiting (or aside); one that was, with a greater
+        depth, takes the smaller one. Those of other partitions' hosts wait to be handed over."""
+        rows: list[Row] = []
+        outgoing: list[Row] = []
+        origins, ordered = self._origins, self.hosts.ordered
+        referrer, source = self._source
+        for each in entries:
+            url = each.url
+            end = url.find("/", 8)
+            host, prefix, foreign = origins.get(url[:end]) or self._origin(url[:end])
+            if each.referrer != referrer:
+                referrer, source = each.referrer, self.source_of(each.referrer)
+            state = ASIDE if aside else OUTGOING if foreign else WAITING if host in ordered else FRESH
+            small = (state, each.level, each.priority, each.depth, each.redirects, source)
+            (outgoing if foreign else rows).append((host, prefix + url[end:], *small))
+        self.insert(outgoing)
+        added = self.insert(rows)
+        if not aside:
+            self.known += added.new
+            self.hosts.queue({row[0] for row in rows})
+        return added
+
+    def insert(self, rows: list[Row]) -> Added:
+        """Write down what was not known yet, and what is nearer now."""
+        if not rows:
+            return Added(0, 0)
+        changed = self.db.executemany(ADD, rows).rowcount
+        lowered = len(self._lowered)
+        if lowered:
+            self.db.executemany(LOWERED, self._lowered)
+            self._lowered.clear()
+        return Added(changed - lowered, lowered)
+
+    def add_seeds(self, entries: list[Entry]) -> None:
+        """Remember seeds, and where seeds redirect to, whose hosts are wanted."""
+        self.hosts.allow(each.host for each in entries)
+        self.add(entries)
+        for each in entries:
+            host, place, _ = self._locate(each.url)
+            self.db.execute(
+                "INSERT OR IGNORE INTO seeds SELECT host, place FROM urls "
+                f"WHERE host = ? AND place = ? AND state IN ({WAITING}, {FRESH})",
+                (host, place),
+            )
 
     def refuse(self, url: str, visit: Visit, entry: Entry) -> None:
-        """Remember a URL that is not even asked for, with the reason."""
-        added = self.add([Entry(url, host_of(url), entry.level + 1, entry.depth + 1, 0, entry.url)])
-        if added:
-            self.finish(url, visit)
+        """Remember a URL that is not even asked for, with the reason, as found on the page `entry`; one of
+        another partition's host, or of none, is handed over, lest it be counted by several."""
+        self.take_refused(Entry(url, "", entry.level + 1, entry.depth + 1, referrer=entry.url), visit)
 
-    def take(self, host: str, limit: int = WINDOW_URLS) -> list[Entry]:
-        """Waiting URLs of the host, of one level (its lowest), in order; from now on in flight."""
-        rows = self._db.execute(
-            "SELECT url, host, level, depth, redirects, referrer FROM urls WHERE state = 0 AND host = ?1 AND "
-            "level = (SELECT min(level) FROM urls WHERE state = 0 AND host = ?1) ORDER BY url LIMIT ?2",
-            (host, limit),
-        ).fetchall()
-        self._db.executemany("UPDATE urls SET state = 1 WHERE url = ?", ((row[0],) for row in rows))
-        return [Entry(*row) for row in rows]
+    def take_refused(self, entry: Entry, visit: Visit) -> None:
+        """As `refuse`; `entry` is the URL itself."""
+        if not self.counts(entry.url):
+            values = (*(visit.outcome, visit.fetched, visit.detail), entry.level, entry.depth, entry.referrer)
+            self.db.execute(REFUSED, (entry.url, *values))
+            return
+        host, place, _ = self._locate(entry.url)
+        source = self.source_of(entry.referrer)
+        if self.insert([(host, place, DONE, entry.level, 0, entry.depth, 0, source)]).new:
+            self.known += 1
+            self._visit(host, place, visit)
 
-    def waiting_host(self, after: str) -> str | None:
-        """The first host name beyond `after` that has waiting URLs; costs the same for any number."""
-        row = self._db.execute(
-            "SELECT host FROM urls WHERE state = 0 AND host > ? ORDER BY host LIMIT 1", (after,)
-        ).fetchone()
-        return str(row[0]) if row else None
+    def refuse_rest(self, fetched: str) -> None:
+        """Give what waits at hosts that are asked no more the outcome that says why: nothing is left then."""
+        for host, reason in self.hosts.take_refused():
+            self.outcomes[reason] += self.db.execute(REFUSE, (reason, fetched, host)).rowcount
+            for state in (WAITING, FRESH):
+                self.db.execute(MOVE, (DONE, host, state))
+            self.db.execute("DELETE FROM seeds WHERE host = ?", (host,))
+
+    def settle(self) -> None:
+        """All seeds have led somewhere: admit what was set aside and is wanted, drop the rest."""
+        query = "SELECT DISTINCT host, name, allowed FROM urls JOIN hosts ON hosts.id = host WHERE state = ?"
+        for host, name, allowed in self.db.execute(query, (ASIDE,)).fetchall():
+            if not allowed:
+                self.db.execute("DELETE FROM urls WHERE host = ? AND state = ?", (host, ASIDE))
+                continue
+            own = self.serves(name)
+            state = OUTGOING if not own else WAITING if host in self.hosts.ordered else FRESH
+            moved = self.db.execute(MOVE, (state, host, ASIDE)).rowcount
+            if own:
+                self.known += moved
+                self.hosts.queue({host})
+        self.settled = True
+
+    def open_seeds(self) -> bool:
+        """True while a seed of this partition has led nowhere yet, and its host is not given up."""
+        query = "SELECT 1 FROM seeds JOIN hosts ON id = host WHERE closed IS NULL LIMIT 1"
+        return self.db.execute(query).fetchone() is not None
+
+    def has_work(self) -> bool:
+        """True while a URL waits that may be fetched, at a host that is being served or not; those of a host
+        that is given up do not count."""
+        waiting = f"SELECT 1 FROM urls WHERE host = hosts.id AND state IN ({WAITING}, {FRESH})"
+        query = f"SELECT 1 FROM hosts WHERE queued > 0 AND closed IS NULL AND EXISTS ({waiting}) LIMIT 1"
+        return self.db.execute(query).fetchone() is not None
+
+    def lowered(self) -> Iterator[tuple[Entry, Visit]]:
+        """URLs that were done before a shorter way to them was found; each is told once."""
+        columns = ", ".join(f"visits.{name}" for name in VISIT_COLUMNS)
+        query = (
+            f"SELECT {ENTRY_COLUMNS}, {columns} "
+            "FROM lowered JOIN urls USING (host, place) JOIN visits USING (host, place) "
+            "JOIN hosts ON hosts.id = host"
+        )
+        rows = self.db.execute(query).fetchall()
+        self.forget_lowered()
+        for row in rows:
+            yield _entry(row), Visit(**dict(zip(VISIT_COLUMNS, row[ENTRY_FIELDS:], strict=True)))
+
+    def forget_lowered(self) -> None:
+        self.db.execute("DELETE FROM lowered")
+
+    # --- URLs that are fetched ---
+
+    def admit(self, limit: int, before: float) -> list[Host]:
+        """The queued hosts that may be asked first, `before` a time at the latest (seconds since 1970); from
+        now on they are served. Costs the same for any number of queued hosts."""
+        return self.hosts.admit(limit, before)
+
+    def take(self, host: Host, limit: int) -> list[Entry]:
+        """Waiting URLs of the host, of one level (its lowest), in order."""
+        if not host.big and self._is_big(host.id):
+            host.big = True
+            self.hosts.ordered.add(host.id)
+            self.db.execute(MOVE, (WAITING, host.id, FRESH))
+        rows = self.db.execute(TAKE_ORDERED if host.big else TAKE, (host.id, limit))
+        return [_entry(row) for row in rows]
+
+    def _is_big(self, host: int) -> bool:
+        query = "SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? LIMIT ?)"
+        return int(*self.db.execute(query, (host, BIG_HOST_URLS)).fetchone()) == BIG_HOST_URLS
 
     def finish(self, url: str, visit: Visit) -> None:
         """Record what became of a URL."""
-        self._db.execute(
-            "UPDATE urls SET state = 2, outcome = ?, status = ?, content_type = ?, bytes = ?, warc = ?, "
-            "offset = ?, length = ?, sha256 = ?, fetched = ?, detail = ? WHERE url = ?",
-            (
-                *(visit.outcome, visit.status, visit.content_type, visit.bytes, visit.warc),
-                *(visit.offset, visit.length, visit.sha256, visit.fetched, visit.detail, url),
-            ),
-        )
+        host, place, _ = self._locate(url)
+        self.db.execute("UPDATE urls SET state = ? WHERE host = ? AND place = ?", (DONE, host, place))
+        if not self.settled:
+            self.db.execute("DELETE FROM seeds WHERE host = ? AND place = ?", (host, place))
+        self._visit(host, place, visit)
+
+    def _visit(self, host: int, place: str, visit: Visit) -> None:
+        self.db.execute(VISIT, (host, place, *(getattr(visit, name) for name in VISIT_COLUMNS)))
         self.outcomes[visit.outcome] += 1
 
-    def robots(self, origin: str) -> bytes | None:
-        """The robots.txt of an origin, if it was read within the last 24 hours (not in the future of a
-        clock that was set back)."""
-        now = time.time()
-        row = self._db.execute(
-            "SELECT body FROM robots WHERE origin = ? AND fetched > ? AND fetched <= ?",
-            (origin, now - ROBOTS_HOURS * 3600, now),
-        ).fetchone()
-        return row[0] if row else None
+    def failed(self, url: str, tries: int) -> None:
+        """The URL was asked for `tries` times in vain and stays waiting."""
+        host, place, _ = self._locate(url)
+        self.db.execute("UPDATE urls SET tries = ? WHERE host = ? AND place = ?", (tries, host, place))
 
-    def keep_robots(self, origin: str, body: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO robots VALUES (?, ?, ?)", (origin, time.time(), body))
+    def depth_of(self, url: str) -> tuple[int, int]:
+        """Level and depth of a known URL as of now: a shorter way may have been found since it was taken."""
+        host, place, _ = self._locate(url)
+        query = "SELECT level, depth FROM urls WHERE host = ? AND place = ?"
+        level, depth = self.db.execute(query, (host, place)).fetchone()
+        return level, depth
+
+    def keep_links(self, url: str, links: Sequence[str]) -> None:
+        """Keep what a page led to, lest it be read again when a shorter way to it is found."""
+        host, place, _ = self._locate(url)
+        body = zlib.compress("\n".join(links).encode(), 1)
+        self.db.execute("INSERT OR REPLACE INTO links VALUES (?, ?, ?)", (host, place, body))
+
+    def kept_links(self, url: str) -> list[str]:
+        host, place, _ = self._locate(url)
+        query = "SELECT urls FROM links WHERE host = ? AND place = ?"
+        row = self.db.execute(query, (host, place)).fetchone()
+        return zlib.decompress(row[0]).decode().split("\n") if row else []
+
+    # --- URLs of other partitions ---
+
+    def counts(self, url: str) -> bool:
+        """True if this partition counts the URL, should it be refused by name."""
+        return self.serves(owner_of(url))
+
+    def serves(self, host: str) -> bool:
+        """True if the host is this partition's."""
+        return self.partitions == 1 or bucket_of(host) % self.partitions == self.partition
+
+    def outgoing(self) -> Iterator[tuple[Entry, bool]]:
+        """URLs of other partitions' hosts that are to be handed over, by host and URL; False goes with those
+        that were before, with a greater depth."""
+        query = (
+            f"SELECT {ENTRY_COLUMNS}, (SELECT url FROM sources WHERE sources.id = source), "
+            f"state = {OUTGOING} FROM urls JOIN hosts ON hosts.id = host WHERE state IN (2, 6) "
+            "ORDER BY host, place"
+        )
+        for row in self.db.execute(query):
+            yield replace(_entry(row), referrer=row[ENTRY_FIELDS]), bool(row[ENTRY_FIELDS + 1])
+
+    def refused(self) -> Iterator[tuple[Entry, Visit]]:
+        """URLs that are refused by name, for the partitions that count them."""
+        for url, outcome, fetched, detail, level, depth, referrer in self.db.execute(TO_REFUSE):
+            yield Entry(url, "", level, depth, referrer=referrer), Visit(outcome, fetched, detail=detail)
+
+    def handed_over(self) -> None:
+        """What `outgoing` and `refused` told is on its way."""
+        self.db.execute("UPDATE refused SET sent = 1 WHERE sent = 0")
+        self.db.execute(f"UPDATE urls SET state = {SENT} WHERE state IN (2, 6)")
+
+    # --- the rest ---
+
+    def kept_file(self, url: str) -> tuple[bytes, float] | None:
+        """A host's robots.txt or the like and its age in seconds, if it was read within the last 24 hours
+        (not in the future of a clock that was set back)."""
+        now = time.time()
+        row = self.db.execute(
+            "SELECT body, ?1 - fetched FROM kept_files "
+            "WHERE url = ?2 AND fetched > ?1 - ?3 AND fetched <= ?1",
+            (now, url, KEPT_SECONDS),
+        ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def keep_file(self, url: str, body: bytes) -> None:
+        self.db.execute("INSERT OR REPLACE INTO kept_files VALUES (?, ?, ?)", (url, time.time(), body))
 
     def position(self) -> Position:
-        row = self._db.execute("SELECT number, offset, seconds FROM position").fetchone()
+        row = self.db.execute("SELECT number, offset, seconds, round, ended FROM position").fetchone()
         return Position(*row) if row else Position()
 
     def commit(self, position: Position) -> None:
         """Make all changes durable. The archive must have been synced up to `position` before."""
-        self._db.execute("DELETE FROM position")
-        self._db.execute(
-            "INSERT INTO position VALUES (?, ?, ?)", (position.number, position.offset, position.seconds)
+        self.db.execute(
+            "INSERT OR REPLACE INTO position VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(position.number, position.offset, position.seconds, position.round, position.ended),
+                *(self.known, self.settled, json.dumps(self.outcomes)),
+            ),
         )
-        self._db.execute("COMMIT")
-        self._db.execute("BEGIN")
+        self.db.execute("COMMIT")
+        self.db.execute("BEGIN")
 
     def log(self) -> Iterator[dict[str, Any]]:
         """What became of each URL tried, sorted by URL."""
-        columns = ", ".join(LOG_COLUMNS)
-        for row in self._db.execute(f"SELECT {columns} FROM urls WHERE state = 2 ORDER BY url"):
+        for row in self.db.execute(LOG):
             yield dict(zip(LOG_COLUMNS, row, strict=True))
 
     def close(self) -> None:
         """Leave; changes since the last commit are dropped."""
-        self._db.close()
+        self.db.close()
+
+    # --- where a URL stands ---
+
+    def _locate(self, url: str) -> tuple[int, str, bool]:
+        """Its host, its place there, and whether the host is another partition's."""
+        end = url.find("/", 8)
+        origin = self._origins.get(url[:end])
+        if origin is None:
+            if end < 0 or not url.startswith(("http://", "https://")):
+                return self.hosts.id_of(""), url, False
+            origin = self._origin(url[:end])
+        host, prefix, foreign = origin
+        return host, prefix + url[end:], foreign
+
+    def _origin(self, text: str) -> Origin:
+        scheme, _, netloc = text.partition("://")
+        name = host_of(text)
+        port = netloc.rpartition("]")[2] if netloc.startswith("[") else netloc[len(name) :]
+        if len(self._origins) >= KNOWN_ORIGINS:
+            self._origins.clear()
+        origin = (self.hosts.id_of(name), sys.intern(scheme + port), not self.serves(name))
+        self._origins[text] = origin
+        return origin
+
+    def source_of(self, url: str | None) -> int | None:
+        """The number under which the URL of a page that links is kept."""
+        if url != self._source[0]:
+            statement = "INSERT INTO sources (url) VALUES (?)"
+            self._source = (url, self.db.execute(statement, (url,)).lastrowid if url else None)
+        return self._source[1]
 
 
-@dataclass(eq=False)
-class _Host:
-    """A host in the window."""
-
-    name: str
-    waiting: deque[Entry] = field(default_factory=deque)
-    in_flight: int = 0
-    ready: bool = False
-    """True while it stands in the queue of hosts that may be asked."""
+def owner_of(url: str) -> str:
+    """What decides which partition counts a URL that is refused by name: its host, or all of it."""
+    return (url.startswith(("http://", "https://")) and host_of(url)) or url
 
 
-class Window:
-    """The bounded part of the frontier that is being served: its hosts take turns.
+def _noting(lowered: list[tuple[int, str]]) -> Callable[[int, str, int], int]:
+    def nearer(host: int, place: str, depth: int) -> int:
+        lowered.append((host, place))
+        return depth
 
-    A host's URLs come level by level: a level begins when the one before has ended, so that the
-    depth of a page, and which pages a limit leaves out, do not hang on which answer came first.
-    """
+    return nearer
 
-    def __init__(self, frontier: Frontier, per_host: int) -> None:
-        self._frontier, self._per_host = frontier, per_host
-        self._hosts: dict[str, _Host] = {}
-        self._ready: deque[_Host] = deque()
-        self._cursor = ""
-        self._others = True
-        """False while it is known that no host outside the window has waiting URLs."""
-        self.in_flight = 0
 
-    def add(self, entries: list[Entry]) -> None:
-        """Remember URLs that were not known yet."""
-        if entries and self._frontier.add(entries):
-            self._others = self._others or any(entry.host not in self._hosts for entry in entries)
+def url_of(host: str, place: str) -> str:
+    """The URL at a place. A place is what a canonical URL has beside its host's name (scheme, port if it is
+    not the scheme's own, path and query), so that a host's places sort as its URLs do; where there is no
+    host it is the whole URL."""
+    if not host:
+        return place
+    head, _, path = place.partition("/")
+    scheme, colon, port = head.partition(":")
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}{colon}{port}/{path}"
 
-    def next(self) -> Entry | None:
-        """A URL to ask for now, or None until another has ended."""
-        while self._ready or self._admit():
-            host = self._ready.popleft()
-            host.ready = False
-            if not host.waiting and not host.in_flight:
-                host.waiting.extend(self._frontier.take(host.name))
-                if not host.waiting:
-                    del self._hosts[host.name]
-            if host.waiting:
-                entry = host.waiting.popleft()
-                host.in_flight += 1
-                self.in_flight += 1
-                if host.in_flight < self._per_host:
-                    self._queue(host)
-                return entry
-        return None
 
-    def ended(self, entry: Entry) -> None:
-        """The URL needs no connection any more."""
-        host = self._hosts[entry.host]
-        host.in_flight -= 1
-        self.in_flight -= 1
-        self._queue(host)
-
-    def again(self, entry: Entry) -> None:
-        """Ask once more, after the host's others of the same level."""
-        self._hosts[entry.host].waiting.append(entry)
-        self.ended(entry)
-
-    def _queue(self, host: _Host) -> None:
-        if not host.ready:
-            host.ready = True
-            self._ready.append(host)
-
-    def _admit(self) -> bool:
-        """Bring waiting hosts into the window, going round all of them. True if there is one."""
-        wrapped = not self._cursor
-        while self._others and len(self._hosts) < WINDOW_HOSTS:
-            name = self._frontier.waiting_host(self._cursor)
-            self._cursor = name or ""
-            if name is None:
-                self._others = not wrapped
-                wrapped = True
-            elif name not in self._hosts:
-                self._hosts[name] = _Host(name)
-                self._queue(self._hosts[name])
-                return True
-        return False
+def _entry(row: tuple[Any, ...]) -> Entry:
+    name, place, level, depth, redirects, priority, tries = row[:ENTRY_FIELDS]
+    return Entry(url_of(name, place), name, level, depth, redirects, None, priority, tries or 0)

@@ -1,165 +1,131 @@
-"""robots.txt as RFC 9309 has it, and the delays that a host asks for.
+"""What each origin allows us: asked of it once a day, remembered, written down in the frontier."""
 
-Scrapy's own middleware lets everything pass when robots.txt cannot be read; here a server error
-or an unreachable host forbids the whole host (section 2.3.1.4).
-"""
-
-import asyncio
 import logging
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
 
-from protego import Protego
-from scrapy import Request
-from scrapy.exceptions import IgnoreRequest
-from scrapy.http import Response
-from scrapy.http.request import NO_CALLBACK
-
-from crawler.frontier import Frontier, canonical
-
-if TYPE_CHECKING:
-    from scrapy.crawler import Crawler
+from crawler.frontier import Frontier
+from crawler.opt_outs import TdmRule, read_tdmrep
+from crawler.origins import (
+    KEPT_SECONDS,
+    TDMREP_PATH,
+    Get,
+    Rules,
+    obtain_robots,
+    obtain_tdmrep,
+    product_token,
+    rules_of,
+)
 
 log = logging.getLogger(__name__)
 
-PARSED_BYTES = 1 << 20
-"""How much of a robots.txt is read. RFC 9309, section 2.5: at least 500 KiB."""
-FETCHED_BYTES = 8 << 20
-REDIRECTS = 5
-"""RFC 9309, section 2.3.1.2: at least five; beyond them robots.txt counts as unavailable."""
 TRIES = 2
-RETRY_SECONDS = 1.0
-IS_ROBOTS = "moinho_robots"
-"""Marks, in a request's meta, what fetches a robots.txt and is not itself held against one."""
-
-
-class Forbidden(IgnoreRequest):
-    """robots.txt does not allow the URL."""
-
-
-class Unreachable(IgnoreRequest):
-    """The host of a robots.txt gave no answer, which forbids everything on it."""
+"""How often a robots.txt that cannot be had is asked for before it forbids the origin."""
+READ = "#read"
+"""Behind the URL of a sitemap, in the name under which it is kept that it was read."""
+REMEMBERED_ORIGINS = 5_000
+"""Origins whose rules are held in memory; those of others are parsed again."""
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What one origin's robots.txt says to us."""
+class OriginRules:
+    """What holds for all pages of an origin."""
 
-    parser: Protego | None
-    """None if there are no rules: everything is allowed."""
-    delay_seconds: float = 0.0
-    refusal: str | None = None
-    """Why everything is forbidden, if robots.txt could not be read."""
-    reached: bool = True
-
-    def check(self, url: str, agent: str) -> None:
-        """Raises Forbidden or Unreachable."""
-        if self.refusal is not None:
-            raise (Forbidden if self.reached else Unreachable)(self.refusal)
-        if self.parser is not None and not self.parser.can_fetch(url, agent):
-            raise Forbidden("robots.txt disallows it")
+    robots: Rules
+    tdmrep: tuple[TdmRule, ...] = ()
 
 
-def parse(body: bytes, agent: str) -> Rules:
-    """The rules for `agent` in a robots.txt, of which the first MiB counts."""
-    if len(body) > PARSED_BYTES:
-        body = body[: body.rfind(b"\n", 0, PARSED_BYTES) + 1]
-    parser = Protego.parse(body.decode("utf-8-sig", errors="ignore"))
-    delay = float(parser.crawl_delay(agent) or 0)
-    rate = parser.request_rate(agent)
-    if rate is not None and rate.requests:
-        delay = max(delay, rate.seconds / rate.requests)
-    return Rules(parser, delay)
+class RuleBook:
+    """The rules of all origins."""
 
+    def __init__(
+        self,
+        frontier: Frontier,
+        user_agent: str,
+        *,
+        reads_tdmrep: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._frontier, self._clock, self._reads_tdmrep = frontier, clock, reads_tdmrep
+        self.agent = product_token(user_agent)
+        self._rules: dict[str, tuple[float, OriginRules]] = {}
+        self._tries = Counter[str]()
 
-def product_token(user_agent: str) -> str:
-    """The name by which robots.txt addresses us: `moinho` of `moinho/0.1 (+…)`."""
-    return user_agent.partition("/")[0].partition(" ")[0]
-
-
-class RobotsMiddleware:
-    """Holds every request against the robots.txt of its origin, which is fetched once and kept a day."""
-
-    def __init__(self, crawler: "Crawler", frontier: Frontier, agent: str) -> None:
-        self._crawler, self._frontier, self._agent = crawler, frontier, agent
-        self._rules: dict[str, asyncio.Task[Rules]] = {}
-
-    @classmethod
-    def from_crawler(cls, crawler: "Crawler") -> "RobotsMiddleware":
-        spider: Any = crawler.spider
-        return cls(crawler, spider.frontier, product_token(spider.options.user_agent))
-
-    async def process_request(self, request: Request) -> None:
-        """Raises Forbidden or Unreachable."""
-        if IS_ROBOTS in request.meta:
-            return
-        parts = urlsplit(request.url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        if origin not in self._rules:
-            self._rules[origin] = asyncio.ensure_future(self._obtain(origin))
-        task = self._rules[origin]
-        rules = task.result() if task.done() else await task
-        rules.check(request.url, self._agent)
-
-    async def _obtain(self, origin: str) -> Rules:
-        body = self._frontier.robots(origin)
-        rules = parse(body, self._agent) if body is not None else await self._fetch(origin)
-        if rules.delay_seconds:
-            self._slow_down(urlsplit(origin).hostname or "", rules.delay_seconds)
-        return rules
-
-    async def _fetch(self, origin: str) -> Rules:
-        for left in reversed(range(TRIES)):
-            try:
-                response = await self._follow(f"{origin}/robots.txt")
-            except Exception as error:
-                reason = f"robots.txt cannot be reached: {describe(error)}"
-                rules = Rules(None, refusal=reason, reached=False)
-            else:
-                if response is None or response.status < 500:
-                    found = response is not None and 200 <= response.status < 300
-                    body = response.body if response is not None and found else b""
-                    self._frontier.keep_robots(origin, body[: PARSED_BYTES + 1])
-                    return parse(body, self._agent)
-                rules = Rules(None, refusal=f"robots.txt answered {response.status}")
-            if left:
-                await asyncio.sleep(RETRY_SECONDS)
-        log.warning("%s: %s; nothing is fetched from it", origin, rules.refusal)
-        return rules
-
-    async def _follow(self, url: str) -> Response | None:
-        """The answer after redirects, each of which passes the same guard; None if they don't end."""
-        engine = self._crawler.engine
-        assert engine is not None
-        for _ in range(REDIRECTS + 1):
-            meta = {IS_ROBOTS: True, "download_maxsize": FETCHED_BYTES}
-            response = await engine.download_async(Request(url, meta=meta, callback=NO_CALLBACK))
-            location = response.headers.get("Location")
-            if not (300 <= response.status < 400 and location):
-                return response
-            target = canonical(urljoin(url, location.decode("latin-1")))
-            if target is None:
-                return None
-            url = target
-        return None
-
-    def _slow_down(self, host: str, seconds: float) -> None:
-        """Leave at least `seconds` between requests to the host, now and when its slot is made anew."""
-        engine = self._crawler.engine
-        assert engine is not None
-        downloader = engine.downloader
-        settings = downloader.per_slot_settings.setdefault(host, {"jitter": 0.0})
-        settings["delay"] = max(
-            seconds, settings.get("delay", 0.0), downloader.settings.getfloat("DOWNLOAD_DELAY")
+    def known(self, origin: str) -> OriginRules | None:
+        """None if the origin must be asked, as it never was or a day is over."""
+        now = self._clock()
+        until, rules = self._rules.get(origin, (0.0, None))
+        if rules is not None and now < until:
+            return rules
+        kept = self._frontier.kept_file(f"{origin}/robots.txt")
+        tdmrep = self._frontier.kept_file(origin + TDMREP_PATH) if self._reads_tdmrep else (b"", 0.0)
+        if kept is None or tdmrep is None:
+            return None
+        return self._remember(
+            origin, rules_of(kept[0], self.agent), tdmrep[0], KEPT_SECONDS - max(kept[1], tdmrep[1])
         )
-        settings["concurrency"] = 1
-        slot = downloader.slots.get(host)
-        if slot is not None:
-            slot.delay, slot.concurrency = settings["delay"], 1
+
+    async def obtain(
+        self, origin: str, get: Get, slow_down: Callable[[float], None], is_refused: Callable[[], bool]
+    ) -> Rules:
+        """Ask the origin. If what came is passing and `known` has nothing afterwards, the host is to be put
+        off and asked again; after TRIES times it holds, and forbids everything.
+
+        `slow_down` is told at once the seconds between requests that are asked for; `is_refused`: the host
+        has an address that is never asked, which no waiting changes.
+        """
+        rules = await obtain_robots(origin, self.agent, get)
+        tdmrep = b""
+        if rules.keep is not None:
+            self._frontier.keep_file(f"{origin}/robots.txt", rules.keep)
+            slow_down(rules.text.delay_seconds)
+            if self._reads_tdmrep:
+                tdmrep = await obtain_tdmrep(origin, get)
+                self._frontier.keep_file(origin + TDMREP_PATH, tdmrep)
+        elif rules.is_passing and not is_refused():
+            self._tries[origin] += 1
+            if self._tries[origin] < TRIES:
+                return rules
+            log.warning("%s: %s; nothing is fetched from it", origin, rules.refusal)
+        del self._tries[origin]
+        self._remember(origin, rules, tdmrep, KEPT_SECONDS)
+        return rules
+
+    def _remember(self, origin: str, rules: Rules, tdmrep: bytes, seconds: float) -> OriginRules:
+        if len(self._rules) >= REMEMBERED_ORIGINS:
+            self._rules.clear()
+        whole = OriginRules(rules, tuple(read_tdmrep(tdmrep)) if tdmrep else ())
+        self._rules[origin] = (self._clock() + seconds, whole)
+        return whole
+
+    # --- sitemaps ---
+
+    def wants_sitemaps(self, origin: str, rules: OriginRules) -> bool:
+        """True if robots.txt names sitemaps that were not read within a day."""
+        return bool(rules.robots.text.sitemaps) and self._frontier.kept_file(_listed(origin)) is None
+
+    def read_sitemaps(self, origin: str) -> None:
+        """They were read to their end."""
+        self._frontier.keep_file(_listed(origin), b"")
+
+    def sitemap(self, url: str) -> bytes | None:
+        """A sitemap that was read within a day: of an index all of it, as it says which others there are; of
+        one that lists pages nothing any more, as they were taken in. None if it was not read."""
+        kept = self._frontier.kept_file(f"{url}{READ}")
+        return kept[0] if kept else None
+
+    def read_sitemap(self, url: str, index: bytes) -> None:
+        """It was read to its end; `index` is empty if it was none."""
+        self._frontier.keep_file(f"{url}{READ}", index)
 
 
-def describe(error: BaseException) -> str:
-    """An exception in a few words, for the crawl log."""
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+def _listed(origin: str) -> str:
+    """The name under which it is kept that an origin's sitemaps were read."""
+    return f"{origin}/robots.txt#sitemaps"
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a canonical URL."""
+    return url[: url.index("/", 8)]

@@ -1,11 +1,9 @@
 """Reading responses: their type, their links, what an archive keeps of them, and why there was none."""
 
+import datetime
 import http.client
-import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urljoin
 
 from scrapy.exceptions import (
     CannotResolveHostError,
@@ -15,22 +13,20 @@ from scrapy.exceptions import (
     IgnoreRequest,
 )
 from scrapy.http import Headers, Response
-from selectolax.lexbor import LexborHTMLParser
 
-from crawler.frontier import canonical
-from crawler.politeness import Forbidden, Unreachable, describe
-from crawler.warc import Exchange
+from crawler.entries import Visit
+from crawler.origins import Forbidden, Unreachable, describe
+from crawler.scope import wants_type
+from crawler.warc import Exchange, Place
 
 SNIFFED_BYTES = 1024
-ROOTED = re.compile(r"/(?!/)|https?://[^/?#]")
-"""A path from the root, or a URL with its host."""
 
 
-def is_html(response: Response, content_types: list[str]) -> bool:
+def is_wanted(response: Response, content_types: list[str]) -> bool:
     """By the Content-Type; where there is none, by how the body begins."""
     kind = content_type(response.headers)
     if kind:
-        return kind in content_types
+        return wants_type(kind, content_types)
     start = response.body[:SNIFFED_BYTES].lower()
     return b"<html" in start or b"<!doctype html" in start
 
@@ -39,6 +35,42 @@ def content_type(headers: Mapping[str, Any]) -> str:
     value = headers.get("Content-Type") or b""
     text: str = value.decode("latin-1")
     return text.partition(";")[0].strip().lower()
+
+
+def header(response: Response, name: str) -> str | None:
+    value = response.headers.get(name)
+    return value.decode("latin-1") if value is not None else None
+
+
+def visit_of(
+    outcome: str,
+    response: Response,
+    *,
+    fetched: str | None = None,
+    place: Place | None = None,
+    sha256: str | None = None,
+    detail: str | None = None,
+) -> Visit:
+    """What the crawl log says of an answer."""
+    return Visit(
+        outcome,
+        fetched=fetched or now(),
+        status=response.status,
+        content_type=content_type(response.headers) or None,
+        bytes=len(response.body),
+        warc=f"warc/{place.warc}" if place else None,
+        offset=place.offset if place else None,
+        length=place.length if place else None,
+        sha256=sha256,
+        detail=detail,
+        etag=header(response, "ETag"),
+        last_modified=header(response, "Last-Modified"),
+    )
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def classify(error: BaseException, refused_address: str | None) -> tuple[str, str, bool]:
@@ -60,67 +92,33 @@ def classify(error: BaseException, refused_address: str | None) -> tuple[str, st
     return "error", f"{type(error).__name__}: {describe(error)}", True
 
 
-def links(body: bytes, response: Response) -> Iterator[str]:
-    """What a page links to, as written there but joined with its `<base>`; each once, in order."""
+def text_of(body: bytes, response: Response) -> str:
+    """The page's text: UTF-8 if it is that, else in the encoding that the page or its header names."""
     try:
-        text = body.decode()
+        return body.decode()
     except UnicodeDecodeError:
-        text = body.decode(getattr(response, "encoding", "latin-1"), errors="replace")
-    tree = LexborHTMLParser(text)
-    base = tree.css_first("base[href]")
-    prefix = (base.attributes.get("href") or "").strip() if base is not None else ""
-    found: dict[str, None] = {}
-    for node in tree.css("a[href], area[href], frame[src], iframe[src]"):
-        link = node.attributes.get("href") or node.attributes.get("src") or ""
-        found[link.partition("#")[0].strip()] = None
-    for link in found:
-        if link:
-            yield joined(prefix, link) if prefix else link
+        return body.decode(getattr(response, "encoding", "latin-1"), errors="replace")
 
 
-def resolve(base: str, link: str) -> str | None:
-    """The canonical URL of what `base` (canonical) links to, or None if it is no web page's.
-
-    Little of `base` matters to most links: nothing but its site to a path from the root or a whole
-    URL, nothing but its folder to the rest. So a site's menu is resolved once for all of its pages:
-    joining and canonicalizing would cost more than parsing the page.
-    """
-    if ROOTED.match(link):
-        return _resolve(base[: base.index("/", base.index("//") + 2) + 1], link)
-    if link.startswith(("?", "/", "http:", "https:")):
-        return _resolve(base, link)
-    path = base.partition("?")[0]
-    return _resolve(path[: path.rindex("/") + 1], link)
-
-
-@lru_cache(maxsize=100_000)
-def _resolve(base: str, link: str) -> str | None:
-    return canonical(joined(base, link))
-
-
-def joined(base: str, link: str) -> str:
-    """The absolute URL, or '' if the two cannot be joined."""
-    try:
-        return urljoin(base, link)
-    except ValueError:
-        return ""
-
-
-def exchange_of(url: str, response: Response, fetched: str) -> Exchange:
+def exchange_of(
+    url: str, response: Response, fetched: str, opt_outs: Sequence[tuple[str, str]] = ()
+) -> Exchange:
     assert response.request is not None
     return Exchange(
         url=url,
         fetched=fetched,
         address=str(response.ip_address) if response.ip_address else None,
-        request_headers=[("Host", url.split("/", 3)[2]), *_pairs(response.request.headers)],
+        request_headers=[("Host", url.split("/", 3)[2]), *pairs(response.request.headers)],
         protocol=response.protocol or "HTTP/1.1",
         status=f"{response.status} {http.client.responses.get(response.status, '')}".strip(),
-        response_headers=list(_pairs(response.headers)),
+        response_headers=list(pairs(response.headers)),
         body=response.body,
+        opt_outs=tuple(opt_outs),
     )
 
 
-def _pairs(headers: Headers) -> Iterator[tuple[str, str]]:
+def pairs(headers: Headers) -> Iterator[tuple[str, str]]:
+    """Names and values, one that came several times as often."""
     for name, values in headers.items():
         for value in values:
             yield name.decode("latin-1"), value.decode("latin-1")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.commands import jobs, machine, models, plans, runs, store
+from flows.commands import crawl, jobs, machine, models, plans, runs, store
 from pipeline.errors import MoinhoError
 
 app = typer.Typer(
@@ -42,6 +42,8 @@ for command, example in (
     (machine.doctor, "doctor --store /data/store"),
 ):
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
+app.add_typer(crawl.crawl_group, name="crawl")
+app.add_typer(crawl.frontier_group, name="frontier")
 
 
 def _tell_version(wanted: bool) -> None:

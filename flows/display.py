@@ -3,13 +3,14 @@
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 from flows.figures import on_a_line
@@ -70,6 +71,8 @@ class Running:
     total: float | None = None
     unit: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    """Labels and texts of the table under its line; most stages have none."""
     samples: list[tuple[str, int, str]] = field(default_factory=list)
     at_first_report: tuple[float, float] | None = None
     """When the first progress came and how much was done then: the rate is counted from there."""
@@ -82,6 +85,8 @@ class Running:
                 self.figures = line["figures"]
                 if self.at_first_report is None or self.done < self.at_first_report[1]:
                     self.at_first_report = (time.monotonic(), self.done)
+            elif line["kind"] == "table":
+                self.rows = [(label, text) for label, text in line["rows"]]
             elif line["kind"] == "text":
                 self.samples.append((line["name"], line["step"], line["text"]))
 
@@ -115,7 +120,7 @@ class Display:
         self.running: Running | None = None
         self.lock = threading.Lock()
         self.stopped = threading.Event()
-        self.progress = Progress(
+        self.progress = _Lines(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(24),
@@ -173,6 +178,7 @@ class Display:
             if self.running is not None:
                 self._show_samples(self.running)
             self.running = None
+            self.progress.rows = []
             self.progress.update(self.task, visible=False)
 
     def _follow(self) -> None:
@@ -184,6 +190,7 @@ class Display:
     def _show(self, running: Running) -> None:
         self._show_samples(running)
         if self.console.is_terminal:
+            self.progress.rows = running.rows
             self.progress.update(
                 self.task, completed=running.done, total=running.total or None, line=running.line()
             )
@@ -202,6 +209,22 @@ class Display:
         line.append(literal)
         with contextlib.suppress(OSError):  # a terminal that was closed, a full disk: no reason to fail
             self.console.print(line, soft_wrap=not self.console.is_terminal)
+
+
+class _Lines(Progress):
+    """The running stage's line, and under it what else the stage tells."""
+
+    rows: Sequence[tuple[str, str]] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.rows:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_column(style="dim")
+            grid.add_column(overflow="ellipsis", no_wrap=True)
+            for label, text in self.rows:
+                grid.add_row(Text(f"    {label}"), Text(text))
+            yield grid
 
 
 class _Line(ProgressColumn):

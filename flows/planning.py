@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from crawler.crawl import WEB_PAGE_BYTES
+from crawler.ingest import URL_ARCHIVE_BYTES
 from flows.calibration import Calibration, calibration, machine
 from flows.drift import Difference, differences
 from flows.rates import compile_seconds, memory_of, seconds_of
@@ -133,12 +134,17 @@ def _assumptions(config: WebToModel, stages: list[PlannedStage], rates: Calibrat
     if rates is None or not made:
         return
     crawl = config.crawl
-    if "crawl" in made and crawl.seeds:
-        hosts = len(crawl.allowed_hosts or {urlsplit(seed).hostname for seed in crawl.seeds})
+    if "crawl" in made and crawl.names_seeds:
+        hosts = len(crawl.allowed_hosts or {urlsplit(seed).hostname for seed in crawl.all_seeds()})
         yield (
             f"crawl: as many pages as the limit allows (crawl.max_pages, {crawl.max_pages:,}), of "
             f"{WEB_PAGE_BYTES:,} bytes each, one every {crawl.delay_seconds:g} s from each of {hosts} hosts; "
             "robots.txt may ask for longer delays"
+        )
+    if "ingest" in made and config.ingest is not None:
+        yield (
+            f"ingest: all that the archives hold is a page of {WEB_PAGE_BYTES:,} bytes; one that is fetched "
+            f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
         )
     for stage in made.values():
         if seconds := compile_seconds(stage.work, rates):

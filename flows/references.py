@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from crawler.ingest import IngestedPages
 from crawler.site import Site
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Artifact]] = {
     for kind in (
         Site,
         Pages,
+        IngestedPages,
         Files,
         RawDocuments,
         Documents,

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,8 +21,9 @@ from rich.table import Table
 
 from flows.display import Display, duration, number, print_error
 from flows.figures import summary
-from flows.web_to_model import Road, WebToModel, web_to_model
+from flows.web_to_model import Road, WebToModel, web_to_model, web_to_pages
 from pipeline.compute import Compute
+from pipeline.corpus.pages import Pages
 from pipeline.errors import MoinhoError
 from pipeline.store import (
     Artifact,
@@ -33,6 +35,8 @@ from pipeline.store import (
     fault_of_machine,
 )
 from pipeline.tracking import Flow, Tracker
+
+M = TypeVar("M")
 
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
 BEGUN_BY = "MOINHO_BEGUN_BY"
@@ -120,10 +124,42 @@ class StageLog(Quiet):
 
 
 def run(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
-    """Run the flow to its end. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped.
+    """Run the whole road. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped.
 
     `again` is the command that goes on with it, as its user typed it.
     """
+    return _run(
+        _Command("from URLs to a chat model", web_to_model, _tell_road),
+        config,
+        config_path,
+        again,
+        console,
+    )
+
+
+def crawl_alone(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
+    """Run the road's beginning, up to the pages. Returns the exit code as `run` does."""
+    return _run(
+        _Command("from URLs to pages", web_to_pages, _tell_pages),
+        config,
+        config_path,
+        again,
+        console,
+    )
+
+
+@dataclass(frozen=True)
+class _Command(Generic[M]):
+    """A flow, and how it is spoken of."""
+
+    way: str
+    flow: Callable[[WebToModel, Store, Compute], M]
+    tell: Callable[[M, str, Console], None]
+    """Tells what was made, by the name of the run."""
+
+
+def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str, console: Console) -> int:
+    """Run a flow to its end. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
     start = time.monotonic()
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
@@ -140,7 +176,7 @@ def run(config: WebToModel, config_path: Path, again: str, console: Console) -> 
                 display = closing.enter_context(Display(console))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
-                road = web_to_model(config, store, compute)
+                made = command.flow(config, store, compute)
         except (KeyboardInterrupt, SystemExit) as stop:  # Ray answers SIGTERM by the latter while it starts
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
@@ -156,7 +192,8 @@ def run(config: WebToModel, config_path: Path, again: str, console: Console) -> 
             return tell_failure(told, history, console, again)
         tracker.ended()
         unsent = _drain(tracker, signals, console)
-    _tell_summary(road, history, config.name, console, time.monotonic() - start)
+    _tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
+    command.tell(made, config.name, console)
     for remark in filter(None, (namer.fault, unsent)):
         console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
     return EXIT_DONE
@@ -190,8 +227,8 @@ def tell_failure(error: Exception, history: History, console: Console, again: st
     return error.exit_code if isinstance(error, MoinhoError) else EXIT_FAILED
 
 
-def _tell_summary(road: Road, history: History, name: str, console: Console, seconds: float) -> None:
-    table = Table(title=f"{name}: from URLs to a chat model in {duration(seconds)}", title_justify="left")
+def _tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
+    table = Table(title=f"{title} in {duration(seconds)}", title_justify="left")
     for column in ("stage", "key", "took", "counts"):
         table.add_column(column, overflow="fold", no_wrap=column in ("stage", "key", "took"))
     for artifact, made in history.stages:
@@ -203,6 +240,9 @@ def _tell_summary(road: Road, history: History, name: str, console: Console, sec
         )
         table.add_row(record.stage, record.key[:8], duration(record.seconds) if made else "reused", counts)
     console.print(table)
+
+
+def _tell_road(road: Road, name: str, console: Console) -> None:
     for title, model in (("base model", road.base), ("chat model", road.chat)):
         figures = ", ".join(f"{key.replace('_', ' ')} {number(v)}" for key, v in model.record.figures.items())
         console.print(f"[bold]{title}[/bold]  {figures}\n            {model.folder('model')}", soft_wrap=True)
@@ -218,6 +258,16 @@ def _tell_summary(road: Road, history: History, name: str, console: Console, sec
         f"  [bold]moinho show {name}/scores --figures[/bold]  (all figures, and what each means)\n"
         f"  [bold]moinho show {name}/documents --dropped[/bold]  (pages left out, and why)\n"
         f"  [bold]moinho ui[/bold]  (curves, counts and models in MLflow)",
+        soft_wrap=True,
+    )
+
+
+def _tell_pages(pages: Pages, name: str, console: Console) -> None:
+    console.print(
+        f"\nnext:\n"
+        f"  [bold]moinho crawl report {name}/pages[/bold]          what was found, in pictures\n"
+        f"  [bold]moinho frontier ls {name}/pages[/bold]           what became of each URL\n"
+        f"  [bold]moinho frontier why URL {name}/pages[/bold]      what became of one, and why",
         soft_wrap=True,
     )
 

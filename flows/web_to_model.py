@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from crawler.crawl import CrawlConfig, crawl
+from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
@@ -32,6 +33,8 @@ class WebToModel(Config):
     site: SiteConfig | None = None
     """The site that is made here and crawled where neither `crawl.seeds` nor `sources` names anything."""
     crawl: CrawlConfig = CrawlConfig()
+    ingest: IngestConfig | None = None
+    """Archives that are read in place of a crawl."""
     sources: tuple[SourceConfig, ...] = ()
     """Files and data sets beside the crawl, or in its place where `crawl.seeds` is empty."""
     extract: ExtractConfig = ExtractConfig()
@@ -47,7 +50,10 @@ class WebToModel(Config):
 
     @model_validator(mode="after")
     def has_something_to_read(self) -> Self:
-        if self.site is None and not self.crawl.seeds and not self.sources:
+        if self.ingest is not None and self.crawl.names_seeds:
+            raise ValueError("crawl.seeds and ingest.archives are both set: leave one of them out")
+        named = self.crawl.names_seeds or self.ingest is not None or self.sources
+        if self.site is None and not named:
             raise ValueError(
                 'there is nothing to read: set crawl.seeds, such as ["https://www.example.org/"], or name '
                 "files in [[sources]]"
@@ -82,10 +88,24 @@ class Road:
     scores: Scores
 
 
+def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages | None:
+    """From archives, if the configuration names some; otherwise crawled, from the web or the own site.
+
+    None where sources take the place of both.
+    """
+    if config.ingest is not None:
+        return ingest(store, config.ingest, compute)
+    if config.crawl.names_seeds:
+        return crawl(store, None, config.crawl, compute)
+    if config.site is None or config.sources:
+        return None
+    return crawl(store, build_site(store, config.site, compute), config.crawl, compute)
+
+
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
     sources = take_in(store, config.sources, compute)
-    pages = _crawl(config, store, compute)
+    pages = web_to_pages(config, store, compute)
     raw = extract(store, pages, sources, config.extract, compute)
     documents = clean(store, raw, config.clean, compute)
     corpus = hold_out(store, documents, config.hold_out, compute)
@@ -96,12 +116,3 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     chat = finetune(store, base, conversations, config.finetune, compute)
     scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)
     return Road(base, chat, scores)
-
-
-def _crawl(config: WebToModel, store: Store, compute: Compute) -> Pages | None:
-    """The pages of the web, or of the own site; None where sources take their place."""
-    if config.crawl.seeds:
-        return crawl(store, None, config.crawl, compute)
-    if config.site is None or config.sources:
-        return None
-    return crawl(store, build_site(store, config.site, compute), config.crawl, compute)

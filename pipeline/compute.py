@@ -55,8 +55,16 @@ class ComputeConfig(Config):
     """Address of a Ray cluster to join; without one a local cluster is started and stopped again."""
     workers: int | None = Field(default=None, ge=1)
     """Tasks that run at once. Default: one per CPU of the cluster."""
+    crawl_processes: int | None = Field(default=None, ge=1, le=256)
+    """Processes that crawl at once, each its own domains. Default: one per CPU of the cluster, at most four
+    and no more than the seeds have domains; the site that moinho serves to itself needs one."""
+    crawl_round_seconds: float = Field(default=300.0, gt=0)
+    """A round of a crawl at most: then processes hand over what they found for each other. The first ones
+    are shorter."""
     lost_shards: int = Field(default=0, ge=0)
     """Shards that a stage may set aside before it fails."""
+    damaged_records: int = Field(default=0, ge=0)
+    """Places in ingested archives that may be unreadable before the stage fails."""
     training_workers: int | None = Field(default=None, ge=1)
     """Processes that train together. Default: one per GPU of the cluster, or one without GPUs."""
     training_restarts: int = Field(default=3, ge=0)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline.cluster import LOCAL_RAY_ENVIRONMENT
@@ -31,6 +32,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Ray reads this when it is imported, which some test modules do before a cluster is started.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = LOCAL_RAY_ENVIRONMENT["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile("moinho", deadline=None)
+hypothesis.settings.load_profile("moinho")
 
 
 @pytest.fixture(autouse=True)

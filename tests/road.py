@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 
 @dataclass
 class Run:
-    """A running or ended `moinho run`, its output in a file."""
+    """A running or ended `moinho run` or the like, its output in a file."""
 
     process: subprocess.Popen[bytes]
     output: Path
@@ -33,12 +33,13 @@ class Run:
         outputs: Path | None = None,
         environment: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
+        word: str = "run",
     ) -> "Run":
         """`outputs` is the folder for what it prints, unless that is the store itself; `before` a command
-        that runs ours."""
+        that runs ours; `word` the command of ours, if it is not `moinho run`."""
         output = (outputs or Path(store)) / f"output-{time.monotonic_ns():x}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
-        command = [*before, str(MOINHO), "run", str(config), "--store", str(store)]
+        command = [*before, str(MOINHO), word, str(config), "--store", str(store)]
         for setting in settings:
             command += ["--set", setting]
         with output.open("wb") as file:

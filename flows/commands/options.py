@@ -1,5 +1,6 @@
 """What the commands share: their options, where they print, how they open a configuration and a store."""
 
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -34,6 +35,16 @@ StoreRoot = Annotated[
     str | None,
     typer.Option("--store", envvar="MOINHO_STORE", help="The store: a folder, or an object store's URL."),
 ]
+Snapshot = Annotated[
+    datetime.datetime | None,
+    typer.Option(
+        "--snapshot",
+        metavar="DATE",
+        formats=["%Y-%m-%d"],
+        help="Crawl as of this date (YYYY-MM-DD), in place of `crawl.snapshot`. It starts from the latest "
+        "earlier crawl of the same configuration: only what is due is asked for again.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Reference = Annotated[
     str, typer.Argument(metavar="ARTIFACT", help="A name, a key or its beginning, or a folder.")
@@ -47,6 +58,12 @@ class NoStoreError(InputError):
     """There is no store where one was looked for."""
 
     remedy = "Name it with --store or $MOINHO_STORE, or make one with `moinho run`."
+
+
+def settings_with(settings: list[str] | None, snapshot: datetime.datetime | None) -> list[str]:
+    """What was given by `--set`, and the date of a snapshot as if it had been."""
+    given = [f"crawl.snapshot={snapshot:%Y-%m-%d}"] if snapshot is not None else []
+    return [*(settings or ()), *given]
 
 
 def load_configuration(

@@ -16,10 +16,12 @@ from flows.commands.options import (
     ConfigPath,
     Name,
     Settings,
+    Snapshot,
     StoreRoot,
     console,
     load_configuration,
     print_json,
+    settings_with,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ Recalibrate = Annotated[bool, typer.Option("--recalibrate", help="Measure this m
 def plan(
     config: ConfigPath,
     settings: Settings = None,
+    snapshot: Snapshot = None,
     name: Name = None,
     store: StoreRoot = None,
     recalibrate: Recalibrate = False,
@@ -44,7 +47,7 @@ def plan(
     """
     from flows.planning import plan as plan_flow
 
-    loaded = load_configuration(config, settings, name, store)
+    loaded = load_configuration(config, settings_with(settings, snapshot), name, store)
     with _measuring() as tell:
         found = plan_flow(loaded, tell, recalibrate)
     if as_json:

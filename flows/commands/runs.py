@@ -6,10 +6,25 @@ import sys
 import typer
 from rich.console import Console
 
-from flows.commands.options import ConfigPath, Name, Settings, StoreRoot, as_typed, load_configuration
+from flows.commands.options import (
+    ConfigPath,
+    Name,
+    Settings,
+    Snapshot,
+    StoreRoot,
+    as_typed,
+    load_configuration,
+    settings_with,
+)
 
 
-def run(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:
+def run(
+    config: ConfigPath,
+    settings: Settings = None,
+    snapshot: Snapshot = None,
+    name: Name = None,
+    store: StoreRoot = None,
+) -> None:
     """Run the flow; finished stages are reused, an interrupted one goes on.
 
     CONFIG says what is read: pages that are crawled (section crawl), files and data sets (sections
@@ -17,6 +32,7 @@ def run(config: ConfigPath, settings: Settings = None, name: Name = None, store:
     """
     from flows.run import run as run_flow
 
+    settings = settings_with(settings, snapshot)
     loaded = load_configuration(config, settings, name, store)
     again = shlex.join(as_typed("run", config, settings, name, store))
     raise typer.Exit(run_flow(loaded, config, again, Console(soft_wrap=False)))

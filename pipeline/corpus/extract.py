@@ -107,10 +107,7 @@ def _build(
 
     read: list[ShardRecord] = []
     if pages is not None:
-        slices = {
-            identity: extract_shards.Slice(pages, warc, tuple(entries), config)
-            for identity, warc, entries in extract_shards.slices(pages.entries(), PAGES_PER_SHARD)
-        }
+        slices = dict(extract_shards.slices(pages, config, PAGES_PER_SHARD))
         read += compute.map_shards(attempt, "read", slices, extract_shards.read_slice)
     if sources is not None:
         parts = extract_shards.parts_of(sources, config)

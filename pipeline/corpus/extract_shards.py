@@ -1,9 +1,10 @@
 """The extract stage's Ray tasks: read pages of a crawl or files of a source, then gather a bucket."""
 
+import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,7 @@ class Slice:
     """What one task reads: some of a WARC file's pages."""
 
     pages: "Pages"
+    """The crawl whose archive they are read from."""
     warc: str
     entries: "tuple[PageEntry, ...]"
     config: ExtractConfig
@@ -59,13 +61,16 @@ class Response:
     """The encoding that the HTTP header names."""
 
 
-def slices(entries: "Iterable[PageEntry]", pages: int) -> "Iterator[tuple[str, str, list[PageEntry]]]":
-    """(identity, WARC name, entries) for every slice of at most `pages` pages, in the order of the files."""
-    ordered = sorted(entries, key=lambda entry: (entry.warc, entry.offset, entry.url))
-    for warc, group in groupby(ordered, key=lambda entry: entry.warc):
+def slices(pages: "Pages", config: ExtractConfig, size: int) -> Iterator[tuple[str, Slice]]:
+    """Identity and content of every slice of at most `size` pages, in the order of the files: this crawl's,
+    and those of earlier crawls that pages were taken over from."""
+    ordered = sorted(pages.entries(), key=lambda entry: (entry.crawl, entry.warc, entry.offset, entry.url))
+    for (crawl, warc), group in groupby(ordered, key=lambda entry: (entry.crawl, entry.warc)):
+        archive = pages.of_crawl(crawl)
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", warc if archive is pages else f"{crawl}-{warc}")
         number = 0
-        while part := list(islice(group, pages)):
-            yield f"{re.sub(r'[^A-Za-z0-9.]+', '-', warc)}-{number:06d}", warc, part
+        while part := tuple(islice(group, size)):
+            yield f"{name}-{number:06d}", Slice(archive, warc, part, config)
             number += 1
 
 
@@ -111,11 +116,12 @@ def write_bucket(bucket: Bucket, output: ShardOutput) -> dict[str, int]:
     }
 
 
-def read_response(path: Path, offset: int, length: int, limit: int) -> Response | Failure:
-    """The page in a WARC record at `offset`, of which `limit` bytes at most are read."""
+def read_response(path: Path, entry: "PageEntry", limit: int) -> Response | Failure:
+    """The page in a WARC record, of which `limit` bytes at most are read."""
+    offset = entry.offset
     with path.open("rb") as file:
         file.seek(offset)
-        data = file.read(length)
+        data = file.read(entry.length)
     try:
         records = ArchiveIterator(
             io.BytesIO(data), record_types=WarcRecordType.response, parse_http=True, auto_decode="all"
@@ -124,6 +130,10 @@ def read_response(path: Path, offset: int, length: int, limit: int) -> Response 
             body = record.reader.read(limit + 1)
             if len(body) > limit:
                 return Failure("too-large", f"over {limit} bytes", limit)
+            if entry.sha256 is not None and hashlib.sha256(body).hexdigest() != entry.sha256:
+                return Failure(
+                    "broken-record", f"{path.name} at {offset}: not the body that the log tells of"
+                )
             return Response(body, record.http_charset)
     except Exception as error:
         # The reader raises what its decoders raise, of many types; all mean a damaged record.
@@ -136,7 +146,7 @@ def _pages(part: Slice) -> Iterator[Candidate | Refused]:
     for entry in part.entries:
         url = w3lib.url.canonicalize_url(entry.url)
         format = CONTENT_TYPES.get((entry.content_type or "").partition(";")[0].strip().lower(), "html")
-        response = read_response(path, entry.offset, entry.length, limit_of(format, part.config))
+        response = read_response(path, entry, limit_of(format, part.config))
         if isinstance(response, Failure):
             yield Refused(url, CRAWL, response)
         else:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -45,6 +45,10 @@ class Journal:
     def progress(self, done: float, total: float | None, unit: str, **figures: float | str) -> None:
         """How far the stage is, for whoever is watching; `figures` are shown beside the bar."""
         self.write("progress", done=done, total=total, unit=unit, figures=figures)
+
+    def table(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Labels and texts that whoever is watching sees under the stage's line, until the next."""
+        self.write("table", rows=rows)
 
     def text(self, name: str, step: int, text: str) -> None:
         """A text to read over time, such as the completion of a fixed prompt."""

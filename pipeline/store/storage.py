@@ -130,9 +130,9 @@ class Storage:
         with self.fs.open(target, "ab") as file:
             file.write(data)
 
-    def read(self, path: str, start: int | None = None) -> bytes:
-        """The bytes from `start` on. Raises FileNotFoundError."""
-        data = self.fs.cat_file(self.full(path), start=start)
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` on, up to `end`. Raises FileNotFoundError."""
+        data = self.fs.cat_file(self.full(path), start=start, end=end)
         return data if isinstance(data, bytes) else bytes(data)
 
     def exists(self, path: str) -> bool:

@@ -44,6 +44,11 @@ Work = Mapping[str, float]
 → amount, such as {"tokens": 2e6, "flops": 3e13}."""
 
 
+def scratch_of(storage: Storage, base: str) -> Path:
+    """Where attempts at the artifact `stage/key` keep on this machine what the next goes on with."""
+    return storage.local(f"{base}/scratch") or cache_folder() / "scratch" / base
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One try at making an artifact. It writes where no other writes, and may be sent to other processes."""
@@ -80,7 +85,7 @@ class Attempt:
 
     def scratch(self) -> Path:
         """A local folder that later attempts at the same artifact on this machine find again."""
-        here = self.storage.local(f"{self.base}/scratch") or cache_folder() / "scratch" / self.base
+        here = scratch_of(self.storage, self.base)
         here.mkdir(parents=True, exist_ok=True)
         return here
 

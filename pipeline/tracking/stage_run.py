@@ -17,6 +17,8 @@ CORPUS_STAGE = "hold-out"
 EVALUATION_STAGE = "evaluate"
 DROPPED = "dropped."
 SHOWN_SUFFIXES = (".png", ".md", ".json")
+SHOWN_NAMES = ("report.html",)
+"""Of HTML only this: a rendered site is HTML too."""
 SHOWN_BYTES = 2_000_000
 SHOWN_FILES = 20
 LOG_BYTES = 5_000_000
@@ -159,7 +161,7 @@ class StageRun:
         shown = [
             (name, file)
             for name, file in sorted(record.files.items())
-            if name.endswith(SHOWN_SUFFIXES)
+            if (name.endswith(SHOWN_SUFFIXES) or name in SHOWN_NAMES)
             and file.bytes <= SHOWN_BYTES
             and not name.startswith(("model/", "tokenizer/"))
         ]

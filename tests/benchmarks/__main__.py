@@ -4,11 +4,14 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import crawl, extraction, overhead, reuse, tokens
+from tests.benchmarks import crawl, extraction, frontier, hostile, overhead, reuse, scale, tokens
 from tests.benchmarks.measure import PAIRS, report
 
 BENCHMARKS: dict[str, ModuleType] = {
     "crawl": crawl,
+    "frontier": frontier,
+    "scale": scale,
+    "hostile": hostile,
     "extraction": extraction,
     "tokens": tokens,
     "overhead": overhead,

@@ -7,6 +7,7 @@ Every page is made before that, so that serving one costs little.
 import asyncio
 import random
 import sys
+from collections.abc import Callable
 
 SOME_WORDS = (
     "water wheel stone flour grain river village morning letter number window table garden bread "
@@ -23,9 +24,9 @@ def path_of(number: int) -> str:
     return "/" if number == 0 else f"/part{number % FOLDERS:02d}/page{number:05d}.html"
 
 
-def page(number: int, pages: int, links: int) -> bytes:
+def page(number: int, pages: int, links: int, url_of: Callable[[int], str] = path_of) -> bytes:
     """A page of prose with a menu before and references behind. Page n leads to 2n + 1 and 2n + 2, so that
-    all are reached; its other links are anywhere."""
+    all are reached; its other links are anywhere. `url_of` is how a page is linked to."""
     chance = random.Random(number)
 
     def some(count: int) -> str:
@@ -34,7 +35,7 @@ def page(number: int, pages: int, links: int) -> bytes:
     targets = [each for each in (2 * number + 1, 2 * number + 2) if each < pages]
     targets += [chance.randrange(pages) for _ in range(links - len(targets))]
     anchors = [
-        f'<li><a href="{path_of(target)}" title="page {target}">{some(3)}</a></li>' for target in targets
+        f'<li><a href="{url_of(target)}" title="page {target}">{some(3)}</a></li>' for target in targets
     ]
     prose = [f"<h2>{some(4)}</h2>\n<p>{some(PARAGRAPH_WORDS)}.</p>\n" for _ in range(PARAGRAPHS)]
     return (

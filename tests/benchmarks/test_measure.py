@@ -1,14 +1,18 @@
 """What all benchmarks share. The benchmarks themselves are not tests: they are run by name."""
 
 import json
+import re
 import subprocess
 import sys
 import time
+from urllib.parse import urljoin
 
 import pytest
 
-from tests.benchmarks.__main__ import main
+from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.measure import Pair, Result, cpu_seconds, in_turn, report, wall_seconds
+from tests.benchmarks.served_hosts import front_of, url_of
+from tests.benchmarks.served_site import page, path_of
 
 
 def test_the_ratio_is_the_median_of_the_turns_and_the_interval_holds_them_all(
@@ -54,4 +58,22 @@ def test_an_unknown_name_is_answered_with_the_names(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as ended:
         main(["nothing"])
     assert ended.value.code == 2
-    assert "'crawl', 'tokens', 'overhead', 'reuse'" in capsys.readouterr().err
+    assert ", ".join(map(repr, BENCHMARKS)) in capsys.readouterr().err
+
+
+def test_every_page_of_the_hosts_that_are_served_is_reached_from_their_front_pages() -> None:
+    hosts, pages = 10, 30
+    waiting = [front_of(host) for host in range(hosts)]
+    reached = set(waiting)
+    sites = {front_of(host).split("/")[2]: host for host in range(hosts)}
+    numbers = {path_of(number): number for number in range(pages)}
+    for here in waiting:
+        host = sites[here.split("/")[2]]
+        number = numbers["/" + here.split("/", 4)[4]]
+        html = page(number, pages, 8, lambda target, host=host: url_of(host, target, hosts)).decode()  # type: ignore[misc]
+        for link in re.findall(r'href="([^"]*)"', html):
+            url = urljoin(here, link)
+            if url not in reached:
+                reached.add(url)
+                waiting.append(url)
+    assert len(reached) == hosts * pages

@@ -1,7 +1,7 @@
 import random
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpus.clean_shards import KEYS
@@ -69,7 +69,6 @@ def test_texts_without_words_are_told_apart_by_their_signs() -> None:
 edges = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from("abcdefghij")), max_size=30)
 
 
-@settings(deadline=None)
 @given(edges=edges, seed=st.integers(0, 1000))
 def test_components_are_those_of_a_flood_fill_whatever_the_order(
     edges: list[tuple[str, str]], seed: int

@@ -89,10 +89,8 @@ def test_hostile_pages_are_dropped_with_their_reason_and_the_rest_goes_on(
     )
     monkeypatch.setattr(candidates, "ExtractorProcess", partial(ExtractorProcess, command=HOSTILE))
     config = ExtractConfig(shards=1, cpu_seconds=0.15)
-    ((_, warc, entries),) = extract_shards.slices(pages.entries(), 100)
-    extract_shards.read_slice(
-        extract_shards.Slice(pages, warc, tuple(entries), config), ShardOutput(tmp_path)
-    )
+    ((_, part),) = extract_shards.slices(pages, config, 100)
+    extract_shards.read_slice(part, ShardOutput(tmp_path))
     dropped = read_rows([tmp_path / "00000/dropped/00000.parquet"])
     assert {row["url"].removeprefix("http://x/"): row["reason"] for row in dropped} == words
     assert len(read_rows([tmp_path / "00000/raw/00000.parquet"])) == 2

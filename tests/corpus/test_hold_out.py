@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.compute import Compute
@@ -111,7 +111,6 @@ def test_the_corpus_is_read_as_a_dataset_and_as_texts(store: Store, here: Comput
 sizes = st.lists(st.tuples(st.integers(1, 30_000), st.sampled_from(["en", "pt"])), min_size=2, max_size=80)
 
 
-@settings(deadline=None)
 @given(sizes=sizes, seed=st.integers(0, 5))
 def test_some_and_at_most_a_third_is_held_out_whatever_the_corpus(
     sizes: list[tuple[int, str]], seed: int

@@ -22,7 +22,7 @@ pieces = st.sampled_from(
 texts = st.one_of(st.lists(pieces, max_size=80).map("".join), st.text(max_size=400))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(text=texts, limit=st.integers(min_value=4, max_value=300))
 def test_sections_joined_are_the_page_and_none_is_too_long(text: str, limit: int) -> None:
     sections = cut_into_sections(text, limit)

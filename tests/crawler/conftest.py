@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crawler.crawl import run_spider
+from crawler.child import run_spider
+from crawler.crawl import hosts_of
 from crawler.frontier import Frontier
 from crawler.options import FRONTIER, Options
 from pipeline.store import Journal, Storage
@@ -19,7 +20,6 @@ Crawl = Callable[..., dict[str, dict[str, Any]]]
 def options(tmp_path: Path) -> Options:
     return Options(
         folder=str(tmp_path / "crawl"),
-        partition="00",
         seeds=[],
         allowed_hosts=[],
         user_agent="moinho/test (+https://example.org/moinho)",
@@ -42,7 +42,7 @@ def crawl_here(options: Options, tmp_path: Path) -> Crawl:
     """Crawls from seeds to the end; gives the crawl log's lines by URL."""
 
     def crawl(*seeds: str, **changes: Any) -> dict[str, dict[str, Any]]:
-        changed = replace(options, seeds=list(seeds), **changes)
+        changed = replace(options, seeds=list(seeds), allowed_hosts=hosts_of(seeds), **changes)
         folder = Path(changed.folder)
         folder.mkdir(exist_ok=True)
         journal = Journal(Storage(str(tmp_path)), "journal", "spider")

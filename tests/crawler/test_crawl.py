@@ -13,16 +13,10 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from crawler.crawl import (
-    CrawlConfig,
-    ForbiddenError,
-    NoPagesError,
-    NoSeedsError,
-    UnreachableError,
-    crawl,
-)
-from pipeline.compute import Compute
-from pipeline.store import PlanningStore, Store
+from crawler.crawl import CrawlConfig, NoContactError, NoSeedsError, crawl
+from crawler.no_pages import ForbiddenError, NoPagesError, UnreachableError
+from pipeline.compute import Compute, ComputeConfig
+from pipeline.store import JournalReader, PlanningStore, Store
 from tests.crawler.web import Answer, serve, small_site
 
 LOOPBACK = {"private_hosts": ("127.0.0.1",), "delay_seconds": 0, "requests_per_host": 4}
@@ -46,6 +40,9 @@ def test_a_crawl_becomes_an_artifact_that_independent_readers_accept(store: Stor
     }
     assert sorted(entry.url for entry in pages.entries()) == sorted(web.url(path) for path in site)
     assert [line["url"] for line in pages.log()] == sorted(line["url"] for line in pages.log())
+    told = JournalReader(store.storage, f"{pages.base}/attempts/{pages.record.attempt}/journal").read()
+    metrics = [line["values"] for line in told if line["kind"] == "metrics"]
+    assert (metrics[-1]["pages"], metrics[-1]["errors.http-error"], metrics[-1]["waiting"]) == (21, 1, 0)
     assert not Path(store.storage.full(f"{pages.base}/scratch")).exists()
     command = [sys.executable, "-m", "warcio.cli", "check", *map(str, pages.paths("warc/"))]
     assert subprocess.run(command, check=False).returncode == 0
@@ -140,6 +137,13 @@ def test_the_snapshot_date_makes_another_crawl(tmp_path: Path, compute: Compute)
         for date in (None, datetime.date(2026, 1, 1), datetime.date(2026, 2, 1))
     }
     assert len(keys) == 3
+
+
+def test_the_web_beyond_this_machine_is_not_crawled_without_a_contact(store: Store) -> None:
+    config = CrawlConfig(seeds=("https://example.org/",))
+    with pytest.raises(NoContactError, match=r"crawl\.contact is empty, and https://example\.org/"):
+        crawl(store, None, config, Compute(ComputeConfig()))
+    assert not list(store.records())
 
 
 def test_the_user_agent_names_the_project_and_the_contact() -> None:

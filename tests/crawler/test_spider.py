@@ -6,12 +6,14 @@ import gzip
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,17 @@ import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from crawler.crawl import SpiderDiedError, UnwritableCrawlError
+from crawler.answers import FAILED_PAGES
+from crawler.child import SpiderDiedError, UnwritableCrawlError
+from crawler.fetching import DRAIN_SECONDS
 from crawler.options import Options
-from crawler.spider import COMMIT_PAGES
+from crawler.partition import COMMIT_PAGES
+from crawler.progress import PARTITION
 from pipeline.store import JournalReader, Storage
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
 from tests.machine import Clock
 
+WELL_KNOWN = ("/robots.txt", "/.well-known/tdmrep.json")
 Crawl = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -48,7 +54,7 @@ def test_every_page_of_a_site_is_fetched_and_stored_once(crawl_here: Crawl, opti
     site = small_site()
     with serve(site) as web:
         log = crawl_here(web.url())
-    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", "/robots.txt"], 1))
+    assert web.times_asked() == Counter(dict.fromkeys([*site, "/missing.html", *WELL_KNOWN], 1))
     assert outcomes(log) == {"page": len(site), "http-error": 1}
     assert dict(archived(options)) == {web.url(path): answer.body for path, answer in site.items()}
     assert len(archived(options)) == len(site)
@@ -78,7 +84,7 @@ def test_a_clock_that_is_set_back_does_not_hold_up_a_crawl(
         thread.join()
     assert outcomes(log)["page"] == 21
     lines = JournalReader(Storage(str(tmp_path)), "journal").read()
-    told = [line for line in lines if line["kind"] == "progress" and line["time"] > changed[0] + 1]
+    told = [line for line in lines if line["kind"] == PARTITION and line["time"] > changed[0] + 1]
     assert len(told) >= 3, "nothing was told, and nothing made durable, after the clock was set back"
 
 
@@ -193,6 +199,53 @@ def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_he
     }
 
 
+def test_what_tdmrep_json_reserves_is_not_asked_for_though_its_page_would_say_otherwise(
+    crawl_here: Crawl,
+) -> None:
+    """A page that the file frees may reserve itself: header over file, meta element over header."""
+    free, reserved = HTML | {"TDM-Reservation": "0"}, HTML | {"TDM-Reservation": "1"}
+    meta = b'<html><head><meta name="tdm-reservation" content="0"></head><body>meta</body></html>'
+    policy = b'[{"location": "/shut", "tdm-reservation": 1}, {"location": "/", "tdm-reservation": 0}]'
+    site = {
+        "/": page("/shut", "/header", "/meta"),
+        "/.well-known/tdmrep.json": Answer(policy, headers={"Content-Type": "application/json"}),
+        "/shut": Answer(b"<html>shut</html>", headers=free),
+        "/header": Answer(b"<html>header</html>", headers=reserved),
+        "/meta": Answer(meta, headers=reserved),
+    }
+    with serve(site) as web:
+        log = crawl_here(web.url())
+    found = {url.removeprefix(web.origin): line["outcome"] for url, line in log.items()}
+    assert found == {"/": "page", "/shut": "opt-out", "/header": "opt-out", "/meta": "page"}
+    assert "/shut" not in web.times_asked()
+
+
+def silence() -> Iterator[bytes]:
+    time.sleep(60)
+    yield b""
+
+
+def test_a_round_does_not_wait_for_its_slowest_request_which_is_asked_for_once_more(
+    crawl_here: Crawl,
+) -> None:
+    """It stays waiting, its host's delay holds, and the second time it is waited for to its end."""
+    site = {"/": page("/slow", "/z"), "/slow": Answer(chunks=silence), "/z": page(text="z")}
+    options = {"delay_seconds": 0.5, "requests_per_host": 1, "round_seconds": 3.0, "timeout_seconds": 18.0}
+    with serve(site) as web:
+        begun = time.monotonic()
+        log = crawl_here(web.url(), round=0, **options)
+        took = time.monotonic() - web.asked[-1][0]
+        assert outcomes(log) == {"page": 1}
+        assert took < DRAIN_SECONDS + 5.0, f"{took:.1f} s, {time.monotonic() - begun:.1f} in all"
+        log = crawl_here(web.url(), round=1, **options)
+        assert log[web.url("/slow")]["outcome"] == "timeout"
+        log = crawl_here(web.url(), round=2, **options)
+    assert outcomes(log) == {"page": 2, "timeout": 1}
+    assert web.times_asked()["/slow"] == 2
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) > 0.45
+
+
 def test_limits_of_pages_and_depth_hold_exactly(crawl_here: Crawl, tmp_path: Path) -> None:
     with serve(small_site(30)) as web:
         log = crawl_here(web.url(), max_pages=7)
@@ -210,6 +263,15 @@ def test_a_failing_server_is_asked_again_once(crawl_here: Crawl) -> None:
         log = crawl_here(web.url())
     assert web.times_asked()["/bad"] == 2
     assert (log[web.url("/bad")]["outcome"], log[web.url("/bad")]["status"]) == ("http-error", 503)
+
+
+def test_a_host_whose_every_page_fails_is_given_up(crawl_here: Crawl) -> None:
+    failing = {f"/{number}": Answer(b"", 500) for number in range(60)}
+    with serve({"/": page(*failing)} | failing) as web:
+        log = crawl_here(web.url())
+    assert outcomes(log)["given-up"] > 30, "also those that were not asked for any more"
+    assert len(log) == 61
+    assert web.times_asked().total() < FAILED_PAGES + 10
 
 
 def kill_when(condition: Callable[[], bool]) -> None:
@@ -238,14 +300,83 @@ def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(
     assert outcomes(log) == {"page": len(site), "http-error": 1}
     urls = [url for url, _ in archived(options)]
     assert sorted(urls) == sorted(web.url(path) for path in site)
-    again = web.times_asked().total() - len(site) - 2
+    again = web.times_asked().total() - len(site) - 3
     assert again <= 3 * (options.requests_per_host + COMMIT_PAGES)
+
+
+def test_rules_that_were_read_before_a_kill_are_not_asked_for_again(crawl_here: Crawl) -> None:
+    """Though no page has come yet: the host's delay lies between."""
+    with serve(small_site(1)) as web:
+        read = threading.Thread(
+            target=kill_when, args=(lambda: len(web.asked) == 2 and time.monotonic() > web.asked[1][0] + 0.7,)
+        )
+        read.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url(), delay_seconds=1.0)
+        read.join()
+        crawl_here(web.url(), delay_seconds=1.0)
+    assert [path for _, path in web.asked[:3]] == [*WELL_KNOWN, "/"]
+    assert web.times_asked()["/robots.txt"] == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on-a-machine-that-knows-nothing"])
+def test_no_kill_lets_a_host_be_asked_before_its_delay(
+    elsewhere: bool, crawl_here: Crawl, options: Options
+) -> None:
+    delay = 2.5
+    with serve(small_site(2)) as web:
+        killer = threading.Thread(target=kill_when, args=(lambda: len(web.asked) == 3,))
+        killer.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url(), delay_seconds=delay)
+        killer.join()
+        if elsewhere:
+            shutil.rmtree(options.folder)
+        crawl_here(web.url(), delay_seconds=delay)
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) > delay - 0.05
+
+
+def test_a_delay_that_robots_txt_asks_for_outlives_a_kill_at_any_moment(crawl_here: Crawl) -> None:
+    rules = {
+        "/robots.txt": Answer(b"User-agent: *\nCrawl-delay: 3\n", headers={"Content-Type": "text/plain"})
+    }
+    with serve({"/": page()} | rules) as web:
+        killer = threading.Thread(
+            target=kill_when, args=(lambda: bool(web.asked) and time.monotonic() > web.asked[0][0] + 0.1,)
+        )
+        killer.start()
+        with pytest.raises(SpiderDiedError, match="SIGKILL"):
+            crawl_here(web.url())
+        killer.join()
+        crawl_here(web.url())
+    times = [at for at, _ in web.asked]
+    assert min(after - before for before, after in pairwise(times)) > 2.95
+
+
+@pytest.mark.timeout(120)
+def test_a_host_to_which_the_robots_txt_of_others_leads_is_asked_as_politely_as_ever(
+    crawl_here: Crawl,
+) -> None:
+    """Also while it is served itself, and when two lead to each other; the rules there are obeyed."""
+    rules = Answer(b"User-agent: *\nDisallow: /shut\n", headers={"Content-Type": "text/plain"})
+    site = {"/": page("/p", "/shut"), "/p": page(text="p"), "/shut": page()}
+    with serve(site | {"/robots.txt": redirect("http://b.test/rules"), "/rules": rules}) as web:
+        hosts = {f"{name}.test": f"127.0.0.1:{web.port}" for name in "abcd"}
+        log = crawl_here(*(f"http://{name}/" for name in hosts), hosts=hosts, delay_seconds=0.6)
+    asked = [(at, path) for (at, path), host in zip(web.asked, web.hosts, strict=True) if host == "b.test"]
+    assert min(after - before for (before, _), (after, _) in pairwise(asked)) > 0.55
+    assert [path for _, path in asked].count("/rules") <= 5
+    assert web.times_asked()["/shut"] == 0
+    assert outcomes(log) == {"page": 8, "robots": 4}
 
 
 def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> None:
     with serve(small_site(50), pause_seconds=0.2) as web:
         child = subprocess.Popen([sys.executable, "-m", "crawler.spider"], stdin=subprocess.PIPE)
-        settings = dataclasses.asdict(dataclasses.replace(options, seeds=[web.url()]))
+        settings = dataclasses.asdict(
+            dataclasses.replace(options, seeds=[web.url()], allowed_hosts=["127.0.0.1"])
+        )
         assert child.stdin is not None
         child.stdin.write(json.dumps(settings).encode() + b"\n")
         child.stdin.flush()
@@ -256,10 +387,10 @@ def test_the_crawler_ends_when_its_standard_input_closes(options: Options) -> No
 
 
 def test_an_archive_that_cannot_be_written_ends_the_crawl_with_one_clear_error(crawl_here: Crawl) -> None:
-    noise = base64.b64encode(random.Random(0).randbytes(300_000)).decode()
+    noise = base64.b64encode(random.Random(0).randbytes(700_000)).decode()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serve({"/": page(text=noise)}) as web:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
         try:
             with pytest.raises(UnwritableCrawlError, match=r"cannot be written: .*[Tt]oo large"):
                 crawl_here(web.url())

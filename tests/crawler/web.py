@@ -5,9 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+CONDITIONS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 
@@ -31,6 +32,8 @@ class Web:
     """Time (monotonic, seconds) and path of every request, in order."""
     hosts: list[str] = field(default_factory=list)
     """The Host header of every request."""
+    conditions: list[tuple[str, str, str]] = field(default_factory=list)
+    """Path of every request that was made under a condition, its header and what that said, in order."""
 
     @property
     def origin(self) -> str:
@@ -64,7 +67,13 @@ def serve(pages: dict[str, Answer], pause_seconds: float = 0.0) -> Iterator[Web]
             web.hosts.append(self.headers["Host"])
             if web.pause_seconds and self.path != "/robots.txt":
                 time.sleep(web.pause_seconds)
-            self.answer(web.pages.get(self.path, Answer(b"<p>nothing here</p>", 404)))
+            answer = web.pages.get(self.path, Answer(b"<p>nothing here</p>", 404))
+            same = False
+            for condition, validator in CONDITIONS.items():
+                if condition in self.headers:
+                    web.conditions.append((self.path, condition, self.headers[condition]))
+                    same = same or self.headers[condition] == answer.headers.get(validator)
+            self.answer(replace(answer, body=b"", status=304) if same and answer.status == 200 else answer)
 
         def answer(self, answer: Answer) -> None:
             self.send_response(answer.status)

@@ -107,6 +107,18 @@ def test_pages_of_the_web_are_bounded_by_politeness_and_that_is_said(tmp_path):
     assert any("500" in told and "2 hosts" in told for told in found.assumptions)
 
 
+def test_archives_take_the_place_of_a_crawl_and_are_reckoned_by_their_size(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"x" * 1_000_000)
+    archives = f'ingest.archives=["{path}", "https://data.example/b.warc.gz"]'
+    found = planned(tmp_path / "store", archives)
+    stages = by_stage(found)
+    assert not {"crawl", "site"} & set(stages)
+    assert stages["ingest"].bytes == pytest.approx(4.5 * (1e6 + 1e9))
+    assert stages["ingest"].seconds > 10
+    assert any(told.startswith("ingest:") for told in found.assumptions)
+
+
 def test_a_model_of_more_layers_takes_more_of_everything(tmp_path):
     less, more = (
         by_stage(planned(tmp_path / "store", f"pretrain.depth={depth}"))["pretrain"] for depth in (2, 4)

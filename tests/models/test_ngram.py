@@ -63,7 +63,7 @@ class Oracle:
         return float((own - discount[min(own, 3)] + left_over * below) / total)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(train=streams, test=streams, order=st.integers(1, 4))
 def test_probabilities_equal_those_counted_one_by_one(
     train: NDArray[np.uint16], test: NDArray[np.uint16], order: int
@@ -78,7 +78,7 @@ def test_probabilities_equal_those_counted_one_by_one(
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(train=streams, context=document, order=st.integers(1, 5))
 def test_probabilities_sum_to_one_after_any_context(
     train: NDArray[np.uint16], context: list[int], order: int

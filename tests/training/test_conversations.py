@@ -111,7 +111,7 @@ def test_a_heading_that_is_a_question_asks_by_itself():
 
 
 @given(st.text(alphabet="Aa b.c?!`(\n#*é|", max_size=400), st.integers(40, 200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_answers_are_whole_sentences_of_the_document_and_never_too_long(text: str, characters: int):
     flat = " ".join(text.split())
     for pair in find_pairs(text, "t", characters):
@@ -188,7 +188,7 @@ rows_of_pairs = st.lists(
 
 
 @given(train=rows_of_pairs, held_out=rows_of_pairs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_question_and_no_answer_is_in_both_splits_or_twice(tmp_path_factory, train, held_out):
     folder = tmp_path_factory.mktemp("choose")
     attempt = Attempt(Storage(str(folder)), "conversations", "k", "a")

@@ -1,0 +1,58 @@
+"""Why a crawl ended without a page, said so that one can do something about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import StageError
+
+TOLD_SEEDS = 10
+"""Seeds that an error message names."""
+
+
+class UnreachableError(StageError):
+    """None of the seeds could be reached."""
+
+    remedy = "Check addresses and network; name a private host in crawl.private_hosts if it is meant."
+
+
+class ForbiddenError(StageError):
+    """robots.txt forbids all seeds."""
+
+    remedy = "Choose pages that the site lets crawlers fetch."
+
+
+class NoPagesError(StageError):
+    """Seeds answered, but not one page could be stored."""
+
+    remedy = "Choose other seeds, or widen crawl.content_types."
+
+
+def no_page_error(
+    lines: Sequence[Mapping[str, Any]], user_agent: str, content_types: Sequence[str]
+) -> StageError:
+    """Why a crawl has no page, from the lines of its log."""
+    outcomes = {line["outcome"] for line in lines}
+    reasons = "; ".join(
+        f"{line['url']}: {line['outcome']}"
+        + (
+            f" ({line['detail']})"
+            if line["detail"]
+            else f" (status {line['status']})"
+            if line["status"]
+            else ""
+        )
+        for line in sorted(lines, key=lambda line: line["depth"])[:TOLD_SEEDS]
+    )
+    if outcomes <= {"unreachable", "timeout", "refused-address", "error"}:
+        advice = "look whether the addresses are right and the network is up"
+        if "refused-address" in outcomes:
+            advice = "name the host in crawl.private_hosts if this address is meant"
+        return UnreachableError(f"no seed could be reached: {reasons}. To continue, {advice}, and run again")
+    if "robots" in outcomes and outcomes <= {"robots", "redirect"}:
+        return ForbiddenError(
+            f"robots.txt forbids all seeds: {reasons}. Choose pages that {user_agent} may fetch"
+        )
+    return NoPagesError(
+        f"{len(lines)} URLs were tried and gave no page: {reasons}. "
+        f"Pages are what answers 200 with {' or '.join(content_types)}; choose other seeds"
+    )

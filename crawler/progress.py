@@ -1,0 +1,278 @@
+"""What the partitions of a crawl tell while they work, how it is added up, and how it is shown.
+
+A child process tells a `Progress` about once a second; its partition's journal keeps it as a line of the
+kind `partition`. The driver reads those journals, wherever the partitions run, and tells the sum in the
+stage's own journal: as progress with a table for whoever is watching, and as metrics over time.
+"""
+
+import contextlib
+import dataclasses
+import heapq
+import logging
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crawler.outcomes import ERROR, REFUSED, TRAP, of_kind, pages_in, recrawled
+from pipeline.store import Attempt, Journal, JournalReader
+
+log = logging.getLogger(__name__)
+
+PARTITION = "partition"
+"""The kind of a journal's line that holds a `Progress`."""
+TELL_SECONDS = 1.0
+RATE_SECONDS = 10.0
+"""Rates are those of so long a while."""
+STALE_SECONDS = 5.0
+"""A partition that has told nothing for so long is at rest: its counts stand, it does nothing now."""
+EVEN_POINTS = 600
+"""Metrics are told every second for twice as many seconds, then ever more rarely, as keeps the points of a
+curve bounded: a crawl of a day has 3,800."""
+SLOWEST_HOSTS = 5
+TOLD_KINDS = 6
+
+
+@dataclass(frozen=True)
+class SlowHost:
+    """One of the hosts that take longest to answer."""
+
+    name: str
+    seconds: float
+    """To the headers of an answer: a moving average."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a partition is. Counts are of the whole crawl, interruptions included."""
+
+    partition: int = 0
+    partitions: int = 1
+    seconds: float = 0.0
+    """Of crawling, interruptions not counted."""
+    waiting: int = 0
+    """URLs that are known and have no outcome yet."""
+    bytes: int = 0
+    """Of all bodies that were received."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """URLs by what became of them."""
+    pages_per_second: float = 0.0
+    """Over the last `RATE_SECONDS`; see `Rate`."""
+    bytes_per_second: float = 0.0
+    in_flight: int = 0
+    """Requests under way."""
+    hosts_active: int = 0
+    """Hosts that are being served."""
+    hosts_waiting: int = 0
+    """Hosts with waiting URLs that are not served now."""
+    hosts_done: int = 0
+    """Hosts that were asked, and of which nothing waits or that are asked no more."""
+    slowest: tuple[SlowHost, ...] = ()
+    """Of the hosts that are being served the slowest first, `SLOWEST_HOSTS` at most."""
+
+    @property
+    def pages(self) -> int:
+        return pages_in(self.outcomes)
+
+    @property
+    def tried(self) -> int:
+        return sum(self.outcomes.values())
+
+    @classmethod
+    def read(cls, line: Mapping[str, Any]) -> "Progress":
+        """From a line of a journal."""
+        known = {each.name for each in dataclasses.fields(cls)}
+        given = {name: value for name, value in line.items() if name in known}
+        return cls(**given | {"slowest": tuple(SlowHost(**host) for host in given.get("slowest", ()))})
+
+    def at_rest(self) -> "Progress":
+        """The same, doing nothing now: hosts that it served wait."""
+        return dataclasses.replace(
+            self,
+            pages_per_second=0.0,
+            bytes_per_second=0.0,
+            in_flight=0,
+            hosts_active=0,
+            hosts_waiting=self.hosts_waiting + self.hosts_active,
+            slowest=(),
+        )
+
+
+def added(parts: Iterable[Progress]) -> Progress:
+    """Several partitions as one. Each host is one partition's, so hosts add up as URLs do; time is shared."""
+    parts = list(parts)
+    outcomes: Counter[str] = Counter()
+    for part in parts:
+        outcomes.update(part.outcomes)
+    every = (host for part in parts for host in part.slowest)
+    slowest = heapq.nsmallest(SLOWEST_HOSTS, every, key=lambda host: (-host.seconds, host.name))
+    return Progress(
+        seconds=max((part.seconds for part in parts), default=0.0),
+        waiting=sum(part.waiting for part in parts),
+        bytes=sum(part.bytes for part in parts),
+        outcomes=dict(outcomes),
+        pages_per_second=math.fsum(part.pages_per_second for part in parts),
+        bytes_per_second=math.fsum(part.bytes_per_second for part in parts),
+        in_flight=sum(part.in_flight for part in parts),
+        hosts_active=sum(part.hosts_active for part in parts),
+        hosts_waiting=sum(part.hosts_waiting for part in parts),
+        hosts_done=sum(part.hosts_done for part in parts),
+        slowest=tuple(slowest),
+    )
+
+
+class Rate:
+    """How fast something that is counted has grown lately."""
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[float, float]] = deque()
+
+    def per_second(self, count: float, now: float) -> float:
+        """The rate over the last `RATE_SECONDS`, with the count as of now (seconds of any steady clock)."""
+        self._counts.append((now, count))
+        while len(self._counts) > 2 and self._counts[1][0] <= now - RATE_SECONDS:
+            self._counts.popleft()
+        since, before = self._counts[0]
+        return (count - before) / (now - since) if now > since else 0.0
+
+
+class Total:
+    """The latest word of each partition, added up."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[float, Progress]] = {}
+
+    def take(self, told: Progress, at: float) -> None:
+        """Take a partition's word of a time (seconds of any steady clock; -inf for one long ago). What was
+        told by partitions of another division of the hosts no longer counts."""
+        if any(other.partitions != told.partitions for _, other in self._told.values()):
+            self._told.clear()
+        self._told[told.partition] = (at, told)
+
+    def latest(self) -> Progress | None:
+        """As it was told last, however long ago that is. None while nothing was told."""
+        return added(told for _, told in self._told.values()) if self._told else None
+
+    def sum(self, now: float) -> Progress | None:
+        """None while nothing was told."""
+        if not self._told:
+            return None
+        return added(
+            told if now - at <= STALE_SECONDS else told.at_rest() for at, told in self._told.values()
+        )
+
+
+def figures(told: Progress) -> dict[str, float]:
+    """The numbers, each by its name as a metric."""
+    errors = of_kind(told.outcomes, ERROR)
+    again = recrawled(told.outcomes)
+    return {
+        "pages": told.pages,
+        "tried": told.tried,
+        "waiting": told.waiting,
+        "errors": errors.total(),
+        "pages_per_second": round(told.pages_per_second, 2),
+        "megabytes_per_second": round(told.bytes_per_second / 1e6, 4),
+        "requests_in_flight": told.in_flight,
+        "hosts_active": told.hosts_active,
+        "hosts_waiting": told.hosts_waiting,
+        "hosts_done": told.hosts_done,
+        "slowest_host_seconds": told.slowest[0].seconds if told.slowest else 0.0,
+        **{f"recrawl.{name}": count for name, count in sorted(again.items())},
+        **{f"errors.{name}": count for name, count in sorted(errors.items())},
+        **{f"refused.{name}": count for name, count in sorted(of_kind(told.outcomes, REFUSED).items())},
+        **{f"traps.{name}": count for name, count in sorted(of_kind(told.outcomes, TRAP).items())},
+    }
+
+
+def rows(told: Progress) -> list[tuple[str, str]]:
+    """What is shown under the line of the stage: label and text. What there is not has no row."""
+    hosts = (("active", told.hosts_active), ("waiting", told.hosts_waiting), ("done", told.hosts_done))
+    speed = f"{told.pages_per_second:,.1f} pages/s, {told.bytes_per_second / 1e6:,.2f} MB/s"
+    under_way = f", {told.in_flight:,} requests under way" if told.in_flight else ""
+    found = [
+        ("speed", speed + under_way),
+        (
+            "hosts",
+            ", ".join(f"{count:,} {name}" for name, count in hosts) if any(n for _, n in hosts) else "",
+        ),
+        ("recrawl", counts_line(recrawled(told.outcomes))),
+        ("errors", counts_line(of_kind(told.outcomes, ERROR))),
+        ("refused", counts_line(of_kind(told.outcomes, REFUSED))),
+        ("traps", counts_line(of_kind(told.outcomes, TRAP))),
+        ("slowest", ", ".join(f"{host.name} {host.seconds:.1f} s" for host in told.slowest)),
+    ]
+    return [(label, text) for label, text in found if text]
+
+
+def counts_line(counts: Counter[str]) -> str:
+    """The most frequent first: `robots 40, host-limit 3`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common(TOLD_KINDS))
+
+
+def told_in(attempt: Attempt) -> Total:
+    """What the partitions told in all attempts so far, this one included, as of long ago."""
+    total = Total()
+    for each in attempt.storage.list(f"{attempt.base}/attempts"):
+        for line in JournalReader(attempt.storage, f"{attempt.base}/attempts/{each}/journal").read():
+            if line["kind"] == PARTITION:
+                total.take(Progress.read(line), -math.inf)
+    return total
+
+
+@contextlib.contextmanager
+def telling(attempt: Attempt, max_pages: int) -> Iterator[None]:
+    """Meanwhile tell how far the whole crawl is, about once a second, and once more at the end."""
+    teller = Teller(attempt, max_pages)
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(TELL_SECONDS):
+            teller.tell()
+
+    thread = threading.Thread(target=follow, daemon=True, name="crawl progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        teller.tell()
+
+
+class Teller:
+    """Reads what the partitions tell in this attempt, and tells the sum in a journal of its own."""
+
+    def __init__(self, attempt: Attempt, max_pages: int) -> None:
+        self._total, self._max_pages = told_in(attempt), max_pages
+        self._reader = JournalReader(attempt.storage, f"{attempt.folder}/journal")
+        self._journal: Journal = attempt.journal("whole-crawl")
+        self._next_step = 0
+
+    def tell(self) -> None:
+        """Once. A store that cannot be written to holds up no crawl, which will hear of it soon enough."""
+        try:
+            self._tell()
+        except OSError as error:
+            log.warning("progress cannot be told: %s", error)
+
+    def _tell(self) -> None:
+        now, news = time.monotonic(), False
+        for line in self._reader.read():
+            if line["kind"] == PARTITION:
+                self._total.take(Progress.read(line), now)
+                news = True
+        told = self._total.sum(now)
+        if told is None:
+            return
+        numbers = figures(told)
+        shown = {name: numbers[name] for name in ("waiting", "errors", "pages_per_second", "hosts_active")}
+        self._journal.progress(told.pages, min(self._max_pages, told.pages + told.waiting), "pages", **shown)
+        self._journal.table(rows(told))
+        step = int(told.seconds)
+        if news and step >= self._next_step:
+            self._journal.metrics(step, **numbers)
+            self._next_step = step + max(1, step // EVEN_POINTS)

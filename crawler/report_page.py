@@ -1,0 +1,238 @@
+"""The report as a page: one HTML file, its pictures in it as SVG, that loads nothing from elsewhere."""
+
+import datetime
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from crawler.outcomes import ERROR, REFUSED, TRAP, meaning_of, of_kind, pages_in, recrawled
+from crawler.progress import counts_line
+from crawler.report import SAMPLE_PAGES, SHOWN, Facts, Timeline
+from pipeline.tracking.charts import COLOUR, bars
+
+NAME_CHARACTERS = 50
+"""Of a name that somebody else chose, so many are shown."""
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 1rem }
+h1 { font-size: 1.5rem }
+h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd }
+table { border-collapse: collapse }
+th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+svg { max-width: 100%; height: auto }
+p.note { color: #666 }
+"""
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">
+<title>Crawl report</title><style>{style}</style></head><body>
+"""
+
+
+def page(facts: Facts) -> str:
+    """The whole file."""
+    # Equal pictures are equal bytes; text stays text, and a dollar sign a dollar sign.
+    drawing = {"svg.hashsalt": "moinho", "svg.fonttype": "none", "text.parse_math": False}
+    with matplotlib.rc_context(drawing):  # type: ignore[arg-type]
+        parts = [
+            _summary(facts),
+            _outcomes(facts),
+            _answers(facts),
+            _refusals(facts),
+            _hosts(facts),
+            _course(facts),
+        ]
+    return HEAD.format(style=STYLE) + "\n".join(parts) + "\n</body></html>\n"
+
+
+# --- sections ---
+
+
+def _summary(facts: Facts) -> str:
+    pages = pages_in(facts.outcomes)
+    rows = [
+        ("pages", f"{pages:,}"),
+        ("URLs tried", f"{facts.outcomes.total():,}"),
+        ("URLs left waiting", f"{facts.waiting:,}"),
+        ("hosts asked", f"{facts.hosts.asked:,}"),
+        ("bytes received", f"{facts.bytes:,} ({facts.bytes / 1e6:,.1f} MB)"),
+        ("seconds of crawling", f"{facts.seconds:,.1f}"),
+        ("pages per second", f"{pages / facts.seconds:,.1f}" if facts.seconds else "-"),
+        ("first and last page", _span(facts.timeline)),
+    ]
+    if again := counts_line(recrawled(facts.outcomes)):
+        rows.insert(1, ("pages of the crawl before", again))
+    return "<h1>Crawl report</h1>" + _table(("", ""), rows)
+
+
+def _outcomes(facts: Facts) -> str:
+    rows = [
+        (name, f"{count:,}", meaning_of(name).told)
+        for name, count in sorted(facts.outcomes.items(), key=lambda each: (-each[1], each[0]))
+    ]
+    parts = ["<h2>What became of the URLs</h2>", _table(("outcome", "URLs", "meaning"), rows)]
+    errors, traps = of_kind(facts.outcomes, ERROR), of_kind(facts.outcomes, TRAP)
+    parts.append(_chart(errors, "errors, by kind", "No URL ended in an error."))
+    parts.append(_chart(traps, "traps, by name", "No trap was met."))
+    parts.append(_largest(facts.hosts.by_traps, "hosts with most URLs of traps"))
+    return "\n".join(parts)
+
+
+def _answers(facts: Facts) -> str:
+    sample = facts.languages
+    note = (
+        f"Languages are those of {sample.sampled:,} of the {pages_in(facts.outcomes):,} pages (at most "
+        f"{SAMPLE_PAGES:,} are looked at, drawn by a hash of their URLs): as their text tells, and as their "
+        "html element declares."
+    )
+    return "\n".join(
+        [
+            "<h2>What was answered</h2>",
+            _chart(facts.statuses, "URLs by status code", "Nothing was asked for."),
+            _chart(facts.content_types, "URLs by content type", "No answer named a content type."),
+            f'<p class="note">{escape(note)}</p>',
+            _chart(sample.detected, "pages of the sample by language", "No page could be looked at."),
+            _chart(sample.declared, "pages of the sample by declared language", ""),
+        ]
+    )
+
+
+def _refusals(facts: Facts) -> str:
+    return "\n".join(
+        [
+            "<h2>What was refused</h2>",
+            _chart(
+                of_kind(facts.outcomes, REFUSED), "URLs that were refused, by reason", "No URL was refused."
+            ),
+            _largest(facts.hosts.by_robots, "hosts with most URLs that robots.txt forbids"),
+            _chart(facts.opt_outs, "URLs by the opt-outs that were said with them", "No opt-out was met."),
+            _chart(
+                facts.closed, "hosts that were asked no more, by reason", "No host was left before its end."
+            ),
+        ]
+    )
+
+
+def _hosts(facts: Facts) -> str:
+    rows = [
+        (host.name, f"{host.latency:.2f}", f"{host.delay:.1f}", f"{host.requests:,}")
+        for host in facts.slowest
+    ]
+    slowest = _table(("slowest hosts", "seconds to an answer", "delay (s)", "requests"), rows)
+    return "\n".join(
+        [
+            "<h2>Hosts</h2>",
+            _largest(facts.hosts.by_pages, "hosts with most pages"),
+            _largest([(name, count) for name, count in facts.hosts.by_bytes], "hosts with most bytes"),
+            slowest if rows else "",
+        ]
+    )
+
+
+def _course(facts: Facts) -> str:
+    depths = {str(depth): facts.depths[depth] for depth in range(max(facts.depths, default=-1) + 1)}
+    return "\n".join(
+        [
+            "<h2>The course of the crawl</h2>",
+            _picture(_over_time(facts.timeline)) if facts.timeline.pages else "<p>No page was stored.</p>",
+            _picture(_columns(depths, "pages by links from a seed")) if depths else "",
+        ]
+    )
+
+
+# --- pictures ---
+
+
+def _chart(counts: Mapping[str, int], title: str, nothing: str) -> str:
+    """A bar for each of the SHOWN most frequent, what is left as one more; a sentence if there is none."""
+    if not counts:
+        return f"<p>{escape(nothing)}</p>" if nothing else ""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    shown: Counter[str] = Counter()
+    for place, (name, count) in enumerate(ordered):
+        shown[_readable(name) if place < SHOWN else f"{len(ordered) - SHOWN} others"] += count
+    return _picture(bars(shown, title))
+
+
+def _largest(hosts: Sequence[tuple[str, int]], title: str) -> str:
+    return _picture(bars({_readable(name): count for name, count in hosts}, title)) if hosts else ""
+
+
+def _over_time(timeline: Timeline) -> Figure:
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    times = [
+        datetime.datetime.fromtimestamp(timeline.start + number * timeline.bin_seconds, datetime.UTC)
+        for number in range(len(timeline.pages))
+    ]
+    width = datetime.timedelta(seconds=timeline.bin_seconds)
+    axes.bar(times, timeline.pages, width=width, align="edge", color=COLOUR)  # type: ignore[arg-type]
+    axes.set_title(f"pages over time (UTC), each bar {_span_of(timeline.bin_seconds)}")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _columns(counts: Mapping[str, int], title: str) -> Figure:
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.bar(list(counts), list(counts.values()), color=COLOUR)
+    if len(counts) <= SHOWN:
+        axes.bar_label(drawn, labels=[f"{count:,}" for count in counts.values()])
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _picture(figure: Figure) -> str:
+    """The figure as an svg element."""
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    text = drawn.getvalue()
+    return text[text.index("<svg") :]
+
+
+# --- words ---
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns whose first row is a number stand to the right."""
+    kinds = [
+        ' class="number"' if any(letter.isdigit() for letter in cell) and number else ""
+        for number, cell in enumerate(rows[0] if rows else ())
+    ]
+    head = (
+        "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, names, strict=True))
+        if rows
+        else ""
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "</tr>\n"
+        for row in rows
+    )
+    return f"<table>\n<tr>{head}</tr>\n{body}</table>"
+
+
+def _readable(name: str) -> str:
+    """What somebody else chose, such as a content type: in one line, of printable ASCII, not too long."""
+    line = "".join(letter if " " <= letter <= "~" else "?" for letter in name)
+    return line if len(line) <= NAME_CHARACTERS else line[: NAME_CHARACTERS - 1] + "…"
+
+
+def _span(timeline: Timeline) -> str:
+    if not timeline.pages:
+        return "-"
+    ends = (timeline.start, timeline.start + len(timeline.pages) * timeline.bin_seconds)
+    first, last = (datetime.datetime.fromtimestamp(end, datetime.UTC) for end in ends)
+    return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _span_of(seconds: int) -> str:
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}{'s' if seconds > size else ''}"
+    return f"{seconds} second{'s' if seconds > 1 else ''}"

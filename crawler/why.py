@@ -1,0 +1,150 @@
+"""What became of one URL, and why: from what the frontiers know of it and of its host."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crawler import robots_txt
+from crawler.inquiry import Frontiers, HostFacts, Known
+from crawler.origins import product_token
+from crawler.outcomes import meaning_of
+from crawler.scope import Scope
+from crawler.urls import URL_CHARACTERS, canonical, host_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """A page on the way from a seed, or the URL itself."""
+
+    url: str
+    depth: int
+    outcome: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What there is to say about a URL."""
+
+    asked: str
+    url: str | None
+    """Its canonical form, by which it is known; None if it can have none."""
+    state: str
+    """`waiting`, `done`, `aside`, `elsewhere`, or `unknown`."""
+    told: str
+    """What became of it, in words."""
+    advice: str | None
+    """What whoever wants the page can do."""
+    known: Known | None = None
+    rule: str | None = None
+    """The line of robots.txt that decides about it."""
+    way: list[Step] = field(default_factory=list)
+    """From the seed to the URL."""
+    leads_to: Step | None = None
+    """Where it redirects to."""
+
+
+def why(frontiers: Frontiers, asked: str, config: Mapping[str, Any], *, finished: bool) -> Answer:
+    """`config` is the crawl's resolved configuration, `finished` tells that nothing more will come."""
+    url = canonical(asked)
+    known = frontiers.find(url or asked)
+    if known is None:
+        told, advice = _of_unknown(frontiers, asked, url, config, finished)
+        return Answer(asked, url, "unknown", told, advice)
+    host = frontiers.host(known.host)
+    way = [
+        Step(each.url, each.depth, each.visit.outcome if each.visit else None)
+        for each in frontiers.way_to(known)
+    ]
+    if known.visit is None:
+        told, advice = _of_waiting(known, host, config, finished)
+        return Answer(asked, known.url, known.state, told, advice, known, way=way[::-1])
+    meaning = meaning_of(known.visit.outcome)
+    return Answer(
+        asked,
+        known.url,
+        known.state,
+        meaning.told,
+        meaning.advice,
+        known,
+        rule=_rule(frontiers, known.url, config) if known.visit.outcome == "robots" else None,
+        way=way[::-1],
+        leads_to=_target(frontiers, known) if known.visit.outcome == "redirect" else None,
+    )
+
+
+def _of_unknown(
+    frontiers: Frontiers, asked: str, url: str | None, config: Mapping[str, Any], finished: bool
+) -> tuple[str, str | None]:
+    if url is None:
+        if len(asked) > URL_CHARACTERS:
+            return f"longer than {URL_CHARACTERS:,} characters, and such a URL is not followed", None
+        if not asked.lower().startswith(("http://", "https://")):
+            return "no URL of a web page", f"Write it whole, such as https://{asked.lstrip('/')}"
+        return "no URL that can be asked for", "See how it is spelled; one with a user name is not asked for."
+    host = frontiers.host(host_of(url))
+    scope = Scope(tuple(config.get("allow", ())), tuple(config.get("deny", ())))
+    if host is None:
+        near = frontiers.near_hosts(host_of(url))
+        there = f" (there is {', '.join(near)})" if near else ""
+        return (
+            f"never seen: nothing that was fetched led to its host{there}",
+            "Add it to crawl.seeds, or its host to crawl.allowed_hosts if a page links there.",
+        )
+    if (refusal := scope.refusal(url, host.name)) is not None:
+        return f"never asked for: {refusal}", "Change crawl.allow or crawl.deny."
+    if not host.allowed:
+        return "never asked for: pages of its host are not wanted", "Add the host to crawl.allowed_hosts."
+    told = f"never seen: no page that was fetched links to it, though {host.pages:,} of its host were"
+    if not finished:
+        return told, "The crawl has not ended; it may be found yet."
+    depth = config.get("max_depth")
+    if depth is not None:
+        return told, f"Add it to crawl.seeds, or raise crawl.max_depth ({depth}) if deeper pages link to it."
+    return told, "Add it to crawl.seeds."
+
+
+def _of_waiting(
+    known: Known, host: HostFacts | None, config: Mapping[str, Any], finished: bool
+) -> tuple[str, str | None]:
+    if known.state == "aside":
+        return (
+            "found, and kept aside until all seeds have led somewhere: whose pages are wanted hangs on it",
+            None,
+        )
+    if known.state == "elsewhere":
+        return "found, and on its way to the partition that serves its host", None
+    if host is not None and host.closed is not None:
+        meaning = meaning_of(host.closed)
+        return f"waiting, but its host is asked no more: {meaning.told} ({host.closed})", meaning.advice
+    if finished:
+        limits = [
+            f"crawl.{name} ({config[name]:,})"
+            for name in ("max_pages", "max_seconds", "max_depth")
+            if config.get(name) is not None
+        ]
+        return "not asked for: the crawl ended at a limit before", f"Raise {' or '.join(limits)}."
+    told = "waiting for its turn"
+    if known.tries:
+        told += f"; tries in vain: {known.tries}"
+    if host is not None and (rest := host.due - time.time()) > 1:
+        told += f"; its host is not asked for another {rest:,.0f} s"
+    return told, "Wait, or go on with the crawl if it was interrupted."
+
+
+def _rule(frontiers: Frontiers, url: str, config: Mapping[str, Any]) -> str | None:
+    """The line that decides, as it is understood: the longest path that matches (RFC 9309, section 2.2.2)."""
+    body = frontiers.robots(url[: url.index("/", 8)])
+    agent = config.get("user_agent")
+    if body is None or agent is None:
+        return None
+    path = robots_txt.path_of(url)
+    rules = robots_txt.parse(body, product_token(agent)).rules
+    found = next((rule for rule in rules if rule[0].matches(path)), None)
+    return f"{'Allow' if found[1] else 'Disallow'}: {found[0].text}" if found else None
+
+
+def _target(frontiers: Frontiers, known: Known) -> Step | None:
+    target = known.visit.detail if known.visit else None
+    found = frontiers.find(target) if target else None
+    return Step(found.url, found.depth, found.visit.outcome if found.visit else None) if found else None

@@ -1,0 +1,340 @@
+"""`moinho crawl` and `moinho frontier`: the crawl alone, and what became of its URLs."""
+
+import dataclasses
+import shlex
+import shutil
+import tempfile
+import time
+import webbrowser
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from flows.commands.options import (
+    AsJson,
+    ConfigPath,
+    Name,
+    Settings,
+    Snapshot,
+    StoreRoot,
+    as_typed,
+    console,
+    load_configuration,
+    open_store,
+    print_json,
+    settings_with,
+)
+
+if TYPE_CHECKING:
+    from crawler.inquiry import HostFacts
+    from crawler.progress import Progress
+    from crawler.why import Answer
+    from flows.crawls import Crawl
+
+SHOWN_URLS = 50
+CrawlReference = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="A run's name, a name such as quickstart/pages, a key, or a folder. Default: the latest crawl.",
+    ),
+]
+
+
+class State(StrEnum):
+    """What `--state` may be."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    ASIDE = "aside"
+    ELSEWHERE = "elsewhere"
+
+
+class _RunsUnlessTold(TyperGroup):
+    """`moinho crawl CONFIG` is `moinho crawl run CONFIG`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+def _find(store: str | None, name: str | None) -> "Crawl":
+    """The crawl of that name; one that is given as its folder needs no store."""
+    from flows.crawls import find_crawl
+
+    return find_crawl(open_store(store, needed=name is None or not Path(name).is_dir()), name)
+
+
+def run(
+    config: ConfigPath,
+    settings: Settings = None,
+    snapshot: Snapshot = None,
+    name: Name = None,
+    store: StoreRoot = None,
+) -> None:
+    """Crawl alone, as the beginning of a run does: `run` may be left out. An interrupted crawl goes on.
+
+    It begins with the URLs in `crawl.seeds`, those of sitemaps among them, and in the text file
+    `crawl.seeds_file` (a URL a line, # begins a comment, also .gz).
+    """
+    from flows.run import crawl_alone
+
+    settings = settings_with(settings, snapshot)
+    loaded = load_configuration(config, settings, name, store)
+    again = shlex.join(as_typed("crawl", config, settings, name, store))
+    raise typer.Exit(crawl_alone(loaded, config, again, Console(soft_wrap=False)))
+
+
+def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson = False) -> None:
+    """How far a crawl is: pages, speed, hosts, errors by kind. Also while it runs."""
+    from crawler.progress import figures
+
+    crawl = _find(store, name)
+    told, as_of = _standing(crawl)
+    if as_json:
+        facts = {"crawl": crawl.base, "state": _state(crawl), "as_of": as_of, "outcomes": told.outcomes}
+        print_json({**facts, **figures(told)})
+        return
+    from crawler.progress import rows
+
+    lines = [
+        ("crawl", crawl.base),
+        ("state", _state(crawl)),
+        *([("as of", as_of)] if as_of else []),
+        ("pages", f"{told.pages:,} of {told.tried:,} URLs tried, {told.waiting:,} waiting"),
+        ("bytes", f"{told.bytes / 1e6:,.1f} MB in {told.seconds:,.1f} s of crawling"),
+        *rows(told),
+    ]
+    _print_lines(lines)
+
+
+def report(
+    name: CrawlReference = None,
+    output: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    store: StoreRoot = None,
+) -> None:
+    """The report of a crawl, one HTML file with pictures. Of an unfinished crawl: as far as it is."""
+    from crawler.report import REPORT
+
+    crawl = _find(store, name)
+    if crawl.pages is not None and REPORT in crawl.pages.record.files:
+        path = crawl.pages.path(REPORT)
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            path = Path(shutil.copyfile(path, output))
+    else:
+        path = output or Path(tempfile.gettempdir()) / f"moinho-crawl-{crawl.key}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_report(crawl, path)
+    console.print(str(path), soft_wrap=True)
+    if show:
+        webbrowser.open(path.absolute().as_uri())
+
+
+def ls(
+    name: CrawlReference = None,
+    host: Annotated[str | None, typer.Option(help="Only URLs of this host.")] = None,
+    state: Annotated[
+        State | None, typer.Option(help="Only URLs in this state. Default: all of the crawl.")
+    ] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only URLs that came to this, such as robots.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show at most.")] = SHOWN_URLS,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the URLs that a crawl knows, by host, with what became of each."""
+    states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
+    with _find(store, name).frontiers() as frontiers:
+        found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
+        as_of = frontiers.as_of
+    if as_json:
+        print_json([dataclasses.asdict(known) for known in found[:limit]])
+        return
+    table = Table("url", "state", "status", "depth", "bytes", "detail", box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"  # never cut: URLs are there to be copied
+    for known in found[:limit]:
+        visit = known.visit
+        size = f"{visit.bytes:,}" if visit and visit.bytes is not None else ""
+        table.add_row(
+            escape(known.url),
+            visit.outcome if visit else known.state,
+            str(visit.status or "") if visit else "",
+            str(known.depth),
+            size,
+            escape(visit.detail or "") if visit else "",
+        )
+    if as_of:
+        console.print(f"As of {as_of}; the crawl may know more by now.", soft_wrap=True)
+    console.print(table if found else "No URL of this crawl is so.")
+    if len(found) > limit:
+        console.print(f"The first {limit:,}; --limit shows more, --json prints them for a program.")
+
+
+def why(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A URL, as it is written on a page.")],
+    name: CrawlReference = None,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of a URL and why, and by which pages the crawl came to it."""
+    from crawler.why import why as find_out
+
+    crawl = _find(store, name)
+    with crawl.frontiers() as frontiers:
+        answer = find_out(frontiers, url, crawl.config, finished=crawl.pages is not None)
+        host = frontiers.host(answer.known.host) if answer.known else None
+        as_of = frontiers.as_of
+    if as_json:
+        facts = dataclasses.asdict(answer)
+        print_json({**facts, "host": host and dataclasses.asdict(host), "as_of": as_of})
+        return
+    _print_lines([*_answer_lines(answer, host), *([("as of", as_of)] if as_of else [])])
+
+
+def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
+    """As of the last commits, of a running crawl with its speed of now; of one that runs elsewhere as of its
+    last round's end, which is told, or what it told last, if that is more."""
+    from crawler.inquiry import NoFrontierError
+    from crawler.progress import told_in
+    from flows.crawls import ALIVE_SECONDS
+    from pipeline.corpus.pages import Pages
+    from pipeline.store import Attempt
+
+    told = None
+    if crawl.pages is None and crawl.attempts():
+        attempt = Attempt(crawl.storage, Pages.stage, crawl.key, crawl.attempts()[-1])
+        told = told_in(attempt).latest()
+    try:
+        with crawl.frontiers() as frontiers:
+            standing, as_of = frontiers.standing(), frontiers.as_of
+    except NoFrontierError:
+        if told is None:
+            raise
+        return told, "what it told last"
+    if as_of is not None and told is not None and told.tried > standing.tried:
+        return told, "what it told last"
+    heard = crawl.heard_seconds_ago()
+    if told is None or heard is None or heard > ALIVE_SECONDS:
+        return standing, as_of
+    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest")
+    waiting = max(0, standing.hosts_waiting - told.hosts_active)
+    now = dataclasses.replace(standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live})
+    return now, as_of
+
+
+def _state(crawl: "Crawl") -> str:
+    from flows.crawls import ALIVE_SECONDS
+    from flows.display import duration
+
+    if crawl.pages is not None:
+        return f"finished, begun {crawl.pages.record.started}, took {duration(crawl.pages.record.seconds)}"
+    heard = crawl.heard_seconds_ago()
+    if heard is None:
+        return "begun; nothing was heard of it yet"
+    if heard <= ALIVE_SECONDS:
+        return "running"
+    return (
+        f"not finished; last heard of {duration(heard)} ago. If it does not run, its command goes on with it"
+    )
+
+
+def _make_report(crawl: "Crawl", path: Path) -> None:
+    """For a crawl whose artifact has none: languages are looked for where the archive is at hand."""
+    from crawler.report import archived, make_report
+
+    with crawl.frontiers() as frontiers, console.status("counting"):
+        archive = {}
+        if crawl.pages is not None:
+            files = crawl.pages.record.files
+            archive = {name: f"{crawl.base}/{files[name].path}" for name in crawl.pages.names("warc/")}
+        make_report(frontiers, archived(frontiers, crawl.storage, archive), path)
+
+
+def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str, str]]:
+    """Label and value of what there is to tell; what there is not has no line."""
+    known, visit = answer.known, answer.known.visit if answer.known else None
+    lines = [("url", answer.url or answer.asked)]
+    if answer.url is not None and answer.url != answer.asked:
+        lines.append(("asked", answer.asked))
+    lines.append(("state", f"{visit.outcome if visit else answer.state}: {answer.told}"))
+    if answer.rule is not None:
+        lines.append(("rule", f"{answer.rule} (in robots.txt)"))
+    if visit is not None:
+        size = None if visit.bytes is None else f"{visit.bytes:,} bytes"
+        status = None if visit.status is None else f"status {visit.status}"
+        parts = [status, visit.content_type, size, f"at {visit.fetched}"]
+        lines.append(("answer", ", ".join(part for part in parts if part)))
+        lines.append(("detail", visit.detail or ""))
+        lines.append(("opt-outs", visit.opt_outs or ""))
+        if visit.warc is not None:
+            lines.append(("archived", f"{visit.warc} at {visit.offset}, {visit.length} bytes"))
+    if answer.leads_to is not None:
+        lines.append(("leads to", _step(answer.leads_to.url, answer.leads_to.outcome)))
+    if known is not None:
+        lines.append(("tries", f"{known.tries} in vain" if known.tries else ""))
+        lines += [
+            ("way" if not number else "", _step(step.url, step.outcome))
+            for number, step in enumerate(answer.way)
+        ]
+        lines.append(("depth", f"{known.depth} links from a seed"))
+    if host is not None:
+        lines.append(("host", _host_line(host)))
+    return [line for line in [*lines, ("to do", answer.advice or "")] if line[1]]
+
+
+def _step(url: str, outcome: str | None) -> str:
+    return f"{url} ({outcome or 'waiting'})"
+
+
+def _host_line(host: "HostFacts") -> str:
+    parts = [
+        f"{host.name}: {host.pages:,} pages, {host.requests:,} requests, {host.errors:,} errors",
+        f"{host.latency:.2f} s to an answer" if host.latency else "",
+        f"{host.delay:.1f} s between requests" if host.delay else "",
+        f"{host.failures} failures in a row" if host.failures else "",
+        f"not before {time.strftime('%H:%M:%S', time.localtime(host.due))}" if host.due > time.time() else "",
+        f"asked no more: {host.closed}" if host.closed else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _print_lines(lines: list[tuple[str, str]]) -> None:
+    for label, value in lines:
+        console.print(f"[bold]{label:<10}[/bold] {escape(value)}", soft_wrap=True)
+
+
+def _group(
+    told: str, commands: dict[Callable[..., None], str], kind: type[TyperGroup] = TyperGroup
+) -> typer.Typer:
+    """A group of commands, each with an example."""
+    group = typer.Typer(cls=kind, no_args_is_help=True, rich_markup_mode="markdown", help=told)
+    for command, example in commands.items():
+        group.command(command.__name__, epilog=f"Example: moinho {example}")(command)
+    return group
+
+
+crawl_group = _group(
+    "Crawl alone (`moinho crawl CONFIG`), and look at crawls.",
+    {
+        run: "crawl configs/quickstart.toml --set crawl.max_pages=100 --snapshot 2026-01-31",
+        status: "crawl status quickstart",
+        report: "crawl report quickstart/pages --output report.html",
+    },
+    _RunsUnlessTold,
+)
+frontier_group = _group(
+    "What a crawl knows of its URLs, also while it runs.",
+    {
+        ls: "frontier ls quickstart/pages --outcome robots",
+        why: "frontier why https://www.example.org/page quickstart/pages",
+    },
+)
