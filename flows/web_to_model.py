@@ -48,6 +48,11 @@ class WebToModel(Config):
     evaluate: EvaluateConfig = EvaluateConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @property
+    def sources_alone(self) -> bool:
+        """Whether sources take the place of crawl, archives and site."""
+        return bool(self.sources) and not self.crawl.names_seeds and self.ingest is None
+
     @model_validator(mode="after")
     def has_something_to_read(self) -> Self:
         if self.ingest is not None and self.crawl.names_seeds:
@@ -88,24 +93,18 @@ class Road:
     scores: Scores
 
 
-def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages | None:
-    """From archives, if the configuration names some; otherwise crawled, from the web or the own site.
-
-    None where sources take the place of both.
-    """
+def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
+    """From archives, if the configuration names some; otherwise crawled, from the web or the own site."""
     if config.ingest is not None:
         return ingest(store, config.ingest, compute)
-    if config.crawl.names_seeds:
-        return crawl(store, None, config.crawl, compute)
-    if config.site is None or config.sources:
-        return None
-    return crawl(store, build_site(store, config.site, compute), config.crawl, compute)
+    site = build_site(store, config.site, compute) if config.site and not config.crawl.names_seeds else None
+    return crawl(store, site, config.crawl, compute)
 
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
     sources = take_in(store, config.sources, compute)
-    pages = web_to_pages(config, store, compute)
+    pages = None if config.sources_alone else web_to_pages(config, store, compute)
     raw = extract(store, pages, sources, config.extract, compute)
     documents = clean(store, raw, config.clean, compute)
     corpus = hold_out(store, documents, config.hold_out, compute)
