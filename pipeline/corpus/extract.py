@@ -103,6 +103,7 @@ def _build(
     compute: Compute,
 ) -> Made:
     from pipeline.corpus import extract_shards
+    from pipeline.corpus.readers.files import parts_of
     from pipeline.corpus.tables import require_all
 
     read: list[ShardRecord] = []
@@ -110,7 +111,7 @@ def _build(
         slices = dict(extract_shards.slices(pages, config, PAGES_PER_SHARD))
         read += compute.map_shards(attempt, "read", slices, extract_shards.read_slice)
     if sources is not None:
-        parts = extract_shards.parts_of(sources, config)
+        parts = parts_of(sources, config)
         read += compute.map_shards(attempt, "read-sources", parts, extract_shards.read_part)
     buckets: dict[str, Any] = {
         f"{number:05d}": extract_shards.Bucket(attempt, number, extract_shards.parts(read, number))

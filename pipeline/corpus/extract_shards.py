@@ -18,15 +18,13 @@ from pipeline.corpus.candidates import Candidate, Refused, write_documents
 from pipeline.corpus.extract import ExtractConfig, limit_of
 from pipeline.corpus.extractor_process import Failure
 from pipeline.corpus.formats import CONTENT_TYPES
-from pipeline.corpus.readers.files import KINDS_WITH_THREADS, SourcePart, parts_of
+from pipeline.corpus.readers.files import KINDS_WITH_THREADS, SourcePart
 from pipeline.corpus.readers.read import Reading
 from pipeline.corpus.tables import DROPPED, RAW, local_path, read_rows, shard_name, write_rows
 from pipeline.store import Attempt, File, ShardRecord
 
 if TYPE_CHECKING:
     from pipeline.corpus.pages import PageEntry, Pages
-
-__all__ = ["SourcePart", "parts_of"]
 
 CRAWL = "crawl"
 """The source of crawled pages."""
