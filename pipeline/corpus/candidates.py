@@ -13,8 +13,8 @@ from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, shard_n
 
 TRIED_AGAIN = {"extractor-timeout", "extractor-crash", "extractor-memory"}
 """What may be the fault of the machine or of the page before; tried once more in a fresh process."""
-HELD_BYTES = 32_000_000
-"""Text in memory before it is written."""
+HELD_BYTES, DROP_BYTES = 32_000_000, 500
+"""Text in memory before it is written, and what a drop takes of it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def write_documents(
     dropped: list[dict[str, Any]] = []
     for candidate, found in _read_all(candidates, config):
         pages += 1
+        held += DROP_BYTES
         if isinstance(candidate, Refused) or isinstance(found, Failure):
             failure = candidate.failure if isinstance(candidate, Refused) else found
             assert isinstance(failure, Failure)

@@ -44,18 +44,24 @@ def raw_of(
         rows = [
             {
                 "id": document_id(url, text),
+                "source": "crawl",
                 "url": url,
                 "title": "",
-                "text": text,
+                "author": None,
+                "date": None,
+                "licence": None,
                 "html_language": None,
                 "kind": "web",
+                "text": text,
                 "bytes": 1,
+                "quality": None,
             }
             for url, text in documents
         ]
         drops = [
             {
                 "id": document_id(f"http://failed/{n}", ""),
+                "source": "crawl",
                 "url": f"http://failed/{n}",
                 "title": "",
                 "text": "",

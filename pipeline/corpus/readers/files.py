@@ -12,6 +12,7 @@ from pipeline.corpus.extractor_process import Failure
 from pipeline.corpus.formats import CONTAINERS, Format, format_by_name, format_of
 from pipeline.corpus.readers.read import Reading
 from pipeline.corpus.readers.rows import json_rows, parquet_rows
+from pipeline.corpus.readers.unreadable import UnreadableFileError
 from pipeline.corpus.readers.warc import archived
 from pipeline.corpus.sources import Files, SourceConfig, SourceFile, Sources
 
@@ -62,7 +63,13 @@ class SourcePart:
 
     def _contained(self, url: str, path: Path, format: Format) -> Iterator[Candidate | Refused]:
         found = {"jsonl": json_rows, "parquet": parquet_rows, "warc": archived}[format](self, url, path)
-        first = next(found, None)
+        try:
+            first = next(found, None)
+        except UnreadableFileError as error:
+            if len(self.entries) == 1:
+                raise
+            # Its name did not tell what it is, so it came among files that are a document each.
+            first = self.refused(url, "unreadable", str(error))
         if first is not None:
             yield first
             yield from found

@@ -143,8 +143,6 @@ def _next_record(path: Path, start: int) -> int | None:
 
 def _beginnings(block: bytes, packed: bool, start: int) -> Iterator[int]:
     if not packed:
-        if start == 0 and block.startswith(b"WARC/1."):
-            yield 0
         yield from (start + found.start(1) for found in PLAIN_RECORD.finditer(block))
         return
     at = block.find(GZIP_MEMBER)
