@@ -11,7 +11,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 
 def trafilatura() -> Callable[[bytes], str]:
-    """Markdown with tables and links left out, by the library's own fast mode."""
+    """The text alone, as Markdown, in the library's own fast mode."""
     from trafilatura import extract
 
     return lambda html: extract(html, output_format="markdown", fast=True, include_comments=False) or ""
