@@ -43,7 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> Result:
     """Ours is what the stage's Ray task does with a WARC: read it, have a child process extract each page
     and what it says of itself, write Parquet. The reference does so in one process; its metadata are
-    guessed from the text too, where ours are stated (`--reference trafilatura` leaves them out). The CPU time is that of all processes, from the interpreter's start to its end."""
+    guessed from the text too, where ours are stated (`--reference trafilatura` leaves them out). The
+    CPU time is that of all processes, from the interpreter's start to its end."""
     with tempfile.TemporaryDirectory(prefix="moinho-extraction-") as name:
         folder = Path(name)
         warc = folder / "pages.warc.gz"
