@@ -151,6 +151,7 @@ def _source(location: KeyPath, sources: Mapping[KeyPath, str]) -> str | None:
 def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
     """The valid key that was probably meant: in the same section first, then anywhere."""
     valid = list(_valid_keys(kind))
+    location = tuple(part for part in location if not part.isdigit())  # the number in a list of sections
     key, section = ".".join(location), ".".join(location[:-1])
     here = [name for name in valid if name.rpartition(".")[0] == section]
     by_last = {name.rpartition(".")[2]: name for name in reversed(valid)}

@@ -231,12 +231,24 @@ def as_toml(config: Config) -> str:
 def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> None:
     """Single values first, then sections: TOML has no way back out of a section."""
     sections = {name: value for name, value in values.items() if isinstance(value, Config | Mapping)}
+    lists = {name: value for name, value in values.items() if _is_list_of_sections(value)}
     for name, value in values.items():
         if value is None:
             table.add(tomlkit.comment(f"{name} is not set"))
-        elif name not in sections:
+        elif name not in sections and name not in lists:
             table.add(name, value)
     for name, section in sections.items():
         inner = tomlkit.table()
         _fill(inner, section.resolved() if isinstance(section, Config) else section)
         table.add(name, inner)
+    for name, several in lists.items():
+        tables = tomlkit.aot()
+        for each in several:
+            inner = tomlkit.table()
+            _fill(inner, each.resolved())
+            tables.append(inner)
+        table.add(name, tables)
+
+
+def _is_list_of_sections(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(each, Config) for each in value)

@@ -42,9 +42,14 @@ TEXT = {
     "site": Text(start=2.0, each={"source_bytes": 1.6e-6, "bytes": 1e-8}, memory_bytes=500e6),
     "crawl": Text(start=2.0, each={"pages": 0.003}, spread=False, memory_bytes=160e6),
     "ingest": Text(start=3.0, each={"bytes": 15e-9}, memory_bytes=250e6),
+    "sources": Text(start=1.0, each={"bytes": 4e-9, "files": 0.002}, memory_bytes=160e6),
     "extract": Text(
         start=1.5,
-        each={"trafilatura.bytes": 0.5e-6, "resiliparse.bytes": 0.07e-6},
+        each={
+            "trafilatura.bytes": 0.5e-6,
+            "resiliparse.bytes": 0.07e-6,
+            "fast-then-careful.bytes": 0.15e-6,
+        },
         memory_bytes=200e6,
     ),
     "classifier": Text(start=3.0, each={"bytes": 0.5e-6}, spread=False, memory_bytes=500e6),

@@ -11,6 +11,7 @@ from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
+from pipeline.corpus.sources import Files
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import Scores
 from pipeline.models.model import LOOKS, NotAModelError
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Artifact]] = {
         Site,
         Pages,
         IngestedPages,
+        Files,
         RawDocuments,
         Classifier,
         Documents,

@@ -16,6 +16,7 @@ from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
+from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.model import Model
 from pipeline.store import Store
@@ -32,10 +33,12 @@ class WebToModel(Config):
     name: str
     """Name of the run: its artifacts are then called `<name>/base`, `<name>/chat` and so on."""
     site: SiteConfig | None = None
-    """The site that is made here and crawled where `crawl.seeds` names no other."""
+    """The site that is made here and crawled where neither `crawl.seeds` nor `sources` names anything."""
     crawl: CrawlConfig = CrawlConfig()
     ingest: IngestConfig | None = None
     """Archives that are read in place of a crawl."""
+    sources: tuple[SourceConfig, ...] = ()
+    """Files and data sets beside the crawl, or in its place where `crawl.seeds` is empty."""
     extract: ExtractConfig = ExtractConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     clean: CleanConfig = CleanConfig()
@@ -59,14 +62,29 @@ class WebToModel(Config):
             )
         return name
 
+    @property
+    def sources_alone(self) -> bool:
+        """Whether sources take the place of crawl, archives and site."""
+        return bool(self.sources) and not self.crawl.names_seeds and self.ingest is None
+
     @model_validator(mode="after")
-    def has_something_to_crawl(self) -> Self:
+    def has_something_to_read(self) -> Self:
         if self.ingest is not None and self.crawl.names_seeds:
             raise ValueError("crawl.seeds and ingest.archives are both set: leave one of them out")
-        if self.site is None and not self.crawl.names_seeds and self.ingest is None:
+        named = self.crawl.names_seeds or self.ingest is not None or self.sources
+        if self.site is None and not named:
             raise ValueError(
-                'there is nothing to crawl: set crawl.seeds, such as ["https://www.example.org/"]'
+                'there is nothing to read: set crawl.seeds, such as ["https://www.example.org/"], or name '
+                "files in [[sources]]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def sources_have_names_of_their_own(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {', '.join(twice)}; give each a name of its own")
         return self
 
     @model_validator(mode="after")
@@ -99,8 +117,9 @@ def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
-    pages = web_to_pages(config, store, compute)
-    raw = extract(store, pages, config.extract, compute)
+    sources = take_in(store, config.sources, compute)
+    pages = None if config.sources_alone else web_to_pages(config, store, compute)
+    raw = extract(store, pages, sources, config.extract, compute)
     classifier = train_classifier(store, config.classifier, compute)
     documents = clean(store, raw, config.clean, compute, classifier)
     corpus = hold_out(store, documents, config.hold_out, compute)

@@ -25,7 +25,11 @@ def run(
     name: Name = None,
     store: StoreRoot = None,
 ) -> None:
-    """Run the flow; finished stages are reused, an interrupted one goes on."""
+    """Run the flow; finished stages are reused, an interrupted one goes on.
+
+    CONFIG says what is read: pages that are crawled (section crawl), files and data sets (sections
+    [[sources]], as in configs/files.toml), or both.
+    """
     from flows.run import run as run_flow
 
     settings = settings_with(settings, snapshot)

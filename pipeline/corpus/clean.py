@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pipeline.corpus.classifier import Classifier
     from pipeline.corpus.rule_files import LanguageRules
 
-KEPT_PAGES = {"documentation": 0.95, "web": 0.6}
+KEPT_PAGES = {"documentation": 0.95, "web": 0.6, "article": 0.9, "book": 0.9, "thread": 0.6}
 """Share of the pages that is kept. Of documentation: 97 % (pdoc), 95 % (Sphinx), 75 % (guides in two
 languages). Of the web a guess: of all of it about a tenth is worth it (Penedo et al., 2023,
-arXiv:2306.01116), of sites that were chosen far more."""
-KEPT_BYTES = {"documentation": 0.22, "web": 0.05}
+arXiv:2306.01116), of sites that were chosen far more; and so of the other kinds."""
+KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "thread": 0.1}
 """Text kept, for a byte of HTML that was crawled. Of documentation: 0.21 (pdoc and Sphinx), 0.28 (guides),
 0.15 (small pages). Of the web a guess: there is more in its pages that is not text."""
 
@@ -106,7 +106,7 @@ class Documents(Artifact):
     stage, role, revision = "clean", "documents", 2
 
     def kept(self) -> "datasets.Dataset":
-        """Columns id, url, title, text, language, language_score, quality, kind; sorted by id."""
+        """Columns as in tables.KEPT; sorted by id within each shard."""
         return as_dataset(self.paths("kept/"))
 
     def contamination(self) -> "datasets.Dataset":
@@ -114,7 +114,7 @@ class Documents(Artifact):
         return as_dataset(self.paths("contamination/"))
 
     def dropped(self) -> "datasets.Dataset":
-        """Columns id, url, title, text, reason, value, threshold, detail; extraction's drops are included."""
+        """Columns as in tables.DROPPED; extraction's drops are included."""
         return as_dataset(self.paths("dropped/"))
 
     def removed_lines(self) -> "datasets.Dataset":

@@ -21,7 +21,7 @@ from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_ha
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
-from pipeline.corpus.privacy import replace_personal
+from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from pipeline.corpus.rule_files import LanguageRules, read_rules
 from pipeline.corpus.scoring import scorer
 from pipeline.corpus.tables import (
@@ -111,14 +111,12 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
         if fault is not None:
             dropped.append(drop(row, **fault))
             continue
-        for column in ("title", "text"):
-            row[column], found = replace_personal(row[column], part.config.privacy)
-            personal.update(found)
+        personal.update(_without_personal(row, part.config.privacy))
         if row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
             words = words_of(row["text"])
-            good[row["id"]] = {"quality": None, **row, "text_hash": normalized_hash(row["text"], words)}
+            good[row["id"]] = {**row, "text_hash": normalized_hash(row["text"], words)}
             bands += band_rows(row["id"], words, part.config.duplicate_bands, part.config.duplicate_rows)
     write_rows(output.path(f"good/{name}"), good.values(), KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
@@ -193,7 +191,7 @@ def drop(
 ) -> dict[str, Any]:
     """The row of a page that is not kept."""
     return {
-        **{column: row[column] for column in ("id", "url", "title", "text")},
+        **{column: row[column] for column in ("id", "source", "url", "title", "text")},
         "reason": reason,
         "value": value,
         "threshold": threshold,
@@ -240,6 +238,16 @@ def _judged(
     """Each document with its fault, a few in memory at a time."""
     while rows := list(islice(documents, TEXT_ROWS)):
         yield from zip(rows, judgement.faults(rows), strict=True)
+
+
+def _without_personal(row: dict[str, Any], config: PrivacyConfig) -> Counter[str]:
+    """Puts placeholders into the document, and says how many of each kind; authors' names stay."""
+    counts: Counter[str] = Counter()
+    for column in ("title", "author", "text"):
+        if row[column] is not None:
+            row[column], found = replace_personal(row[column], config)
+            counts.update(found)
+    return counts
 
 
 def _all_rules(part: Judging) -> dict[str, LanguageRules]:

@@ -1,9 +1,11 @@
-"""The stage that reads pages: WARC records → raw documents, or a reason why there is none.
+"""The stage that reads: crawled pages and the user's sources → raw documents, or a reason why there is none.
 
-Which code reads the pages is in extract_shards.py; this module holds the stage's configuration,
+Which code reads what is in extract_shards.py; this module holds the stage's configuration,
 its artifact and the order of its steps.
 """
 
+import json
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,69 +13,127 @@ from pydantic import Field
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
-from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.corpus.formats import Format
+from pipeline.corpus.kinds import Kind
+from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:
     from pipeline.corpus.pages import Pages
+    from pipeline.corpus.sources import SourceConfig, Sources
 
 PAGES_PER_SHARD = 100
 """Pages that one Ray task reads. The documents are the same whatever this is."""
 
 
 class ExtractConfig(Config):
-    """How text is taken out of pages."""
+    """How text is taken out of pages and files."""
 
-    extractor: Literal["trafilatura", "resiliparse"] = "trafilatura"
-    """trafilatura finds the main text best; resiliparse is about seven times as fast."""
-    kind: Literal["web", "documentation"] = "web"
-    """What the pages are; the quality rules' profile follows it."""
+    extractor: Literal["trafilatura", "resiliparse", "fast-then-careful"] = "trafilatura"
+    """trafilatura finds the main text best, resiliparse is several times as fast; fast-then-careful asks
+    trafilatura only where resiliparse is unsure."""
+    kind: Kind = "web"
+    """What the crawled pages are; the quality rules' profile follows it. A source has its own."""
     shards: int = Field(default=4, ge=1, le=10_000)
     """Files that the documents are spread over, by a hash of their id."""
     page_bytes: int = Field(default=20_000_000, ge=1)
-    """A page whose HTML is longer is dropped."""
+    """A page, a text or a row that is longer is dropped."""
+    file_bytes: int = Field(default=100_000_000, ge=1)
+    """A PDF or an EPUB that is longer is dropped; its pictures count."""
     cpu_seconds: float = Field(default=30.0, gt=0)
     """CPU time per page; a page that takes longer is tried once more by itself, then dropped."""
     memory_bytes: int = Field(default=2_000_000_000, ge=50_000_000)
     """Memory that the extractor may take for one page."""
 
 
+def limit_of(format: Format | None, config: ExtractConfig) -> int:
+    """Bytes that a document of this format may have."""
+    return config.file_bytes if format in {"pdf", "epub"} else config.page_bytes
+
+
 class RawDocuments(Artifact):
-    """Every page as a raw document in `raw/`, or with the reason why it is none in `dropped/`."""
+    """Every page as a raw document in `raw/`, or with the reason why it is none in `dropped/`.
 
-    stage, role, revision = "extract", "raw", 2
-
-
-def extract(store: Store, pages: "Pages", config: ExtractConfig, compute: Compute) -> RawDocuments:
-    """Raw documents from the crawled pages, spread over shards by document id and sorted within.
-
-    For every page there is one raw document or one dropped page with its reason; the counts say so.
+    Files that could not be read at all, within the user's limit, are named in `set-aside.jsonl`.
     """
+
+    stage, role, revision = "extract", "raw", 3
+
+
+def extract(
+    store: Store, pages: "Pages | None", sources: "Sources | None", config: ExtractConfig, compute: Compute
+) -> RawDocuments:
+    """Raw documents from crawled pages and from sources, spread over shards by document id, sorted within.
+
+    For every page, file or row there is one raw document or one dropped page with its reason; the
+    counts say so. A file that cannot be read at all loses its shard.
+    """
+    settings = sources.settings if sources is not None else {}
     return store.make(
         RawDocuments,
         config,
-        {"pages": pages},
-        partial(_build, pages=pages, config=config, compute=compute),
-        work=partial(_work, pages, config),
+        {"pages": pages, "sources": sources.files if sources else None},
+        partial(_build, pages=pages, sources=sources, config=config, compute=compute),
+        content=_reading(settings),
+        work=partial(_work, pages, sources, config),
     )
 
 
-def _work(pages: "Pages", config: ExtractConfig) -> Work:
-    size = pages.page_bytes()
-    return {"pages": pages.counts()["pages"], "bytes": size, f"{config.extractor}.bytes": size}
+def _reading(settings: "Mapping[str, SourceConfig]") -> dict[str, str]:
+    """How each source is read; what it holds is in the key of its files."""
+    return {
+        f"source {name}": json.dumps(source.reading(), sort_keys=True)
+        for name, source in sorted(settings.items())
+    }
 
 
-def _build(attempt: Attempt, pages: "Pages", config: ExtractConfig, compute: Compute) -> Made:
+def _work(pages: "Pages | None", sources: "Sources | None", config: ExtractConfig) -> Work:
+    found, size = 0.0, 0.0
+    if pages is not None:
+        found, size = pages.counts()["pages"], pages.page_bytes()
+    if sources is not None:
+        found += sources.expected_documents()
+        size += sources.files.counts()["bytes"]
+    return {"pages": found, "bytes": size, f"{config.extractor}.bytes": size}
+
+
+def _build(
+    attempt: Attempt,
+    pages: "Pages | None",
+    sources: "Sources | None",
+    config: ExtractConfig,
+    compute: Compute,
+) -> Made:
     from pipeline.corpus import extract_shards
+    from pipeline.corpus.readers.files import parts_of
     from pipeline.corpus.tables import require_all
 
-    slices = dict(extract_shards.slices(pages, config, PAGES_PER_SHARD))
-    read = compute.map_shards(attempt, "read", slices, extract_shards.read_slice)
+    read: list[ShardRecord] = []
+    if pages is not None:
+        slices = dict(extract_shards.slices(pages, config, PAGES_PER_SHARD))
+        read += compute.map_shards(attempt, "read", slices, extract_shards.read_slice)
+    if sources is not None:
+        parts = parts_of(sources, config)
+        read += compute.map_shards(attempt, "read-sources", parts, extract_shards.read_part)
     buckets: dict[str, Any] = {
         f"{number:05d}": extract_shards.Bucket(attempt, number, extract_shards.parts(read, number))
         for number in range(config.shards)
     }
     written = compute.map_shards(attempt, "redistribute", buckets, extract_shards.write_bucket)
     counts, lost = counts_of(written), any_lost(read + written)
-    if not lost:
+    files = files_of(written)
+    if lost:
+        files |= _set_aside(attempt, [record for record in read + written if record.lost])
+    else:
         require_all("extract", counts_of(read).get("pages", 0), counts.get("pages", 0))
-    return Made(files=files_of(written), counts=counts, incomplete=lost)
+    return Made(files=files, counts=counts, incomplete=lost)
+
+
+def _set_aside(attempt: Attempt, lost: list[ShardRecord]) -> dict[str, Any]:
+    """The names of the shards that could not be read, each with the reason."""
+    path = attempt.path("set-aside.jsonl")
+    with path.open("w", encoding="utf-8") as lines:
+        for record in lost:
+            lines.write(
+                json.dumps({"shard": record.identity, "reason": record.lost}, ensure_ascii=False) + "\n"
+            )
+    return {"set-aside.jsonl": attempt.publish(path)}

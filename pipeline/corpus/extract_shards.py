@@ -1,38 +1,33 @@
-"""The extract stage's Ray tasks: read a slice of a WARC file, then gather a bucket of documents."""
+"""The extract stage's Ray tasks: read pages of a crawl or files of a source, then gather a bucket."""
 
 import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import w3lib.url
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from pipeline.compute import ShardOutput
-from pipeline.corpus.extract import ExtractConfig
-from pipeline.corpus.extractor_process import ExtractorProcess, Failure, Limits, Page
-from pipeline.corpus.tables import (
-    DROPPED,
-    RAW,
-    bucket_of,
-    document_id,
-    local_path,
-    read_rows,
-    shard_name,
-    write_rows,
-)
+from pipeline.corpus.candidates import Candidate, Refused, write_documents
+from pipeline.corpus.extract import ExtractConfig, limit_of
+from pipeline.corpus.extractor_process import Failure
+from pipeline.corpus.formats import CONTENT_TYPES
+from pipeline.corpus.readers.files import KINDS_WITH_THREADS, SourcePart
+from pipeline.corpus.readers.read import Reading
+from pipeline.corpus.tables import DROPPED, RAW, local_path, read_rows, shard_name, write_rows
 from pipeline.store import Attempt, File, ShardRecord
 
 if TYPE_CHECKING:
     from pipeline.corpus.pages import PageEntry, Pages
 
-TRIED_AGAIN = {"extractor-timeout", "extractor-crash", "extractor-memory"}
-"""What may be the fault of the machine or of the page before; tried once more in a fresh process."""
+CRAWL = "crawl"
+"""The source of crawled pages."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Bucket:
 class Response:
     """A page as it was received."""
 
-    html: bytes
+    body: bytes
     charset: str | None
     """The encoding that the HTTP header names."""
 
@@ -84,25 +79,16 @@ def parts(records: Sequence[ShardRecord], number: int) -> list[File]:
 
 
 def read_slice(part: Slice, output: ShardOutput) -> dict[str, int]:
-    """Write the slice's raw documents and dropped pages, in one pair of files for each bucket."""
-    path = part.pages.path(part.warc)
-    raw: list[dict[str, Any]] = []
-    dropped: list[dict[str, Any]] = []
-    for entry, size, found in _read_pages(path, part.entries, part.config):
-        url = w3lib.url.canonicalize_url(entry.url)
-        if isinstance(found, Failure):
-            dropped.append(_dropped(url, "", found, part.config))
-        elif not found.text.strip():
-            dropped.append(_dropped(url, found.title, Failure("empty", "no main text found"), part.config))
-        else:
-            raw.append(_raw(url, found, size, part.config.kind))
-    for folder, rows, schema in (("raw", raw, RAW), ("dropped", dropped, DROPPED)):
-        by_bucket: dict[int, list[dict[str, Any]]] = {}
-        for row in rows:
-            by_bucket.setdefault(bucket_of(row["id"], part.config.shards), []).append(row)
-        for number, inside in by_bucket.items():
-            write_rows(output.path(f"{folder}/{shard_name(number)}"), inside, schema)
-    return {"pages": len(part.entries)}
+    """Write the slice's raw documents and dropped pages, in files for each bucket."""
+    return write_documents(_pages(part), part.config, output)
+
+
+def read_part(part: SourcePart, output: ShardOutput) -> dict[str, int]:
+    """Write the raw documents and the dropped ones of a source's files, or of a part of a file.
+
+    Raises UnreadableFileError if there is nothing in a file that its format allows.
+    """
+    return write_documents(part.candidates(), part.config, output)
 
 
 def write_bucket(bucket: Bucket, output: ShardOutput) -> dict[str, int]:
@@ -139,69 +125,28 @@ def read_response(path: Path, entry: "PageEntry", limit: int) -> Response | Fail
             io.BytesIO(data), record_types=WarcRecordType.response, parse_http=True, auto_decode="all"
         )
         for record in records:
-            html = record.reader.read(limit + 1)
-            if len(html) > limit:
-                return Failure("too-large", f"over {limit} bytes of HTML")
-            if entry.sha256 is not None and hashlib.sha256(html).hexdigest() != entry.sha256:
+            body = record.reader.read(limit + 1)
+            if len(body) > limit:
+                return Failure("too-large", f"over {limit} bytes", limit)
+            if entry.sha256 is not None and hashlib.sha256(body).hexdigest() != entry.sha256:
                 return Failure(
                     "broken-record", f"{path.name} at {offset}: not the body that the log tells of"
                 )
-            return Response(html, record.http_charset)
+            return Response(body, record.http_charset)
     except Exception as error:
         # The reader raises what its decoders raise, of many types; all mean a damaged record.
         return Failure("broken-record", f"{path.name} at {offset}: {type(error).__name__}: {error}"[:500])
     return Failure("broken-record", f"{path.name} at {offset}: no response record")
 
 
-def _read_pages(
-    path: Path, entries: "Iterable[PageEntry]", config: ExtractConfig
-) -> "Iterator[tuple[PageEntry, int, Page | Failure]]":
-    """Every entry with its HTML's size and what was found; failures that may be chance are tried again."""
-    limits = Limits(config.cpu_seconds, config.memory_bytes)
-    again: list[PageEntry] = []
-    with ExtractorProcess(config.extractor, limits) as process:
-        for entry in entries:
-            response = read_response(path, entry, config.page_bytes)
-            if isinstance(response, Failure):
-                yield entry, 0, response
-                continue
-            found = process.extract(response.html, response.charset)
-            if isinstance(found, Failure) and found.reason in TRIED_AGAIN:
-                again.append(entry)
-            else:
-                yield entry, len(response.html), found
-    for entry in again:
-        response = read_response(path, entry, config.page_bytes)
-        assert isinstance(response, Response)
-        with ExtractorProcess(config.extractor, limits) as process:
-            yield entry, len(response.html), process.extract(response.html, response.charset)
-
-
-def _raw(url: str, page: Page, size: int, kind: str) -> dict[str, Any]:
-    return {
-        "id": document_id(url, page.text),
-        "url": url,
-        "title": page.title,
-        "text": page.text,
-        "html_language": page.language,
-        "kind": kind,
-        "bytes": size,
-    }
-
-
-def _dropped(url: str, title: str, failure: Failure, config: ExtractConfig) -> dict[str, Any]:
-    thresholds = {
-        "too-large": config.page_bytes,
-        "extractor-timeout": config.cpu_seconds,
-        "extractor-memory": config.memory_bytes,
-    }
-    return {
-        "id": document_id(url, ""),
-        "url": url,
-        "title": title,
-        "text": "",
-        "reason": failure.reason,
-        "value": None,
-        "threshold": thresholds.get(failure.reason),
-        "detail": failure.detail,
-    }
+def _pages(part: Slice) -> Iterator[Candidate | Refused]:
+    path = part.pages.path(part.warc)
+    for entry in part.entries:
+        url = w3lib.url.canonicalize_url(entry.url)
+        format = CONTENT_TYPES.get((entry.content_type or "").partition(";")[0].strip().lower(), "html")
+        response = read_response(path, entry, limit_of(format, part.config))
+        if isinstance(response, Failure):
+            yield Refused(url, CRAWL, response)
+        else:
+            reading = Reading(format, response.charset, part.config.kind in KINDS_WITH_THREADS)
+            yield Candidate(url, CRAWL, part.config.kind, response.body, reading)

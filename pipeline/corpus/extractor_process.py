@@ -1,4 +1,4 @@
-"""An extractor in a process of its own, so that a page that hangs or kills it costs only that page.
+"""The readers in a process of their own, so that a document that hangs or kills them costs only itself.
 
 `ExtractorProcess` is the task's side; `serve` the child's. A request is a line of JSON and the
 page's bytes on the child's standard input, the answer a line of JSON on its standard output.
@@ -23,12 +23,19 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
+from pipeline.corpus.readers.read import Extracted, Reading
 from pipeline.errors import StageError
 
 WALL_PER_CPU = 10
 """Wall seconds allowed per second of CPU time: only a page that sleeps or waits meets this limit."""
 ORPHAN_SECONDS = 1.0
 RECURSION_LIMIT = 20_000
+NO_EXTRACTOR = "none"
+"""In an extractor's place: a child for all formats but HTML, which starts in half the time."""
+WARM_UP = {
+    False: (b"<html><body><p>The extractor loads what it needs.</p></body></html>", Reading("html")),
+    True: (b"The reader loads what it needs.", Reading("text")),
+}
 READY = b"ready\n"
 
 
@@ -41,20 +48,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Page:
-    """What was read from a page: the child's answer."""
-
-    title: str
-    text: str
-    language: str | None
-
-
-@dataclass(frozen=True)
 class Failure:
     """Why nothing was read from a page."""
 
     reason: str
     detail: str
+    threshold: float | None = None
+    """The limit that was exceeded, where it is one of the configuration."""
 
 
 class ExtractorNotStartedError(StageError):
@@ -97,11 +97,12 @@ class ExtractorProcess:
             self.child.communicate()
             self.child = None
 
-    def extract(self, html: bytes, charset: str | None) -> Page | Failure:
-        """The page, or the reason why there is none: extractor-timeout, -crash, -memory, -error, too-deep."""
+    def extract(self, data: bytes, reading: Reading) -> Extracted | Failure:
+        """The document, or the reason why there is none: extractor-timeout, -crash, -memory or -error,
+        or why its reader refuses it (too-deep, too-large, unreadable)."""
         if self.child is None:
             self.child = self._start()
-        answer = self._ask(self.child, html, charset)
+        answer = self._ask(self.child, data, reading)
         if answer is None:
             self.child.wait()
             status = self.child.returncode
@@ -111,7 +112,7 @@ class ExtractorProcess:
             if answer["reason"] == "extractor-memory":
                 self.close()
             return Failure(**answer)
-        return Page(**answer)
+        return Extracted(**answer)
 
     def _start(self) -> subprocess.Popen[bytes]:
         """A child that is ready. Raises ExtractorNotStartedError with the last line that it wrote."""
@@ -136,15 +137,13 @@ class ExtractorProcess:
             f"Try: {shlex.join(self.command)} </dev/null"
         )
 
-    def _ask(
-        self, child: "subprocess.Popen[bytes]", html: bytes, charset: str | None
-    ) -> dict[str, Any] | None:
+    def _ask(self, child: "subprocess.Popen[bytes]", data: bytes, reading: Reading) -> dict[str, Any] | None:
         """The child's answer, or None if it died."""
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            child.stdin.write(json.dumps({"bytes": len(html), "charset": charset}).encode() + b"\n")
-            child.stdin.write(html)
+            child.stdin.write(json.dumps({"bytes": len(data), "reading": asdict(reading)}).encode() + b"\n")
+            child.stdin.write(data)
             child.stdin.flush()
         except BrokenPipeError:
             return None
@@ -166,7 +165,7 @@ def _status(returncode: int) -> str:
 
 def serve() -> None:
     """The child's whole life: `python -m pipeline.corpus.extractor_process EXTRACTOR CPU_SECONDS BYTES`."""
-    from pipeline.corpus.extractors import extract_page
+    from pipeline.corpus.readers.read import read
 
     extractor, limits = sys.argv[1], Limits(float(sys.argv[2]), int(sys.argv[3]))
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -176,7 +175,7 @@ def serve() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    extract_page(b"<html><body><p>The extractor loads what it needs.</p></body></html>", None, extractor)
+    read(*WARM_UP[extractor == NO_EXTRACTOR], extractor)
     _limit_memory(limits.memory_bytes)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -186,19 +185,19 @@ def serve() -> None:
     answers.flush()
     while line := requests.readline():
         request = json.loads(line)
-        html = requests.read(request["bytes"])
+        data = requests.read(request["bytes"])
         with _time_limit(limits.cpu_seconds):
-            answer = _answer(html, request["charset"], extractor)
+            answer = _answer(data, Reading(**request["reading"]), extractor)
         _send(answers, answer)
 
 
-def _answer(html: bytes, charset: str | None, extractor: str) -> dict[str, Any]:
-    from pipeline.corpus.extractors import TooDeepError, extract_page
+def _answer(data: bytes, reading: Reading, extractor: str) -> dict[str, Any]:
+    from pipeline.corpus.readers.read import UnreadableError, read
 
     try:
-        return asdict(extract_page(html, charset, extractor))
-    except TooDeepError as error:
-        return {"reason": "too-deep", "detail": str(error)}
+        return asdict(read(data, reading, extractor))
+    except UnreadableError as error:
+        return {"reason": error.reason, "detail": str(error)[:500]}
     except MemoryError:
         return {"reason": "extractor-memory", "detail": "over the limit of memory"}
     except Exception as error:

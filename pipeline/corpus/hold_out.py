@@ -47,10 +47,10 @@ class HoldOutConfig(Config):
 class Corpus(Artifact):
     """Documents of at most 20 kB in `train/` and `held-out/`; near duplicates are in the same split."""
 
-    stage, role, revision = "hold-out", "corpus", 1
+    stage, role, revision = "hold-out", "corpus", 2
 
     def dataset(self, split: Split) -> "datasets.Dataset":
-        """Columns id, page_id, url, title, text, language, cluster; sorted by id within each shard."""
+        """Columns as in tables.DOCUMENTS; sorted by id within each shard."""
         return as_dataset(self.paths(f"{split}/"))
 
     def texts(self, split: Split) -> Iterator[str]:

@@ -80,19 +80,13 @@ def cut(part: Cutting, output: ShardOutput) -> dict[str, int]:
     rows: list[dict[str, Any]] = []
     bands: list[dict[str, Any]] = []
     for page in read_rows([part.documents.path(f"kept/{part.shard}.parquet")]):
+        start = 0
         for number, text in enumerate(cut_into_sections(page["text"], part.config.document_bytes)):
             identity = f"{page['id']}-{number:04d}"
-            rows.append(
-                {
-                    "id": identity,
-                    "page_id": page["id"],
-                    "url": page["url"],
-                    "title": page["title"],
-                    "text": text,
-                    "language": page["language"],
-                    "bytes": len(text.encode()),
-                }
-            )
+            end = start + len(text.encode())
+            place = {"page_id": page["id"], "start": start, "end": end, "bytes": end - start}
+            rows.append({**page, **place, "id": identity, "text": text})
+            start = end
             bands += band_rows(identity, words_of(text), part.config.similar_bands, part.config.similar_rows)
     write_rows(output.path(f"cut/{part.shard}.parquet"), rows, CUT)
     write_rows(output.path(f"bands/{part.shard}.parquet"), bands, BANDS)

@@ -15,22 +15,24 @@ ROW_GROUP_ROWS = 1_000
 TEXT_ROWS = 64
 """Documents in memory at a time where only their text is wanted."""
 
+IDENTITY = [("id", pa.string()), ("source", pa.string()), ("url", pa.string()), ("title", pa.string())]
+STATED = [("author", pa.string()), ("date", pa.string()), ("licence", pa.string())]
+"""What the document says of itself; null where it says nothing. Dates are ISO 8601, as much as is known."""
+
 RAW = pa.schema(
     [
-        ("id", pa.string()),
-        ("url", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
+        *IDENTITY,
+        *STATED,
         ("html_language", pa.string()),
         ("kind", pa.string()),
+        ("text", pa.string()),
         ("bytes", pa.int64()),
+        ("quality", pa.float64()),
     ]
 )
 DROPPED = pa.schema(
     [
-        ("id", pa.string()),
-        ("url", pa.string()),
-        ("title", pa.string()),
+        *IDENTITY,
         ("text", pa.string()),
         ("reason", pa.string()),
         ("value", pa.float64()),
@@ -38,29 +40,26 @@ DROPPED = pa.schema(
         ("detail", pa.string()),
     ]
 )
-KEPT = pa.schema(
-    [
-        ("id", pa.string()),
-        ("url", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("language_score", pa.float64()),
-        ("quality", pa.float64()),
-        ("kind", pa.string()),
-    ]
-)
+KEPT_COLUMNS = [
+    *IDENTITY,
+    *STATED,
+    ("kind", pa.string()),
+    ("text", pa.string()),
+    ("quality", pa.float64()),
+    ("language", pa.string()),
+    ("language_score", pa.float64()),
+]
+KEPT = pa.schema(KEPT_COLUMNS)
 DOCUMENTS = pa.schema(
     [
-        ("id", pa.string()),
+        *KEPT_COLUMNS,
         ("page_id", pa.string()),
-        ("url", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("language", pa.string()),
         ("cluster", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
     ]
 )
+"""`start` and `end` are the document's span of UTF-8 bytes in its page's kept text."""
 BANDS = pa.schema([("id", pa.string()), ("band", pa.int16()), ("hash", pa.int64())])
 """One row per document and band of its MinHash signature."""
 

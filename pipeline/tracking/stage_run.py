@@ -182,7 +182,7 @@ def log_corpus(runs: Runs, storage: Storage, run: str, record: Record) -> None:
         known = {entry.dataset.digest for entry in given.dataset_inputs} if given else set()
         if corpus.stage != CORPUS_STAGE or corpus.digest[:16] in known:
             continue
-        columns = ("id", "page_id", "url", "title", "text", "language", "cluster")
+        columns = ("id", "page_id", "source", "url", "title", "text", "language", "cluster")
         dataset = Dataset(
             name=base,
             digest=corpus.digest[:16],

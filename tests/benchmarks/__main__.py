@@ -4,7 +4,18 @@ import argparse
 import sys
 from types import ModuleType
 
-from tests.benchmarks import clean, crawl, frontier, hostile, overhead, quality, reuse, scale, tokens
+from tests.benchmarks import (
+    clean,
+    crawl,
+    extraction,
+    frontier,
+    hostile,
+    overhead,
+    quality,
+    reuse,
+    scale,
+    tokens,
+)
 from tests.benchmarks.measure import PAIRS, report
 
 BENCHMARKS: dict[str, ModuleType] = {
@@ -12,6 +23,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "frontier": frontier,
     "scale": scale,
     "hostile": hostile,
+    "extraction": extraction,
     "clean": clean,
     "quality": quality,
     "tokens": tokens,

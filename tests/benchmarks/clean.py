@@ -96,6 +96,7 @@ def _raw(store: Store, documents: list[str]) -> RawDocuments:
             dict.fromkeys(RAW.names)
             | {
                 "id": document_id(f"http://site/{number}", text),
+                "source": "crawl",
                 "url": f"http://site/{number}",
                 "title": "",
                 "text": text,

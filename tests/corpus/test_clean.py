@@ -38,7 +38,12 @@ TEXTS = [
 
 
 def raw_of(
-    store: Store, documents: list[tuple[str, str]], failed: int, shards: int, name: str
+    store: Store,
+    documents: list[tuple[str, str]],
+    failed: int,
+    shards: int,
+    name: str,
+    author: str | None = None,
 ) -> RawDocuments:
     """What extraction would hand over: documents (url, text), and so many pages it dropped."""
 
@@ -46,18 +51,24 @@ def raw_of(
         rows = [
             {
                 "id": document_id(url, text),
+                "source": "crawl",
                 "url": url,
                 "title": "",
-                "text": text,
+                "author": author,
+                "date": None,
+                "licence": None,
                 "html_language": None,
                 "kind": "web",
+                "text": text,
                 "bytes": 1,
+                "quality": None,
             }
             for url, text in documents
         ]
         drops = [
             {
                 "id": document_id(f"http://failed/{n}", ""),
+                "source": "crawl",
                 "url": f"http://failed/{n}",
                 "title": "",
                 "text": "",
@@ -146,7 +157,9 @@ def page_of(sentences: tuple[str, ...], seed: int, language: str) -> bytes:
 def cleaned(
     store: Store, make_pages: MakePages, pages: list[WebPage], warcs: int, compute: Compute
 ) -> Documents:
-    raw = extract(store, make_pages(pages, warcs, name=f"{warcs} files"), ExtractConfig(shards=2), compute)
+    raw = extract(
+        store, make_pages(pages, warcs, name=f"{warcs} files"), None, ExtractConfig(shards=2), compute
+    )
     return clean(store, raw, CleanConfig(), compute)
 
 
@@ -245,6 +258,24 @@ def test_personal_data_is_replaced_before_documents_are_compared(store: Store, h
     assert found.endswith("Write to [email] or call [phone].")
     assert (made.record.counts["personal.email"], made.record.counts["personal.phone"]) == (2, 2)
     assert not any("example.org" in row["text"] or "555" in row["text"] for row in [*kept, *dropped])
+
+
+def test_an_authors_name_stays_and_the_address_beside_it_does_not(store: Store, here: Compute) -> None:
+    pages = [("http://x/", TEXTS[0]), ("http://y/", TEXTS[3])]
+    raw = raw_of(store, pages, 0, 1, "raw", author="Ana Lima <ana@example.org>")
+    made = clean(store, raw, CleanConfig(), here)
+    assert [row["author"] for row in read_rows(made.paths("kept/"))] == ["Ana Lima <[email]>"] * 2
+    assert made.record.counts["personal.email"] == 2
+
+
+def test_equal_pages_are_dropped_without_personal_data_and_accounted_for(store: Store, here: Compute) -> None:
+    text = f"{TEXTS[0]}\n\nWrite to a@example.org."
+    made = clean(store, raw_of(store, [("http://x/", text)] * 3, 2, 1, "raw"), CleanConfig(), here)
+    dropped = read_rows(made.paths("dropped/"))
+    assert sorted(row["reason"] for row in dropped) == ["duplicate-exact"] * 2 + ["empty"] * 2
+    assert not any("example.org" in row["text"] for row in dropped)
+    counts = made.record.counts
+    assert (counts["pages"], counts["kept"], counts["personal.email"]) == (5, 1, 3)
 
 
 def test_a_kind_that_is_off_stays_and_only_what_is_set_is_part_of_the_key() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.compute import Compute, ShardOutput
+from pipeline.corpus import candidates, extract_shards
 from pipeline.corpus import extract as stage
-from pipeline.corpus import extract_shards
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.extractor_process import ExtractorProcess
 from pipeline.corpus.tables import PagesLostError, bucket_of, read_rows
@@ -30,7 +30,7 @@ CONFIG = ExtractConfig(shards=3, page_bytes=50_000)
 def test_every_page_becomes_one_document_or_one_reason(
     store: Store, make_pages: MakePages, compute: Compute
 ) -> None:
-    raw = extract(store, make_pages(PAGES), CONFIG, compute)
+    raw = extract(store, make_pages(PAGES), None, CONFIG, compute)
     documents, dropped = read_rows(raw.paths("raw/")), read_rows(raw.paths("dropped/"))
     assert sorted(row["url"] for row in documents + dropped) == sorted(page.url for page in PAGES)
     assert {row["url"][9:]: row["reason"] for row in dropped} == {
@@ -54,14 +54,14 @@ def test_a_page_that_is_lost_on_the_way_stops_the_stage(
     all_parts = extract_shards.parts
     monkeypatch.setattr(extract_shards, "parts", lambda read, number: all_parts(read, number)[1:])
     with pytest.raises(PagesLostError, match=r"extract: 13 pages went in, \d+ came out"):
-        extract(store, make_pages(PAGES), CONFIG, here)
+        extract(store, make_pages(PAGES), None, CONFIG, here)
     assert all(record.stage != "extract" for record in store.records())
 
 
 def test_shards_are_sorted_by_id_and_hold_their_bucket(
     store: Store, make_pages: MakePages, here: Compute
 ) -> None:
-    raw = extract(store, make_pages(PAGES), CONFIG, here)
+    raw = extract(store, make_pages(PAGES), None, CONFIG, here)
     assert raw.names("raw/") == [f"raw/{n:05d}.parquet" for n in range(3)]
     for number, path in enumerate(raw.paths("raw/")):
         ids = [row["id"] for row in read_rows([path])]
@@ -72,9 +72,9 @@ def test_shards_are_sorted_by_id_and_hold_their_bucket(
 def test_bytes_do_not_depend_on_files_order_or_slices(
     store: Store, make_pages: MakePages, here: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = extract(store, make_pages(PAGES, name="one"), CONFIG, here)
+    one = extract(store, make_pages(PAGES, name="one"), None, CONFIG, here)
     monkeypatch.setattr(stage, "PAGES_PER_SHARD", 2)
-    other = extract(store, make_pages(PAGES[::-1], warcs=3, name="other"), CONFIG, here)
+    other = extract(store, make_pages(PAGES[::-1], warcs=3, name="other"), None, CONFIG, here)
     assert one.key != other.key
     assert one.record.digest == other.record.digest
     assert one.record.counts == other.record.counts
@@ -87,13 +87,13 @@ def test_hostile_pages_are_dropped_with_their_reason_and_the_rest_goes_on(
     pages = make_pages(
         [PAGES[0], *(WebPage(f"http://x/{word}", f"<p>{word}</p>".encode()) for word in words), PAGES[1]]
     )
-    monkeypatch.setattr(extract_shards, "ExtractorProcess", partial(ExtractorProcess, command=HOSTILE))
+    monkeypatch.setattr(candidates, "ExtractorProcess", partial(ExtractorProcess, command=HOSTILE))
     config = ExtractConfig(shards=1, cpu_seconds=0.15)
     ((_, part),) = extract_shards.slices(pages, config, 100)
     extract_shards.read_slice(part, ShardOutput(tmp_path))
-    dropped = read_rows([tmp_path / "dropped/00000.parquet"])
+    dropped = read_rows([tmp_path / "00000/dropped/00000.parquet"])
     assert {row["url"].removeprefix("http://x/"): row["reason"] for row in dropped} == words
-    assert len(read_rows([tmp_path / "raw/00000.parquet"])) == 2
+    assert len(read_rows([tmp_path / "00000/raw/00000.parquet"])) == 2
 
 
 def test_a_damaged_record_costs_only_its_page(store: Store, make_pages: MakePages, here: Compute) -> None:
@@ -102,7 +102,7 @@ def test_a_damaged_record_costs_only_its_page(store: Store, make_pages: MakePage
     with pages.path(damaged.warc).open("r+b") as file:
         file.seek(damaged.offset + 20)
         file.write(b"\xff" * (damaged.length - 40))
-    raw = extract(store, pages, CONFIG, here)
+    raw = extract(store, pages, None, CONFIG, here)
     assert raw.record.counts["raw"] == 2
     (dropped,) = read_rows(raw.paths("dropped/"))
     assert (dropped["url"], dropped["reason"]) == (damaged.url, "broken-record")

@@ -12,8 +12,8 @@ from pipeline.corpus.extractor_process import (
     ExtractorProcess,
     Failure,
     Limits,
-    Page,
 )
+from pipeline.corpus.readers.read import Extracted, Reading
 from tests.corpus.samples import ENGLISH, html
 
 HOSTILE = [sys.executable, str(Path(__file__).with_name("hostile_extractor.py"))]
@@ -39,12 +39,12 @@ def process() -> Iterator[ExtractorProcess]:
 def test_a_page_that_ruins_the_extractor_costs_only_itself(
     process: ExtractorProcess, word: str, reason: str
 ) -> None:
-    assert isinstance(process.extract(GOOD, "utf-8"), Page)
-    failure = process.extract(f"<p>{word}</p>".encode(), None)
+    assert isinstance(process.extract(GOOD, Reading("html", "utf-8")), Extracted)
+    failure = process.extract(f"<p>{word}</p>".encode(), Reading("html"))
     assert isinstance(failure, Failure)
     assert failure.reason == reason
     assert failure.detail
-    assert isinstance(process.extract(GOOD, "utf-8"), Page)
+    assert isinstance(process.extract(GOOD, Reading("html", "utf-8")), Extracted)
 
 
 def test_an_extractor_that_cannot_start_is_not_the_pages_fault() -> None:
@@ -53,12 +53,12 @@ def test_an_extractor_that_cannot_start_is_not_the_pages_fault() -> None:
         ExtractorProcess("trafilatura", Limits(cpu_seconds=1, memory_bytes=1 << 30), broken) as process,
         pytest.raises(ExtractorNotStartedError, match=r"exit code 1 .*no module named trafilatura"),
     ):
-        process.extract(GOOD, "utf-8")
+        process.extract(GOOD, Reading("html", "utf-8"))
 
 
 def test_what_an_extractor_prints_is_not_taken_for_its_answer(process: ExtractorProcess) -> None:
-    found = process.extract(GOOD.replace(b"</article>", b"<p>PRINT</p></article>"), "utf-8")
-    assert isinstance(found, Page)
+    found = process.extract(GOOD.replace(b"</article>", b"<p>PRINT</p></article>"), Reading("html", "utf-8"))
+    assert isinstance(found, Extracted)
     assert found.title == "The mill"
 
 
@@ -69,10 +69,11 @@ def test_no_extractor_outlives_the_process_that_started_it() -> None:
             "-c",
             "import sys, os\n"
             "from pipeline.corpus.extractor_process import ExtractorProcess, Limits\n"
+            "from pipeline.corpus.readers.read import Reading\n"
             f"process = ExtractorProcess('trafilatura', Limits(60, 1 << 30), {HOSTILE!r})\n"
-            "process.extract(b'<p>hello</p>', None)\n"
+            "process.extract(b'<p>hello</p>', Reading('html'))\n"
             "print(process.child.pid, flush=True)\n"
-            "process.extract(b'<p>SLEEP</p>', None)\n",
+            "process.extract(b'<p>SLEEP</p>', Reading('html'))\n",
         ],
         stdout=subprocess.PIPE,
     )

@@ -2,8 +2,9 @@ import lxml.html
 import pytest
 
 from pipeline.corpus.charset import decode
-from pipeline.corpus.extractors import EXTRACTORS, TooDeepError, extract_page
+from pipeline.corpus.extractors import EXTRACTORS, extract_page
 from pipeline.corpus.markdown import write_markdown
+from pipeline.corpus.readers.read import TooDeepError
 from tests.corpus.samples import ENGLISH, PDOC, PORTUGUESE, html
 
 

@@ -8,7 +8,7 @@ from pipeline.compute import Compute
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
 from pipeline.corpus.hold_out_shards import Cluster, TooFewDocumentsError, choose_clusters
-from pipeline.corpus.tables import KEPT, bucket_of, document_id, read_rows, shard_name, write_rows
+from pipeline.corpus.tables import DOCUMENTS, KEPT, bucket_of, document_id, read_rows, shard_name, write_rows
 from pipeline.store import Attempt, Made, Store
 from tests.corpus.conftest import Crawled
 
@@ -30,9 +30,14 @@ def documents_of(store: Store, shards: int) -> Documents:
         rows = [
             {
                 "id": document_id(url, text),
+                "source": "crawl",
                 "url": url,
                 "title": url,
+                "author": "Ana Lima",
+                "date": "2021",
+                "licence": None,
                 "text": text,
+                "quality": None,
                 "language": language,
                 "language_score": 1.0,
                 "kind": "web",
@@ -54,6 +59,14 @@ def test_nothing_is_lost_between_pages_and_documents(store: Store, compute: Comp
     for row in sorted(rows, key=lambda row: str(row["id"])):
         assert row["id"].startswith(row["page_id"])
         assert len(row["text"].encode()) <= CONFIG.document_bytes
+        whole = PAGES[row["url"]][0].encode()
+        assert whole[row["start"] : row["end"]].decode() == row["text"]
+        assert (row["source"], row["author"], row["date"], row["kind"]) == (
+            "crawl",
+            "Ana Lima",
+            "2021",
+            "web",
+        )
         pages[row["url"]] = pages.get(row["url"], "") + row["text"]
     assert pages == {url: text for url, (text, _) in PAGES.items()}
     counts = corpus.record.counts
@@ -103,7 +116,7 @@ def test_near_duplicates_are_one_cluster(store: Store, here: Compute) -> None:
 def test_the_corpus_is_read_as_a_dataset_and_as_texts(store: Store, here: Compute) -> None:
     corpus = hold_out(store, documents_of(store, 2), CONFIG, here)
     dataset = corpus.dataset("train")
-    assert dataset.column_names == ["id", "page_id", "url", "title", "text", "language", "cluster"]
+    assert dataset.column_names == DOCUMENTS.names
     assert list(dataset["text"]) == list(corpus.texts("train"))
     assert len(list(corpus.texts("held-out"))) == corpus.record.counts["held-out"]
 

@@ -128,7 +128,7 @@ def test_a_recrawl_gives_the_documents_of_a_crawl_of_all_pages(
 ) -> None:
     third = recrawls[-1]
     whole = crawled(store, "whole", {f"http://x/{name}": ("page", text) for name, text in TEXTS.items()})
-    raw, expected = (extract(store, pages, CONFIG, here) for pages in (third, whole))
+    raw, expected = (extract(store, pages, None, CONFIG, here) for pages in (third, whole))
     assert raw.record.digest == expected.record.digest
     assert raw.record.counts["raw"] == len(TEXTS)
     entries = {entry.url.removeprefix("http://x/"): entry.crawl for entry in third.entries()}
@@ -156,7 +156,7 @@ def test_a_body_that_is_not_the_one_that_was_logged_is_no_document(
         file.seek(entry.offset)
         assert len(other) <= entry.length
         file.write(other)
-    raw = extract(store, recrawls[1], CONFIG, here)
+    raw = extract(store, recrawls[1], None, CONFIG, here)
     (dropped,) = read_rows(raw.paths("dropped/"))
     assert (dropped["url"], dropped["reason"]) == ("http://x/a", "broken-record")
     assert "not the body" in dropped["detail"]

@@ -67,7 +67,7 @@ def site() -> dict[str, Answer]:
 
 
 def documents(store: Store, pages: Pages, here: Compute) -> list[dict[str, Any]]:
-    raw = extract(store, pages, ExtractConfig(extractor="resiliparse", shards=1), here)
+    raw = extract(store, pages, None, ExtractConfig(extractor="resiliparse", shards=1), here)
     assert raw.record.counts["pages"] == pages.record.counts["pages"]
     return read_rows(raw.paths("raw/"))
 

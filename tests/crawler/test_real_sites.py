@@ -169,7 +169,7 @@ def test_portuguese_in_iso_8859_comes_out_right(store: Store, compute: Compute) 
     folder = require(PORTUGUESE)
     with served(folder) as origin:
         pages = crawl(store, None, config_for(origin, PORTUGUESE), compute)
-    raw = extract(store, pages, ExtractConfig(), compute)
+    raw = extract(store, pages, None, ExtractConfig(), compute)
     rows = [row for path in raw.paths("raw/") for row in parquet.read_table(path).to_pylist()]
     texts = {unquote(urlsplit(row["url"]).path): row["text"] for row in rows}
     assert len(texts) >= PORTUGUESE.fewest * 0.9

@@ -104,7 +104,7 @@ def rest_days(web: Web, pages: Pages) -> dict[str, float | None]:
 
 def texts(store: Store, web: Web, pages: Pages, compute: Compute) -> dict[str, str]:
     """What each page says, as the stage that reads pages has it."""
-    raw = extract(store, pages, ExtractConfig(extractor="resiliparse", shards=1), compute)
+    raw = extract(store, pages, None, ExtractConfig(extractor="resiliparse", shards=1), compute)
     rows = read_rows(raw.paths("raw/"))
     found = {row["url"].removeprefix(web.origin): row["text"] for row in rows}
     return {url: text.partition("This page says ")[2].partition(".")[0] for url, text in found.items()}

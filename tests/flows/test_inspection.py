@@ -53,8 +53,13 @@ PAGES = [
 
 def dropping(store: Store) -> Artifact:
     def build(attempt: Attempt) -> Made:
-        rows = [asdict(page) | {"text": "words"} for page in PAGES]
-        kept = dict.fromkeys(KEPT.names, "") | {"id": "kept", "url": "http://x/kept", "language_score": 1.0}
+        rows = [asdict(page) | {"source": "crawl", "text": "words"} for page in PAGES]
+        kept = dict.fromkeys(KEPT.names, "") | {
+            "id": "kept",
+            "url": "http://x/kept",
+            "language_score": 1.0,
+            "quality": None,
+        }
         write_rows(attempt.path("dropped/00000.parquet"), rows[:4], DROPPED)
         write_rows(attempt.path("dropped/00001.parquet"), rows[4:], DROPPED)
         write_rows(attempt.path("kept/00000.parquet"), [kept], KEPT)

@@ -46,6 +46,20 @@ def by_stage(found: Plan) -> dict[str, Any]:
     return {stage.stage: stage for stage in found.stages}
 
 
+def test_a_plan_of_sources_alone_has_no_crawl(tmp_path):
+    (tmp_path / "notes").mkdir()
+    for number in range(3):
+        (tmp_path / f"notes/{number}.txt").write_text("The mill grinds. " * 100)
+    inside = f'{{name = "notes", path = "{tmp_path}/notes", kind = "book"}}'
+    found = planned(tmp_path / "store", f"sources=[{inside}]")
+    assert [stage.stage for stage in found.stages][:3] == ["sources", "extract", "clean"]
+    assert by_stage(found)["extract"].work["pages"] == 3
+    assert by_stage(found)["extract"].bytes == 3 * 1_700
+    both = planned(tmp_path / "store", f"sources=[{inside}]", 'crawl.seeds=["https://www.example.org/"]')
+    assert [stage.stage for stage in both.stages][:3] == ["sources", "crawl", "extract"]
+    assert not (tmp_path / "store").exists()
+
+
 def test_with_an_empty_store_every_stage_has_a_time_and_memory_and_nothing_is_made(tmp_path):
     found = planned(tmp_path / "store")
     assert len(found.stages) == 11

@@ -1,0 +1,157 @@
+"""JSONL and Parquet: a row is a document, its columns say what it is called and what is known of it."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import w3lib.url
+
+from pipeline.corpus.candidates import Candidate, Refused, Stated
+from pipeline.corpus.metadata import iso_date, names_of, stated
+from pipeline.corpus.readers.read import Reading
+from pipeline.corpus.readers.unreadable import NoTextColumnError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from pipeline.corpus.readers.files import SourcePart
+
+PLAIN = Reading("text", "utf-8")
+ROWS_IN_MEMORY = 64
+SKIPPED_BYTES = 1 << 20
+"""Read at a time of a line that is too long."""
+
+
+def json_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | Refused]:
+    """Every line of a part of a JSONL file. A file packed by gzip or zstd is read as a whole.
+
+    A row's place is the byte that its line begins at, in the unpacked file.
+    Raises UnreadableFileError if a packed file breaks before its first line.
+    """
+    limit = part.config.page_bytes
+    at = part.start
+    with _opened(path) as file:
+        if part.start:
+            file.seek(part.start - 1)
+            at += _skip_line(file) - 1
+        while part.end is None or at < part.end:
+            try:
+                line = file.readline(limit + 1)
+                size = len(line)
+                if size > limit and not line.endswith(b"\n"):
+                    size += _skip_line(file)
+            except OSError as error:
+                if not at:
+                    raise UnreadableFileError(f"{url}: {error}") from error
+                yield part.refused(f"{url}#{at}", "broken-record", f"the file breaks here: {error}")
+                return
+            if not line:
+                return
+            if size > limit:
+                yield part.refused(f"{url}#{at}", "too-large", f"a line of {size} bytes", limit)
+            elif line.strip():
+                yield _json_row(part, url, at, line)
+            at += size
+
+
+def _json_row(part: "SourcePart", url: str, at: int, line: bytes) -> Candidate | Refused:
+    place = f"{url}#{at}"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return part.refused(place, "broken-record", f"not JSON in UTF-8: {error}")
+    if not isinstance(row, dict):
+        return part.refused(place, "broken-record", f"not an object but {type(row).__name__}")
+    return row_candidate(part, row, place)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    import pyarrow as pa
+
+    if path.name.endswith((".gz", ".zst")):
+        return io.BufferedReader(pa.input_stream(str(path), compression="detect"))
+    return path.open("rb")
+
+
+def _skip_line(file: IO[bytes]) -> int:
+    """Bytes up to and with the end of the line."""
+    size = 0
+    while block := file.readline(SKIPPED_BYTES):
+        size += len(block)
+        if block.endswith(b"\n"):
+            break
+    return size
+
+
+def parquet_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | Refused]:
+    """Every row of the row groups that begin in a part of a Parquet file. A row's place is its number.
+
+    Of a row group that is damaged the rows that cannot be read are refused. Raises
+    UnreadableFileError if the file's end, where it says what it holds, is torn off or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFileError(f"{url}: not a whole Parquet file: {error}") from error
+    with file:
+        known = set(file.schema_arrow.names)
+        columns = part.settings.columns
+        if columns.text not in known:
+            raise NoTextColumnError(
+                f"{url}: there is no column {columns.text!r}, only {', '.join(sorted(known))}; set "
+                f"columns.text of source {part.settings.name!r}"
+            )
+        wanted = [name for name in columns.model_dump().values() if name in known]
+        first = 0
+        for group in range(file.num_row_groups):
+            described = file.metadata.row_group(group)
+            if part.start <= _begins(described) < (part.end or 1 << 62):
+                yield from _group_rows(part, url, file, group, first, wanted)
+            first += described.num_rows
+
+
+def _begins(group: Any) -> int:
+    column = group.column(0)
+    offsets = (column.dictionary_page_offset, column.data_page_offset)
+    return min(int(at) for at in offsets if at is not None)
+
+
+def _group_rows(
+    part: "SourcePart", url: str, file: Any, group: int, first: int, wanted: list[str]
+) -> Iterator[Candidate | Refused]:
+    import pyarrow as pa
+
+    rows, done = file.metadata.row_group(group).num_rows, 0
+    try:
+        for batch in file.iter_batches(ROWS_IN_MEMORY, row_groups=[group], columns=wanted):
+            for row in batch.to_pylist():
+                yield row_candidate(part, row, f"{url}#{first + done}")
+                done += 1
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        for number in range(done, rows):
+            yield part.refused(f"{url}#{first + number}", "broken-record", f"{type(error).__name__}: {error}")
+
+
+def row_candidate(part: "SourcePart", row: dict[str, Any], place: str) -> Candidate | Refused:
+    """The document in a row, called by its URL, else by its id, else by its place."""
+    columns = part.settings.columns
+    named = stated(str(row.get(columns.url) or ""))
+    identity = row.get(columns.id)
+    if named and named.startswith(("http://", "https://")):
+        place = w3lib.url.canonicalize_url(named)
+    elif named or identity not in (None, ""):
+        place = f"{part.settings.name}#{named or identity}"
+    text = row.get(columns.text)
+    if not isinstance(text, str):
+        return part.refused(place, "no-text", f"column {columns.text!r} holds {type(text).__name__}")
+    beside = Stated(
+        stated(row.get(columns.title)) or "",
+        stated("; ".join(names_of(row.get(columns.author)))),
+        iso_date(row.get(columns.date)),
+        stated("; ".join(names_of(row.get(columns.licence)))),
+        stated(row.get(columns.language)),
+    )
+    return part.candidate(place, text.encode("utf-8", "replace"), PLAIN, beside)
