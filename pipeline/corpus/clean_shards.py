@@ -214,7 +214,8 @@ def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str
         f"of {len(rows)} pages {count} were dropped as {reason!r}. "
         f"For example {sample['url']}: {sample['detail'] or reason}{measured}"
         + (f", text {text!r}" if text else "")
-        + ". Set extract.kind or clean.languages to what the pages are, or crawl other seeds"
+        + ". Set extract.kind (of a source its kind) or clean.languages to what the pages are, or crawl "
+        "other seeds"
     )
 
 

@@ -2,6 +2,7 @@ import gzip
 import http.server
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.compute import Compute, ComputeConfig, ShardLostError
 from pipeline.corpus import download, local_files
+from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.download import UnreachableSourceError
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
 from pipeline.corpus.local_files import LocalFile, NoSuchSourceError
@@ -304,3 +306,24 @@ def test_a_download_goes_on_where_it_was_cut(
 def test_an_address_without_a_file_is_told(store: Store, here: Compute, server: str) -> None:
     with pytest.raises(UnreachableSourceError, match=r"/other.txt answered with status 404"):
         taken(store, here, SourceConfig(name="remote", path=f"{server}/other.txt"))
+
+
+def test_documents_of_sources_are_cleaned_by_kind_and_accounted_for(
+    store: Store, here: Compute, tmp_path: Path
+) -> None:
+    rows = [{"text": text} for text in ["\n\n".join(ENGLISH), "too short", "\n\n".join(PORTUGUESE)]]
+    rows.append({"text": ""})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "b.txt").write_text("\n\n".join(ENGLISH))
+    settings = SourceConfig(name="papers", path=str(tmp_path), kind="article", licence="CC-BY-4.0")
+    raw = raw_of(store, here, settings)
+    made = clean(store, raw, CleanConfig(), here)
+    kept, dropped = read_rows(made.paths("kept/")), read_rows(made.paths("dropped/"))
+    assert {(row["source"], row["kind"], row["licence"]) for row in kept} == {
+        ("papers", "article", "CC-BY-4.0")
+    }
+    assert {row["source"] for row in dropped} == {"papers"}
+    reasons = Counter(row["reason"] for row in dropped)
+    assert (reasons["duplicate-exact"], reasons["empty"]) == (1, 1)
+    counts = made.record.counts
+    assert counts["pages"] == raw.record.counts["pages"] == len(kept) + len(dropped) == 5
