@@ -1,15 +1,12 @@
 """The stage: configuration, artifact, resume through the store, and the errors a user meets."""
 
-import contextlib
 import datetime
 import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -17,6 +14,7 @@ from crawler.crawl import CrawlConfig, NoContactError, NoSeedsError, crawl
 from crawler.no_pages import ForbiddenError, NoPagesError, UnreachableError
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.store import JournalReader, PlanningStore, Store
+from tests.crawler.kills import kill_when
 from tests.crawler.web import Answer, serve, small_site
 
 LOOPBACK = {"private_hosts": ("127.0.0.1",), "delay_seconds": 0, "requests_per_host": 4}
@@ -53,16 +51,7 @@ def test_a_crawl_becomes_an_artifact_that_independent_readers_accept(store: Stor
 def test_a_crawl_whose_child_is_killed_goes_on_by_itself(store: Store, compute: Compute) -> None:
     site = small_site(60)
     with serve(site, pause_seconds=0.02) as web:
-
-        def kill_once() -> None:
-            while len(web.asked) < 30:
-                time.sleep(0.01)
-            for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if "crawler.spider" in child.cmdline():
-                        child.kill()
-
-        killer = threading.Thread(target=kill_once)
+        killer = threading.Thread(target=kill_when, args=(lambda: len(web.asked) >= 30,))
         killer.start()
         pages = crawl(store, None, CrawlConfig(seeds=(web.url(),), **LOOPBACK), compute)
         killer.join()
