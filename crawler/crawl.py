@@ -270,8 +270,8 @@ def _check_contact(config: CrawlConfig, seeds: Sequence[str], mapped: Mapping[st
             place = place.partition(":")[0]
         if not (host in config.private_hosts or is_local(place)):
             raise NoContactError(
-                f"crawl.contact is empty, and {seed} lies beyond this machine; set it to a URL or an e-mail "
-                "address, so that whoever runs that site can reach you"
+                f"crawl.contact is {config.contact!r}, and {seed} lies beyond this machine; set it to a "
+                "URL or an e-mail address, so that whoever runs that site can reach you"
             )
 
 

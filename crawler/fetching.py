@@ -118,9 +118,9 @@ class Fetching:
 
     def _wait(self) -> None:
         """Until a host may be asked, or the time is over; an answer wakes us before."""
-        host = None if self._is_full else self._window.wait_seconds()
+        host = None if self._is_full or self._is_enough() else self._window.wait_seconds()
         times = [each for each in (host, self._seconds_left()) if each is not None]
-        if times and not self._is_enough():
+        if times:  # also if the time is over just now, or nothing would ever wake us
             self._timer = self._loop.call_later(max(SHORTEST_WAIT_SECONDS, min(times)), self._go_on)
 
     @property

@@ -274,5 +274,6 @@ class Teller:
         self._journal.table(rows(told))
         step = int(told.seconds)
         if news and step >= self._next_step:
-            self._journal.metrics(step, **numbers)
+            # The artifact's counts have names such as `pages` too, and stand at step 0.
+            self._journal.metrics(step, **{f"crawl.{name}": number for name, number in numbers.items()})
             self._next_step = step + max(1, step // EVEN_POINTS)

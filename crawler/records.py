@@ -4,6 +4,7 @@ behind it."""
 
 import mmap
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ def records(path: Path, limit: int = RECORD_BYTES) -> Iterator[Found]:
                 offset = content.following()
 
 
-class _Content:
+class _Content(ABC):
     """What a file holds, unpacked, from a place on."""
 
     def __init__(self, view: mmap.mmap, offset: int) -> None:
@@ -73,21 +74,21 @@ class _Content:
         self.offset = offset
         """Of the record that is being read."""
 
+    @abstractmethod
     def _more(self) -> bool:
         """Unpack a little more of the current member. False if that is used up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self) -> bool:
         """Go to where the next record should begin. False at the file's end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def member(self) -> bytes | None:
         """The gzip member of the record just read, if there is nothing else in it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def following(self) -> int:
         """Where the next record begins behind damage, or the file's end."""
-        raise NotImplementedError
 
     def take(self, length: int) -> bytes:
         """Raises EOFError if there is not so much."""

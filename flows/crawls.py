@@ -61,8 +61,8 @@ class Crawl:
             return Frontiers(files, finished=True, as_of=_told(found))
         if not paths:
             raise NoFrontierError(
-                f"{self.base} is not finished, is not made on this machine, and has ended no round yet, so "
-                "its frontier is not here; ask where it runs, or a minute later"
+                f"{self.base} has only just begun, or runs on another machine and has ended no round yet: "
+                "its frontier is not here; ask a minute later, or where it runs"
             )
         return Frontiers(paths, finished=False)
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -182,6 +182,16 @@ def _victims(run: Run, kill: Kill) -> list[psutil.Process]:
         return family
     spiders = sorted((each for each in family if SPIDER in command_of(each)), key=lambda each: each.pid)
     return [spiders[kill.which % len(spiders)]] if spiders else []
+
+
+def kill_when(condition: Callable[[], bool]) -> None:
+    """kill -9 on the crawlers' children among this process's own descendants, once the condition holds."""
+    while not condition():
+        time.sleep(POLL_SECONDS)
+    for child in psutil.Process().children(recursive=True):
+        if SPIDER in command_of(child):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def _after(run: Run, kill: Kill) -> Iterator[str]:

@@ -1,15 +1,12 @@
 """The stage: configuration, artifact, resume through the store, and the errors a user meets."""
 
-import contextlib
 import datetime
 import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -17,6 +14,7 @@ from crawler.crawl import CrawlConfig, NoContactError, NoSeedsError, crawl
 from crawler.no_pages import ForbiddenError, NoPagesError, UnreachableError
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.store import JournalReader, PlanningStore, Store
+from tests.crawler.kills import kill_when
 from tests.crawler.web import Answer, serve, small_site
 
 LOOPBACK = {"private_hosts": ("127.0.0.1",), "delay_seconds": 0, "requests_per_host": 4}
@@ -42,7 +40,9 @@ def test_a_crawl_becomes_an_artifact_that_independent_readers_accept(store: Stor
     assert [line["url"] for line in pages.log()] == sorted(line["url"] for line in pages.log())
     told = JournalReader(store.storage, f"{pages.base}/attempts/{pages.record.attempt}/journal").read()
     metrics = [line["values"] for line in told if line["kind"] == "metrics"]
-    assert (metrics[-1]["pages"], metrics[-1]["errors.http-error"], metrics[-1]["waiting"]) == (21, 1, 0)
+    names = ("crawl.pages", "crawl.errors.http-error", "crawl.waiting")
+    assert [metrics[-1][name] for name in names] == [21, 1, 0]
+    assert not {name for values in metrics for name in values} & set(pages.counts())
     assert not Path(store.storage.full(f"{pages.base}/scratch")).exists()
     command = [sys.executable, "-m", "warcio.cli", "check", *map(str, pages.paths("warc/"))]
     assert subprocess.run(command, check=False).returncode == 0
@@ -51,16 +51,7 @@ def test_a_crawl_becomes_an_artifact_that_independent_readers_accept(store: Stor
 def test_a_crawl_whose_child_is_killed_goes_on_by_itself(store: Store, compute: Compute) -> None:
     site = small_site(60)
     with serve(site, pause_seconds=0.02) as web:
-
-        def kill_once() -> None:
-            while len(web.asked) < 30:
-                time.sleep(0.01)
-            for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if "crawler.spider" in child.cmdline():
-                        child.kill()
-
-        killer = threading.Thread(target=kill_once)
+        killer = threading.Thread(target=kill_when, args=(lambda: len(web.asked) >= 30,))
         killer.start()
         pages = crawl(store, None, CrawlConfig(seeds=(web.url(),), **LOOPBACK), compute)
         killer.join()
@@ -141,7 +132,7 @@ def test_the_snapshot_date_makes_another_crawl(tmp_path: Path, compute: Compute)
 
 def test_the_web_beyond_this_machine_is_not_crawled_without_a_contact(store: Store) -> None:
     config = CrawlConfig(seeds=("https://example.org/",))
-    with pytest.raises(NoContactError, match=r"crawl\.contact is empty, and https://example\.org/"):
+    with pytest.raises(NoContactError, match=r"crawl\.contact is '', and https://example\.org/"):
         crawl(store, None, config, Compute(ComputeConfig()))
     assert not list(store.records())
 

@@ -155,7 +155,7 @@ def test_the_driver_tells_the_sum_of_all_attempts_and_partitions(tmp_path: Path)
     progress, table, metrics = lines[-3:]
     assert (progress["done"], progress["total"], progress["unit"]) == (45, 50, "pages")
     assert table["rows"][0] == ["speed", "2.5 pages/s, 0.50 MB/s, 3 requests under way"]
-    assert (metrics["step"], metrics["values"]["pages"]) == (90, 45)
+    assert (metrics["step"], metrics["values"]["crawl.pages"]) == (90, 45)
     assert told_in(attempt).sum(now=0.0).pages == 45
 
 

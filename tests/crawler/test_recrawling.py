@@ -1,17 +1,14 @@
 """Crawls of one site as of several dates: each stands on the one before and asks for what is due alone."""
 
-import contextlib
 import datetime
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 
-import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator
 from typer.testing import CliRunner
@@ -30,6 +27,7 @@ from pipeline.store import Store
 from pipeline.store.discard import leftovers
 from tests.corpus.conftest import InThisProcess
 from tests.corpus.samples import ENGLISH, html
+from tests.crawler.kills import kill_when
 from tests.crawler.testweb.changing import CHANGES, changing_host, second_truth
 from tests.crawler.testweb.server import serve as serve_web
 from tests.crawler.testweb.world import web_of
@@ -236,16 +234,7 @@ def test_a_recrawl_that_is_killed_goes_on_and_ends_as_one_that_was_not(store: St
         pages |= {url: text_page(f"new {url[1:]}", tag=f'"new {url[1:]}"') for url in changed}
         web.asked.clear()
         web.pause_seconds = 0.05
-
-        def kill_once() -> None:
-            while len(web.asked) < 15:
-                time.sleep(0.01)
-            for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if "crawler.spider" in child.cmdline():
-                        child.kill()
-
-        killer = threading.Thread(target=kill_once)
+        killer = threading.Thread(target=kill_when, args=(lambda: len(web.asked) >= 15,))
         killer.start()
         with pytest.raises(SpiderDiedError):
             crawled(store, web, TODAY - 10 * DAY, here)

@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
@@ -28,6 +27,7 @@ from crawler.options import Options
 from crawler.partition import COMMIT_PAGES
 from crawler.progress import PARTITION
 from pipeline.store import JournalReader, Storage
+from tests.crawler.kills import kill_when
 from tests.crawler.web import HTML, Answer, page, redirect, serve, small_site
 from tests.machine import Clock
 
@@ -285,15 +285,6 @@ def test_a_host_whose_every_page_fails_is_given_up(crawl_here: Crawl) -> None:
     assert outcomes(log)["given-up"] > 30, "also those that were not asked for any more"
     assert len(log) == 61
     assert web.times_asked().total() < FAILED_PAGES + 10
-
-
-def kill_when(condition: Callable[[], bool]) -> None:
-    """Kill this test's own crawler (-9) as soon as the condition holds."""
-    while not condition():
-        time.sleep(0.005)
-    for child in psutil.Process().children(recursive=True):
-        if "crawler.spider" in child.cmdline():
-            child.kill()
 
 
 def test_a_killed_crawl_continues_without_losing_or_repeating_a_page(

@@ -93,7 +93,7 @@ def test_mlflow_has_the_report_and_the_figures_over_time(crawled) -> None:
     (flow,) = found.flows()
     stage = found.stages(flow)["crawl"]
     assert "report.html" in found.files(stage)
-    assert {"pages_per_second", "hosts_active", "refused.robots"} <= set(stage.data.metrics)
+    assert {"crawl.pages_per_second", "crawl.hosts_active", "crawl.refused.robots"} <= set(stage.data.metrics)
 
 
 def test_the_frontier_lists_urls_by_state_outcome_and_host(crawled) -> None:
@@ -224,7 +224,7 @@ def test_a_crawl_that_runs_elsewhere_has_a_status_and_no_frontier(tmp_path: Path
     storage = Storage(str(tmp_path))
     tell(storage)
     assert "5 of 5 URLs tried" in say("crawl", "status", store=tmp_path)
-    with pytest.raises(NoFrontierError, match="not made on this machine, and has ended no round yet"):
+    with pytest.raises(NoFrontierError, match="only just begun, or runs on another machine"):
         say("frontier", "ls", store=tmp_path)
 
 
