@@ -101,6 +101,7 @@ def show(
 def _show_dropped(artifact: "Artifact", sample: int | None, as_json: bool) -> None:
     """How many pages each reason dropped, and some of them."""
     from flows.inspection import dropped_pages, sample_by_reason
+    from pipeline.corpus.reasons import REASONS
 
     pages = dropped_pages(artifact)
     if as_json:
@@ -112,10 +113,11 @@ def _show_dropped(artifact: "Artifact", sample: int | None, as_json: bool) -> No
         return
     chosen = sample_by_reason(pages, sample or SAMPLE)
     reasons = Counter(page.reason for page in pages)
-    counts = Table("reason", "pages", box=None, pad_edge=False)
+    counts = Table("reason", "pages", "what it means", box=None, pad_edge=False)
     counts.columns[1].justify = "right"
     for reason, count in reasons.most_common():
-        counts.add_row(reason, f"{count:,}")
+        # What another version dropped may have a reason that this one does not know.
+        counts.add_row(reason, f"{count:,}", REASONS.get(reason, "").replace("`", ""))
     counts.add_row("[bold]in all[/bold]", f"[bold]{len(pages):,}[/bold]")
     console.print(counts, "")
     table = Table("reason", "value", "limit", "detail", "URL", box=None, pad_edge=False)

@@ -42,6 +42,9 @@ class Candidate:
     """What is stored with this document, such as in other columns of its row; it comes first."""
     of_source: Stated = field(default_factory=Stated)
     """What the user says of the whole source; taken where the document says nothing."""
+    content: str | None = None
+    """What the document is identified by, with its text, where its URL only says where it lies: it is then
+    the same document in another file, or at another place of it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _write(
 def _raw(candidate: Candidate, found: Extracted) -> dict[str, Any]:
     beside, of_source = candidate.beside, candidate.of_source
     return {
-        "id": document_id(candidate.url, found.text),
+        "id": document_id(candidate.url if candidate.content is None else candidate.content, found.text),
         "source": candidate.source,
         "url": candidate.url,
         "title": beside.title or found.title,

@@ -56,7 +56,7 @@ class RawDocuments(Artifact):
     Files that could not be read at all, within the user's limit, are named in `set-aside.jsonl`.
     """
 
-    stage, role, revision = "extract", "raw", 3
+    stage, role, revision = "extract", "raw", 4
 
 
 def extract(

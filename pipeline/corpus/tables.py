@@ -81,9 +81,10 @@ def require_all(stage: str, given: int, found: int) -> None:
         )
 
 
-def document_id(canonical_url: str, text: str) -> str:
-    """32 hexadecimal digits: the first 128 bits of SHA-256 over URL and text."""
-    return hashlib.sha256(f"{canonical_url}\n{text}".encode()).hexdigest()[:32]
+def document_id(name: str, text: str) -> str:
+    """32 hexadecimal digits: the first 128 bits of SHA-256 over the text and what it is called: its
+    canonical URL, or for a row without a name what else is said in it."""
+    return hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:32]
 
 
 def bucket_of(identity: str, buckets: int) -> int:

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,20 +59,22 @@ def here() -> Compute:
 
 @pytest.fixture
 def make_pages(store: Store) -> MakePages:
-    """make_pages(pages, warcs=1, name="…"): the pages in so many WARC files, in the order given."""
+    """make_pages(pages, warcs=1, name="…"), as `pages_in` this test's store."""
+    return partial(pages_in, store)
 
-    def make(pages: Sequence[WebPage], warcs: int = 1, name: str = "pages") -> Pages:
-        def build(attempt: Attempt) -> Made:
-            for number in range(warcs):
-                _write_warc(attempt, number, pages[number::warcs])
-            return Made(
-                files=attempt.publish_folder("warc") | attempt.publish_folder("crawl-log"),
-                counts={"pages": len(pages)},
-            )
 
-        return store.make(Pages, Crawled(name=name), {}, build)
+def pages_in(store: Store, pages: Sequence[WebPage], warcs: int = 1, name: str = "pages") -> Pages:
+    """The pages in so many WARC files, in the order given."""
 
-    return make
+    def build(attempt: Attempt) -> Made:
+        for number in range(warcs):
+            _write_warc(attempt, number, pages[number::warcs])
+        return Made(
+            files=attempt.publish_folder("warc") | attempt.publish_folder("crawl-log"),
+            counts={"pages": len(pages)},
+        )
+
+    return store.make(Pages, Crawled(name=name), {}, build)
 
 
 def _write_warc(attempt: Attempt, number: int, pages: Sequence[WebPage]) -> None:

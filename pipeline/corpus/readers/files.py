@@ -81,16 +81,20 @@ class SourcePart:
         return self.settings.kind in KINDS_WITH_THREADS
 
     def candidate(
-        self, url: str, data: bytes, reading: Reading, beside: Stated | None = None
+        self,
+        url: str,
+        data: bytes,
+        reading: Reading,
+        beside: Stated | None = None,
+        content: str | None = None,
     ) -> Candidate | Refused:
         """A document of this part, unless it is too long."""
         limit = limit_of(reading.format, self.config)
         if len(data) > limit:
             return Refused(url, self.settings.name, Failure("too-large", f"{len(data)} bytes", limit))
         of_source = Stated(licence=self.settings.licence, language=self.settings.language)
-        return Candidate(
-            url, self.settings.name, self.settings.kind, data, reading, beside or Stated(), of_source
-        )
+        about = (beside or Stated(), of_source, content)
+        return Candidate(url, self.settings.name, self.settings.kind, data, reading, *about)
 
     def refused(self, url: str, reason: str, detail: str, threshold: float | None = None) -> Refused:
         return Refused(url, self.settings.name, Failure(reason, detail[:500], threshold))

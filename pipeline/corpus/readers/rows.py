@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,12 +15,16 @@ from pipeline.corpus.readers.read import Reading
 from pipeline.corpus.readers.unreadable import NoTextColumnError, UnreadableFileError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipeline.corpus.readers.files import SourcePart
 
 PLAIN = Reading("text", "utf-8")
 ROWS_IN_MEMORY = 64
 SKIPPED_BYTES = 1 << 20
 """Read at a time of a line that is too long."""
+BESIDE_BYTES = 1 << 20
+"""Of a row, what other columns than its text may have."""
 
 
 def json_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | Refused]:
@@ -127,23 +132,42 @@ def _group_rows(
     rows, done = file.metadata.row_group(group).num_rows, 0
     try:
         for batch in file.iter_batches(ROWS_IN_MEMORY, row_groups=[group], columns=wanted):
-            for row in batch.to_pylist():
-                yield row_candidate(part, row, f"{url}#{first + done}")
+            for number in range(batch.num_rows):
+                yield _parquet_row(part, batch.slice(number, 1), f"{url}#{first + done}")
                 done += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         for number in range(done, rows):
             yield part.refused(f"{url}#{first + number}", "broken-record", f"{type(error).__name__}: {error}")
 
 
+def _parquet_row(part: "SourcePart", row: "pa.RecordBatch", place: str) -> Candidate | Refused:
+    """Of a batch of one row, of which what is far too long is not even unpacked."""
+    limit = part.config.page_bytes
+    if row.nbytes > limit + BESIDE_BYTES:
+        return part.refused(place, "too-large", f"a row of {row.nbytes} bytes", limit)
+    try:
+        (values,) = row.to_pylist()
+    except UnicodeDecodeError as error:
+        return part.refused(place, "broken-record", f"not UTF-8: {error}")
+    return row_candidate(part, values, place)
+
+
 def row_candidate(part: "SourcePart", row: dict[str, Any], place: str) -> Candidate | Refused:
-    """The document in a row, called by its URL, else by its id, else by its place."""
+    """The document in a row, called by its URL, else by its id, else by its place.
+
+    One that is called by its place is still identified by what it holds, so that the same rows are the
+    same documents however they are spread over files.
+    """
     columns = part.settings.columns
     named = stated(str(row.get(columns.url) or ""))
     identity = row.get(columns.id)
+    nameless = False
     if named and named.startswith(("http://", "https://")):
         place = w3lib.url.canonicalize_url(named)
     elif named or identity not in (None, ""):
         place = f"{part.settings.name}#{named or identity}"
+    else:
+        nameless = True
     text = row.get(columns.text)
     if not isinstance(text, str):
         return part.refused(place, "no-text", f"column {columns.text!r} holds {type(text).__name__}")
@@ -154,4 +178,6 @@ def row_candidate(part: "SourcePart", row: dict[str, Any], place: str) -> Candid
         stated("; ".join(names_of(row.get(columns.licence)))),
         stated(row.get(columns.language)),
     )
-    return part.candidate(place, text.encode("utf-8", "replace"), PLAIN, beside)
+    content = "\n".join([part.settings.name, *(value or "" for value in astuple(beside))])
+    data = text.encode("utf-8", "replace")
+    return part.candidate(place, data, PLAIN, beside, content if nameless else None)
