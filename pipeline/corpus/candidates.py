@@ -1,8 +1,11 @@
 """What may become a document, from wherever it came, and how it becomes one or a reason why not."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import w3lib.url
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.extract import ExtractConfig
@@ -54,6 +57,13 @@ class Refused:
     url: str
     source: str
     failure: Failure
+
+
+def canonical_url(url: str) -> str:
+    """The URL as it is written whatever its source; what is no URL stays as it is, in signs that can be."""
+    with contextlib.suppress(ValueError):
+        url = w3lib.url.canonicalize_url(url)
+    return url.encode("utf-8", "replace").decode()
 
 
 def write_documents(

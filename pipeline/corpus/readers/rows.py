@@ -7,9 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import w3lib.url
-
-from pipeline.corpus.candidates import Candidate, Refused, Stated
+from pipeline.corpus.candidates import Candidate, Refused, Stated, canonical_url
+from pipeline.corpus.markdown import one_line
 from pipeline.corpus.metadata import iso_date, names_of, stated
 from pipeline.corpus.readers.read import Reading
 from pipeline.corpus.readers.unreadable import NoTextColumnError, UnreadableFileError
@@ -163,9 +162,9 @@ def row_candidate(part: "SourcePart", row: dict[str, Any], place: str) -> Candid
     identity = row.get(columns.id)
     nameless = False
     if named and named.startswith(("http://", "https://")):
-        place = w3lib.url.canonicalize_url(named)
+        place = canonical_url(named)
     elif named or identity not in (None, ""):
-        place = f"{part.settings.name}#{named or identity}"
+        place = f"{part.settings.name}#{named or one_line(str(identity))}"
     else:
         nameless = True
     text = row.get(columns.text)

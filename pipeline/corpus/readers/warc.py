@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import w3lib.url
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from pipeline.corpus.candidates import Candidate, Refused
+from pipeline.corpus.candidates import Candidate, Refused, canonical_url
 from pipeline.corpus.extract import limit_of
 from pipeline.corpus.formats import CONTENT_TYPES
 from pipeline.corpus.readers.read import Reading
@@ -96,7 +95,7 @@ def _candidate(part: "SourcePart", place: str, record: Any) -> Candidate | Refus
     target = record.headers.get("WARC-Target-URI", "").strip("<>")
     if not target:
         return _broken(part, place, "the record does not say of which URL it is")
-    url = w3lib.url.canonicalize_url(target)
+    url = canonical_url(target)
     response = record.record_type == WarcRecordType.response
     if response and record.http_headers is None:
         return part.refused(url, "broken-record", f"{place}: no HTTP response in it")
