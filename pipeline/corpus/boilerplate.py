@@ -4,6 +4,10 @@ Vinagre et al. (2026, arXiv:2609.07699) took short and repeated lines out before
 more documents. Here a line goes that is on a given share of a site's pages; headings, tables and code
 stay, for on the pages of a manual they repeat themselves for good reasons.
 
+A book is no site, and neither is a folder of articles: what many of them have in common, such as the line
+CHAPTER I or Abstract, is how such works are built. So nothing is taken out of books, and of articles only
+where they are pages of a site.
+
 Of a large site a sample of its pages tells as much as all of them, so of each site at most some 300 are
 counted, by a hash of their id. Lines are counted by their hash: in Parquet files, grouped by DuckDB within
 a fixed limit of memory. What is counted does not depend on how pages are spread over files.
@@ -23,7 +27,7 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.duplicates import connect
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.prose import BLANK_LINES, is_marked, lines_with_code
-from pipeline.corpus.tables import local_path, read_documents, read_rows, write_rows
+from pipeline.corpus.tables import Row, local_path, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
 
 LINES = pa.schema([("site", pa.string()), ("hash", pa.int64())])
@@ -32,6 +36,8 @@ LARGE = pa.schema([("site", pa.string()), ("pages", pa.int64())])
 COMMON = pa.schema([("site", pa.string()), ("hash", pa.int64()), ("pages", pa.int64())])
 REMOVED = pa.schema([("site", pa.string()), ("line", pa.string()), ("pages", pa.int64())])
 """What was taken out of a shard's documents: the line, and of how many."""
+COUNTED = ("id", "source", "url", "kind", "text")
+"""The columns that are read to count lines."""
 PAGE = 0
 SAMPLED_PAGES = 300
 """Of a site; a share of three tenths is then known to three hundredths."""
@@ -77,8 +83,9 @@ def measure_sites(work: Sizing, output: ShardOutput) -> dict[str, int]:
         found = database.execute(
             """
             SELECT site, count(*) AS pages FROM (
-                SELECT coalesce(nullif(regexp_extract(url, ?, 1), ''), split_part(url, '/', 1)) AS site
-                FROM read_parquet(?)
+                SELECT coalesce(host, source) AS site FROM (
+                    SELECT source, kind, nullif(regexp_extract(url, ?, 1), '') AS host FROM read_parquet(?)
+                ) WHERE kind <> 'book' AND (kind <> 'article' OR host IS NOT NULL)
             ) GROUP BY site HAVING count(*) > ?
             """,
             [SITE.pattern, [str(path) for path in work.raw.paths("raw/")], SAMPLED_PAGES],
@@ -93,8 +100,8 @@ def count(part: Counting, output: ShardOutput) -> dict[str, int]:
     large = {row["site"]: row["pages"] for row in read_rows(_files(part.attempt, [part.large]))}
     documents = (
         row
-        for row in read_documents(part.raw.path(f"raw/{part.shard}.parquet"), ("id", "url", "text"))
-        if _is_sampled(row["id"], large.get(site_of(row["url"])))
+        for row in read_documents(part.raw.path(f"raw/{part.shard}.parquet"), COUNTED)
+        if (site := site_of(row)) is not None and _is_sampled(row["id"], large.get(site))
     )
     written = 0
     with pq.ParquetWriter(output.path(f"lines/{part.shard}.parquet"), LINES, compression="zstd") as file:
@@ -163,10 +170,13 @@ def removed_rows(removed: Mapping[tuple[str, str], int]) -> Iterator[dict[str, s
     return ({"site": site, "line": line, "pages": pages} for (site, line), pages in removed.items())
 
 
-def site_of(url: str) -> str:
-    """The host of a page; of a document out of files, the source that is its URL's first part."""
-    found = SITE.match(url)
-    return (found and found[1]) or url.split("/", 1)[0]
+def site_of(row: Row) -> str | None:
+    """The host of a page, or else the source; None for a work of its own (`measure_sites` says the same)."""
+    found = SITE.match(row["url"])
+    host = found[1] if found else ""
+    if row["kind"] == "book" or (row["kind"] == "article" and not host):
+        return None
+    return host or row["source"]
 
 
 def prose_lines(text: str) -> Iterator[str]:
@@ -193,13 +203,13 @@ def _is_prose(line: str) -> bool:
     return bool(line) and not line.isspace() and not is_marked(line)
 
 
-def _batches(documents: Iterable[Mapping[str, str]]) -> Iterator[pa.Table]:
-    sites: list[str] = []
+def _batches(documents: Iterable[Row]) -> Iterator[pa.Table]:
+    sites: list[str | None] = []
     hashes: list[int] = []
     for document in documents:
         lines = set(map(line_hash, set(prose_lines(document["text"]))))
         found = [PAGE, *sorted(lines - {PAGE})]
-        sites += [site_of(document["url"])] * len(found)
+        sites += [site_of(document)] * len(found)
         hashes += found
         if len(hashes) >= BATCH_ROWS:
             yield pa.table({"site": sites, "hash": hashes}, LINES)

@@ -18,6 +18,7 @@ from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.personal.matching import PLACEHOLDERS
 from pipeline.corpus.privacy import PrivacyConfig
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
@@ -50,7 +51,8 @@ class CleanConfig(Config):
     boilerplate_pages: int = Field(default=10, ge=2)
     """A line that stands on so many pages of a site at least..."""
     boilerplate_share: float = Field(default=0.3, gt=0, le=1)
-    """...and on this share of its pages is taken out of them."""
+    """...and on this share of its pages is taken out of them. Neither books nor articles out of files have
+    a site."""
     least_quality: float = Field(default=0.0, ge=0, le=1)
     """Documents to which the classifier gives less are dropped; 0 drops none. Without one nothing is."""
     duplicate_bands: int = Field(default=14, ge=1, le=1_000)
@@ -103,7 +105,7 @@ class Documents(Artifact):
     `contamination/` what documents share with evaluation sets.
     """
 
-    stage, role, revision = "clean", "documents", 2
+    stage, role, revision = "clean", "documents", 3
 
     def kept(self) -> "datasets.Dataset":
         """Columns as in tables.KEPT; sorted by id within each shard."""
@@ -142,17 +144,20 @@ def clean(
         {"raw": raw, "classifier": classifier},
         partial(_build, raw=raw, config=config, compute=compute, classifier=classifier),
         content={"rules": _rules_hash(config), **check_sets(config.contamination)},
-        work=partial(_work, raw),
+        work=partial(_work, raw, config),
     )
 
 
-def _work(raw: RawDocuments) -> Work:
-    """`kept` and `kept-bytes` by the shares that were seen of pages of this kind."""
-    counts, kind = raw.counts(), raw.config()["kind"]
+def _work(raw: RawDocuments, config: CleanConfig) -> Work:
+    """`kept` and `kept-bytes` by the shares that were seen of documents of each kind; in `private-bytes`
+    personal data is looked for."""
+    counts = raw.counts()
+    size = sum(counts.get(f"bytes.{kind}", 0) * share for kind, share in KEPT_BYTES.items())
     return {
         "pages": counts["pages"],
-        "kept": counts["pages"] * KEPT_PAGES[kind],
-        "kept-bytes": counts["bytes"] * KEPT_BYTES[kind],
+        "kept": sum(counts.get(f"raw.{kind}", 0) * share for kind, share in KEPT_PAGES.items()),
+        "kept-bytes": size,
+        "private-bytes": size if any(getattr(config.privacy, kind) for kind in PLACEHOLDERS) else 0,
     }
 
 

@@ -225,8 +225,8 @@ def _without_boilerplate(
     """A shard's documents without the lines of their sites, which are counted in `removed`."""
     lines = read_common(_outputs(attempt, [common], "common.parquet"))
     for row in read_documents(path):
-        site = site_of(row["url"])
-        if site in lines:
+        site = site_of(row)
+        if site is not None and site in lines:
             stripped = strip_lines(row["text"], lines[site])
             removed.update((site, line) for line in set(stripped.removed))
             row["text"] = stripped.text

@@ -54,6 +54,8 @@ class RawDocuments(Artifact):
     """Every page as a raw document in `raw/`, or with the reason why it is none in `dropped/`.
 
     Files that could not be read at all, within the user's limit, are named in `set-aside.jsonl`.
+    Counts: `pages` = `raw` + the sum of `dropped.<reason>`; `bytes` are those of the documents as they came;
+    both of documents by kind are `raw.<kind>` and `bytes.<kind>`.
     """
 
     stage, role, revision = "extract", "raw", 4
@@ -87,13 +89,19 @@ def _reading(settings: "Mapping[str, SourceConfig]") -> dict[str, str]:
 
 
 def _work(pages: "Pages | None", sources: "Sources | None", config: ExtractConfig) -> Work:
-    found, size = 0.0, 0.0
+    """All that there is, and of each kind (`raw.<kind>`, `bytes.<kind>`), as if nothing were dropped."""
+    kinds: dict[Kind, tuple[float, float]] = {} if sources is None else sources.expected()
     if pages is not None:
-        found, size = pages.counts()["pages"], pages.page_bytes()
-    if sources is not None:
-        found += sources.expected_documents()
-        size += sources.files.counts()["bytes"]
-    return {"pages": found, "bytes": size, f"{config.extractor}.bytes": size}
+        found, size = kinds.get(config.kind, (0.0, 0.0))
+        kinds[config.kind] = found + pages.counts()["pages"], size + pages.page_bytes()
+    together = sum(size for _, size in kinds.values())
+    return {
+        "pages": max(1.0, sum(found for found, _ in kinds.values())),
+        "bytes": together,
+        f"{config.extractor}.bytes": together,
+        **{f"raw.{kind}": found for kind, (found, _) in kinds.items()},
+        **{f"bytes.{kind}": size for kind, (_, size) in kinds.items()},
+    }
 
 
 def _build(

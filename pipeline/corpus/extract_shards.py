@@ -10,11 +10,10 @@ from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import w3lib.url
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from pipeline.compute import ShardOutput
-from pipeline.corpus.candidates import Candidate, Refused, write_documents
+from pipeline.corpus.candidates import Candidate, Refused, canonical_url, write_documents
 from pipeline.corpus.extract import ExtractConfig, limit_of
 from pipeline.corpus.extractor_process import Failure
 from pipeline.corpus.formats import CONTENT_TYPES
@@ -105,13 +104,11 @@ def write_bucket(bucket: Bucket, output: ShardOutput) -> dict[str, int]:
     )
     write_rows(output.path(f"raw/{shard_name(bucket.number)}"), raw, RAW)
     write_rows(output.path(f"dropped/{shard_name(bucket.number)}"), dropped, DROPPED)
-    reasons = Counter(f"dropped.{row['reason']}" for row in dropped)
-    return {
-        "pages": len(raw) + len(dropped),
-        "raw": len(raw),
-        "bytes": sum(row["bytes"] for row in raw),
-        **reasons,
-    }
+    counts = Counter(f"dropped.{row['reason']}" for row in dropped)
+    for row in raw:
+        counts.update({f"raw.{row['kind']}": 1, f"bytes.{row['kind']}": row["bytes"]})
+    size = sum(row["bytes"] for row in raw)
+    return {"pages": len(raw) + len(dropped), "raw": len(raw), "bytes": size, **counts}
 
 
 def read_response(path: Path, entry: "PageEntry", limit: int) -> Response | Failure:
@@ -142,7 +139,7 @@ def read_response(path: Path, entry: "PageEntry", limit: int) -> Response | Fail
 def _pages(part: Slice) -> Iterator[Candidate | Refused]:
     path = part.pages.path(part.warc)
     for entry in part.entries:
-        url = w3lib.url.canonicalize_url(entry.url)
+        url = canonical_url(entry.url)
         format = CONTENT_TYPES.get((entry.content_type or "").partition(";")[0].strip().lower(), "html")
         response = read_response(path, entry, limit_of(format, part.config))
         if isinstance(response, Failure):

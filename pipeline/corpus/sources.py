@@ -173,14 +173,20 @@ class Sources:
     listed: "tuple[tuple[str, str, int], ...]"
     """Source, path and bytes of what is on this machine: what a plan knows of it."""
 
-    def expected_documents(self) -> float:
-        """About how many there are: a file each, or in a file as many as its bytes let expect."""
-        total = 0.0
-        for source, path, size in self.listed:
-            named = self.settings[source].format
-            format = format_by_name(path) if named == "auto" else named
-            total += size / DOCUMENT_BYTES[format] if format in CONTAINERS else 1
-        return max(1.0, total)
+    def expected(self) -> dict[Kind, tuple[float, float]]:
+        """About how many documents there are of each kind, and how many bytes: a document each, or in a
+        container as many as its bytes let expect. Of what is remote nothing is known before it is here."""
+        listed = self.listed
+        if self.files.exists():
+            listed = tuple((file.source, file.path, file.bytes) for file in self.files.listing())
+        found: dict[Kind, tuple[float, float]] = {}
+        for source, path, size in listed:
+            settings = self.settings[source]
+            format = format_by_name(path) if settings.format == "auto" else settings.format
+            documents, size_of_kind = found.get(settings.kind, (0.0, 0.0))
+            inside = size / DOCUMENT_BYTES[format] if format in CONTAINERS else 1
+            found[settings.kind] = documents + inside, size_of_kind + size
+        return found
 
 
 def take_in(store: Store, sources: Sequence[SourceConfig], compute: Compute) -> Sources | None:

@@ -1,3 +1,5 @@
+import pytest
+
 from pipeline.compute import Compute, files_of
 from pipeline.corpus.boilerplate import (
     PAGE,
@@ -14,7 +16,7 @@ from pipeline.corpus.boilerplate import (
     strip_lines,
 )
 from pipeline.corpus.extract import RawDocuments
-from pipeline.corpus.tables import read_rows
+from pipeline.corpus.tables import RAW, read_rows, write_rows
 from pipeline.store import Attempt, Made, Store
 from tests.corpus.conftest import Crawled
 from tests.corpus.test_clean import raw_of
@@ -37,9 +39,37 @@ def test_neither_spaces_nor_numbers_make_another_line() -> None:
     assert line_hash("Page three") != line_hash("Page four")
 
 
-def test_a_site_is_a_host_or_a_source() -> None:
-    assert site_of("https://example.org:8080/a/b") == "example.org:8080"
-    assert site_of("books/shelf/one.epub#2") == "books"
+@pytest.mark.parametrize(
+    ("url", "kind", "site"),
+    [
+        ("https://example.org:8080/a/b", "web", "example.org:8080"),
+        ("https://example.org/a/b", "article", "example.org"),
+        ("https://example.org/a/b", "book", None),
+        ("shelf/manuals/one.html", "documentation", "shelf"),
+        ("shelf#17", "thread", "shelf"),
+        ("file:///a/b", "web", "shelf"),
+        ("shelf/one.pdf", "article", None),
+        ("shelf/one.epub", "book", None),
+    ],
+)
+def test_a_site_is_a_host_or_a_source_and_a_work_of_its_own_has_none(
+    store: Store, here: Compute, url: str, kind: str, site: str | None
+) -> None:
+    row = {"id": "0" * 32, "source": "shelf", "url": url, "kind": kind}
+    assert site_of(row) == site
+
+    def build(attempt: Attempt) -> Made:
+        many = dict.fromkeys(RAW.names) | row | {"text": "", "bytes": 0}
+        write_rows(attempt.path("raw/00000.parquet"), [many] * (SAMPLED_PAGES + 1), RAW)
+        return Made(files=attempt.publish_folder("raw"), counts={})
+
+    def measure(attempt: Attempt) -> Made:
+        sized = here.map_shards(attempt, "sites", {"all": Sizing(raw)}, measure_sites)
+        return Made(files=files_of(sized), counts={})
+
+    raw = store.make(RawDocuments, Crawled(name="raw"), {}, build)
+    large = store.make(RawDocuments, Crawled(name="large"), {"raw": raw}, measure)
+    assert [row["site"] for row in read_rows(large.paths("large"))] == [site] * (site is not None)
 
 
 def letters(number: int) -> str:

@@ -44,6 +44,7 @@ def raw_of(
     shards: int,
     name: str,
     author: str | None = None,
+    kind: str = "web",
 ) -> RawDocuments:
     """What extraction would hand over: documents (url, text), and so many pages it dropped."""
 
@@ -58,7 +59,7 @@ def raw_of(
                 "date": None,
                 "licence": None,
                 "html_language": None,
-                "kind": "web",
+                "kind": kind,
                 "text": text,
                 "bytes": 1,
                 "quality": None,
@@ -237,6 +238,14 @@ def test_lines_of_the_site_are_taken_out_and_told(store: Store, here: Compute, s
     assert sum(row["pages"] for row in removed) == 12 == made.record.counts["removed-lines"]
     with_notice = [row["url"] for row in read_rows(made.paths("kept/")) if notice in row["text"]]
     assert sorted(with_notice) == [f"http://y/{n}" for n in range(5)]
+
+
+def test_what_books_have_in_common_stays(store: Store, here: Compute) -> None:
+    pages = [(f"shelf/{n}.txt", f"CHAPTER I\n\n{shuffled(ENGLISH * 2, n)}") for n in range(12)]
+    made = clean(store, raw_of(store, pages, 0, 2, "raw", kind="book"), CleanConfig(), here)
+    assert made.record.counts["removed-lines"] == 0
+    assert all(row["text"].startswith("CHAPTER I\n") for row in read_rows(made.paths("kept/")))
+    assert made.record.counts["kept"] == 12
 
 
 def test_a_page_of_nothing_but_its_sites_lines_is_dropped_as_such(store: Store, here: Compute) -> None:

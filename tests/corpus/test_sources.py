@@ -249,10 +249,14 @@ def test_crawl_and_sources_feed_one_stage(
     store: Store, here: Compute, make_pages: MakePages, corpus: Path
 ) -> None:
     pages = make_pages([WebPage("http://x/1", html(ENGLISH).encode())])
-    sources = taken(store, here, SourceConfig(name="notes", path=str(corpus)))
-    documents, _ = rows_of(extract(store, pages, sources, CONFIG, here))
+    sources = taken(store, here, SourceConfig(name="notes", path=str(corpus), kind="book"))
+    raw = extract(store, pages, sources, CONFIG, here)
+    documents, _ = rows_of(raw)
     assert {row["source"] for row in documents.values()} == {"crawl", "notes"}
     assert len(documents) == 4
+    kinds = {name: count for name, count in raw.record.counts.items() if name.startswith("raw.")}
+    assert kinds == {"raw.web": 1, "raw.book": 3}
+    assert raw.record.counts["bytes.book"] == sum(file.bytes for file in sources.files.listing())
 
 
 class Breaking(http.server.BaseHTTPRequestHandler):

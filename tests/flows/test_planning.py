@@ -20,8 +20,10 @@ from flows.planning import Plan, _to_be_made_above, plan
 from flows.rates import seconds_of
 from flows.web_to_model import WebToModel
 from pipeline.config import Config
+from pipeline.corpus.clean import KEPT_BYTES, KEPT_PAGES
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
+from pipeline.corpus.personal.matching import PLACEHOLDERS
 from pipeline.store import Artifact, Made, Record, Store
 from pipeline.store.records import InputOf
 from tests.calibration import keep_calibration, made_up
@@ -55,6 +57,15 @@ def test_a_plan_of_sources_alone_has_no_crawl(tmp_path):
     assert [stage.stage for stage in found.stages][:3] == ["sources", "extract", "clean"]
     assert by_stage(found)["extract"].work["pages"] == 3
     assert by_stage(found)["extract"].bytes == 3 * 1_700
+    cleaning = by_stage(found)["clean"].work
+    assert cleaning["kept"] == pytest.approx(3 * KEPT_PAGES["book"])
+    assert (
+        cleaning["kept-bytes"] == cleaning["private-bytes"] == pytest.approx(3 * 1_700 * KEPT_BYTES["book"])
+    )
+    kinds = [f"clean.privacy.{kind}=false" for kind in PLACEHOLDERS]
+    without = by_stage(planned(tmp_path / "store", f"sources=[{inside}]", *kinds))["clean"]
+    assert without.work["private-bytes"] == 0
+    assert without.seconds < by_stage(found)["clean"].seconds
     both = planned(tmp_path / "store", f"sources=[{inside}]", 'crawl.seeds=["https://www.example.org/"]')
     assert [stage.stage for stage in both.stages][:3] == ["sources", "crawl", "extract"]
     assert not (tmp_path / "store").exists()
