@@ -13,7 +13,6 @@ from crawler import backoff, keeping
 from crawler.entries import Entry, Visit
 from crawler.guard import GuardedResolver
 from crawler.markup import Markup, read_markup, visible_text
-from crawler.opt_outs import Honoured, OptOuts, opt_outs
 from crawler.outcomes import KEPT, PASSED, meaning_of
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
@@ -34,9 +33,11 @@ from crawler.scope import Scope, language_of, priority_of
 from crawler.sitemaps import DEPTH as SITEMAP_DEPTH
 from crawler.sitemaps import TYPES as SITEMAP_TYPES
 from crawler.sitemaps import read_sitemap
+from crawler.tdmrep import rule_for
 from crawler.traps import URL_CHARACTERS
 from crawler.urls import domain_of, host_of, joined, resolve
 from crawler.window import Window
+from pipeline.corpus.opt_outs import Honoured, OptOuts, opt_outs
 
 TRIES = 2
 """How often a URL is asked for whose server failed or did not answer."""
@@ -97,7 +98,7 @@ class Answers:
         element may reserve it."""
         rules.robots.check(entry.url)
         if rules.tdmrep:
-            found = opt_outs((), (), self._rules.agent, entry.url, rules.tdmrep)
+            found = opt_outs((), (), self._rules.agent, entry.url, rule_for(entry.url, rules.tdmrep))
             reason = found.forbids_storing(self._honoured)
             if reason is not None:
                 return Visit("opt-out", fetched=now(), detail=reason, opt_outs=found.text())
@@ -272,7 +273,7 @@ class Answers:
             markup.metas,
             self._rules.agent,
             entry.url,
-            rules.tdmrep if rules else (),
+            rule_for(entry.url, rules.tdmrep) if rules else None,
             rules.robots.text.statements(entry.url) if rules and rules.robots.text.usage else (),
         )
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from crawler.no_pages import no_page_error
-from crawler.opt_outs import Honoured
 from crawler.options import Options
 from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
@@ -24,6 +23,7 @@ from crawler.seeds import check_seed, digest_of, read_seeds
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
+from pipeline.corpus.opt_outs import Honoured
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import InputError
 from pipeline.store import Attempt, Made, Record, Store, Work

@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from crawler.crawl import WEB_PAGE_BYTES
-from crawler.opt_outs import Honoured
 from crawler.scope import Scope
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
+from pipeline.corpus.opt_outs import Honoured
 from pipeline.corpus.pages import PACKED, Pages
 from pipeline.errors import InputError, StageError
 from pipeline.store import Attempt, Made, ShardRecord, Store, Work, sha256_of

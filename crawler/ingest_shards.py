@@ -19,7 +19,6 @@ from crawler.download import download
 from crawler.ingest import SOURCES, ArchiveChangedError, IngestConfig, NoArchiveError, Source
 from crawler.line_sort import merge_lines, sort_lines
 from crawler.markup import read_markup
-from crawler.opt_outs import opt_outs
 from crawler.origins import product_token
 from crawler.records import BEGINNING, Found, records
 from crawler.responses import content_type, is_wanted, pairs, text_of
@@ -27,6 +26,7 @@ from crawler.scope import Scope
 from crawler.urls import canonical, host_of
 from crawler.warc import Archive, gzipped, spelled
 from pipeline.compute import ShardOutput
+from pipeline.corpus.opt_outs import opt_outs
 from pipeline.store import Attempt, File, sha256_of
 
 KINDS = (

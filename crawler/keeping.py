@@ -7,11 +7,11 @@ from dataclasses import replace
 from scrapy.http import Response
 
 from crawler.entries import Visit
-from crawler.opt_outs import OptOuts
 from crawler.recrawl import Outcome, outcome_of
 from crawler.responses import exchange_of, now, visit_of
 from crawler.revisiting import Archived
 from crawler.warc import Archive
+from pipeline.corpus.opt_outs import OptOuts
 
 
 def stored(

@@ -97,7 +97,7 @@ async def obtain_robots(origin: str, agent: str, get: Get) -> Rules:
 
 
 async def obtain_tdmrep(origin: str, get: Get) -> bytes:
-    """tdmrep.json, to be kept and read by `opt_outs.read_tdmrep`; empty if the origin has none. One that
+    """tdmrep.json, to be kept and read by `tdmrep.read_tdmrep`; empty if the origin has none. One that
     cannot be had says nothing (TDMRep, section on the file at the origin). Never raises."""
     try:
         reply = await followed(origin + TDMREP_PATH, get)

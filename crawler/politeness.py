@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crawler.frontier import Frontier
-from crawler.opt_outs import TdmRule, read_tdmrep
 from crawler.origins import (
     KEPT_SECONDS,
     TDMREP_PATH,
@@ -18,6 +17,7 @@ from crawler.origins import (
     product_token,
     rules_of,
 )
+from crawler.tdmrep import TdmRule, read_tdmrep
 
 log = logging.getLogger(__name__)
 

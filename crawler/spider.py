@@ -31,7 +31,6 @@ from twisted.web.client import HTTPConnectionPool
 from crawler.answers import Answers
 from crawler.fetching import Fetching
 from crawler.guard import GuardedResolver
-from crawler.opt_outs import Honoured
 from crawler.options import Options
 from crawler.origins import describe
 from crawler.partition import Partition
@@ -42,6 +41,7 @@ from crawler.responses import content_type
 from crawler.scope import wants_type
 from crawler.sitemaps import TYPES as SITEMAP_TYPES
 from crawler.window import Manners, Window
+from pipeline.corpus.opt_outs import Honoured
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What may become a document, from wherever it came, and how it becomes one or a reason why not."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, shard_n
 
 TRIED_AGAIN = {"extractor-timeout", "extractor-crash", "extractor-memory"}
 """What may be the fault of the machine or of the page before; tried once more in a fresh process."""
+Metas = Sequence[tuple[str, str]]
 HELD_BYTES, DROP_BYTES = 32_000_000, 500
 """Text in memory before it is written, and what a drop takes of it."""
 
@@ -45,6 +46,8 @@ class Candidate:
     """What is stored with this document, such as in other columns of its row; it comes first."""
     of_source: Stated = field(default_factory=Stated)
     """What the user says of the whole source; taken where the document says nothing."""
+    forbids: Callable[[Metas], str | None] | None = None
+    """Given the page's meta elements, what is said against its use, if that is asked at all."""
     content: str | None = None
     """What the document is identified by, with its text, where its URL only says where it lies: it is then
     the same document in another file, or at another place of it."""
@@ -109,6 +112,9 @@ def _read_all(
             if isinstance(found, Failure) and found.reason in TRIED_AGAIN:
                 process.close()
                 found = process.extract(candidate.data, candidate.reading)
+            if isinstance(found, Extracted) and candidate.forbids is not None:
+                reason = candidate.forbids(found.metas)
+                found = found if reason is None else Failure("opt-out", reason)
             yield candidate, found
 
 

@@ -11,7 +11,7 @@ import lxml.html
 
 from pipeline.corpus.charset import decode
 from pipeline.corpus.markdown import LINE_END, one_line, write_markdown
-from pipeline.corpus.metadata import linked_data, read_metadata
+from pipeline.corpus.metadata import linked_data, metas_on_use, read_metadata
 from pipeline.corpus.readers.read import Extracted, TooDeepError
 from pipeline.corpus.threads import read_thread
 
@@ -57,6 +57,7 @@ def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool
     title = _title(tree)
     linked = linked_data(tree)
     known = read_metadata(tree, linked)
+    metas = metas_on_use(tree)
     thread = read_thread(decoded, tree, linked) if threads else None
     text = _main_text(tree, extractor)
     laid_out = "" if thread is None else thread.markdown()
@@ -68,6 +69,7 @@ def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool
         author=known.author,
         date=known.date,
         licence=known.licence,
+        metas=metas,
         thread=mostly,
     )
 

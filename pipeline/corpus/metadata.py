@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.corpus.markdown import one_line
+from pipeline.corpus.opt_outs import AGENT
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
@@ -97,6 +98,17 @@ def read_metadata(tree: "HtmlElement", linked: "list[dict[str, Any]]") -> Metada
         next(filter(None, map(stated, licences)), None),
         next(filter(None, map(stated, languages)), None),
     )
+
+
+def metas_on_use(tree: "HtmlElement") -> list[tuple[str, str]]:
+    """The meta elements that may say how the page may be used (see opt_outs.py), in their order."""
+    named = [(tag.get("name", "").strip().lower(), tag.get("content")) for tag in tree.iter("meta")]
+    wanted = {"robots", AGENT}
+    return [
+        (name, content)
+        for name, content in named
+        if content is not None and (name in wanted or name.startswith("tdm-"))
+    ]
 
 
 def linked_data(tree: "HtmlElement") -> list[dict[str, Any]]:

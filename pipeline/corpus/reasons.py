@@ -20,6 +20,8 @@ EXTRACTION = {
     "broken-record": "The record of an archive, the line or the row is damaged; the detail tells where.",
     "no-text": "The column that should have the text holds something else.",
     "http-status": "The archive's record is an answer that is no page, such as 404.",
+    "opt-out": "The archived page asks not to be used; the detail tells how. `opt_outs` of the source says "
+    "what is obeyed.",
     "content-type": "The archive's record is of a type that is not read, such as an image.",
 }
 LANGUAGE = {

@@ -24,6 +24,7 @@ from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.formats import CONTAINERS, Format, format_by_name
 from pipeline.corpus.kinds import Kind
+from pipeline.corpus.opt_outs import Honoured
 from pipeline.store import Artifact, Attempt, Made, Store
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -73,6 +74,9 @@ class SourceConfig(Config):
     """Of documents that state none themselves, such as CC-BY-SA-4.0."""
     language: str | None = None
     """Of documents that state none themselves, such as pt-BR."""
+    opt_outs: Honoured = Honoured()
+    """Of WARC files: which of a page's own statements against its use are obeyed, as by `crawl` and
+    `ingest`."""
 
     @field_validator("name")
     @classmethod
@@ -118,7 +122,8 @@ class SourceConfig(Config):
 
     def reading(self) -> dict[str, Any]:
         """How its files are read: what the extract stage's key has of it."""
-        return self.model_dump(mode="json", include={"kind", "format", "columns", "licence", "language"})
+        names = {"kind", "format", "columns", "licence", "language", "opt_outs"}
+        return self.model_dump(mode="json", include=names)
 
 
 class TakenIn(Config):

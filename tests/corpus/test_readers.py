@@ -166,6 +166,50 @@ def test_a_broken_record_costs_only_itself(tmp_path: Path, gzip: bool, damage: s
     assert fourth > third
 
 
+OPTED_OUT = {
+    "header": ([("X-Robots-Tag", "otherbot: noindex, moinho: noai")], ""),
+    "meta": ([], '<meta name="Robots" content="noindex">'),
+    "tdm": ([("tdm-reservation", "1")], ""),
+    "freed": ([("tdm-reservation", "1")], '<meta name="tdm-reservation" content="0">'),
+    "usage": ([("Content-Usage", "train-ai=n")], ""),
+    "free": ([("X-Robots-Tag", "otherbot: noindex")], '<meta name="robots" content="nofollow">'),
+}
+
+
+def test_archived_pages_that_ask_not_to_be_used_are_not(store: Store, here: Compute, tmp_path: Path) -> None:
+    with (tmp_path / "a.warc.gz").open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for name, (headers, head) in OPTED_OUT.items():
+            told = StatusAndHeaders("200 OK", [("Content-Type", "text/html"), *headers], protocol="HTTP/1.1")
+            body = io.BytesIO(html(ENGLISH, head=head).encode())
+            writer.write_record(
+                writer.create_warc_record(f"http://x/{name}", "response", body, http_headers=told)
+            )
+
+    def kept_and_dropped(**settings: object) -> tuple[set[str], dict[str, str]]:
+        given = {"name": "web", "path": str(tmp_path / "a.warc.gz"), **settings}
+        sources = take_in(store, [SourceConfig.model_validate(given)], here)
+        raw = extract(store, None, sources, ExtractConfig(shards=1), here)
+        dropped = read_rows(raw.paths("dropped/"))
+        assert {row["reason"] for row in dropped} <= {"opt-out"}
+        return (
+            {row["url"].removeprefix("http://x/") for row in read_rows(raw.paths("raw/"))},
+            {row["url"].removeprefix("http://x/"): row["detail"] for row in dropped},
+        )
+
+    assert kept_and_dropped() == (
+        {"free", "freed"},
+        {
+            "header": "noai (header)",
+            "meta": "noindex (meta)",
+            "tdm": "tdm-reservation=1 (header)",
+            "usage": "train-ai=n (header)",
+        },
+    )
+    kept, _ = kept_and_dropped(opt_outs={"noindex": False, "tdmrep": False})
+    assert kept == {"free", "freed", "meta", "tdm"}
+
+
 def _candidates(store: Store, path: Path) -> list[Candidate | Refused]:
     sources = take_in(store, [SourceConfig(name="web", path=str(path))], InThisProcess(ComputeConfig()))
     assert sources is not None

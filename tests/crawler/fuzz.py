@@ -20,11 +20,11 @@ from selectolax.lexbor import LexborHTMLParser
 
 from crawler.backoff import retry_after
 from crawler.markup import read_markup, visible_text
-from crawler.opt_outs import Honoured, opt_outs, read_tdmrep
 from crawler.repetition import Traps
 from crawler.robots_txt import parse
 from crawler.scope import Scope
 from crawler.sitemaps import FILE_PAGES, read_sitemap
+from crawler.tdmrep import read_tdmrep, rule_for
 from crawler.traps import trap_in
 from crawler.urls import (
     BLANKS,
@@ -37,6 +37,7 @@ from crawler.urls import (
     resolve,
     shape_of,
 )
+from pipeline.corpus.opt_outs import Honoured, opt_outs
 
 Fuzzer = Callable[[Random], None]
 
@@ -206,7 +207,12 @@ def fuzz_opt_outs(draw: Random) -> None:
         bytes_of(draw, ["[", "{", '"location"', ":", "1"])
     )
     found = opt_outs(
-        pairs, [(name.lower(), value) for name, value in pairs], "moinho", BASE, rules, ["", "a=b"]
+        pairs,
+        [(name.lower(), value) for name, value in pairs],
+        "moinho",
+        BASE,
+        rule_for(BASE, rules),
+        ["", "a=b"],
     )
     found.forbids_storing(Honoured())
     check(len(found.text() or "") <= 2_000 and "\n" not in (found.text() or ""), "its text", pairs)

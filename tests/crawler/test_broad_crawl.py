@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from crawler.opt_outs import Honoured
+from pipeline.corpus.opt_outs import Honoured
 from tests.crawler.testweb.exchange import Asked
 from tests.crawler.testweb.good import COMMON_SPELLINGS, Size
 from tests.crawler.testweb.hosts import outcomes

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.markup import read_markup
-from crawler.opt_outs import TEXT_CHARACTERS, Honoured, OptOuts, opt_outs, read_tdmrep
 from crawler.robots_txt import parse
+from crawler.tdmrep import read_tdmrep, rule_for
+from pipeline.corpus.opt_outs import TEXT_CHARACTERS, Honoured, OptOuts, opt_outs
 
 ALL = Honoured()
 NONE = Honoured(noindex=False, nofollow=False, noai=False, tdmrep=False, content_usage=False)
@@ -20,7 +21,7 @@ def found(
 ) -> OptOuts:
     rules = read_tdmrep(json.dumps(tdmrep).encode()) if tdmrep is not None else []
     statements = parse(f"User-agent: *\n{robots}".encode(), "moinho").statements(url)
-    return opt_outs(headers, read_markup(html).metas, "moinho", url, rules, statements)
+    return opt_outs(headers, read_markup(html).metas, "moinho", url, rule_for(url, rules), statements)
 
 
 def tag(value: str) -> str | None:
@@ -183,6 +184,6 @@ def test_any_statements_are_read(pairs: list[tuple[str, str]], body: bytes, loca
     rules = read_tdmrep(body) + read_tdmrep(
         json.dumps([{"location": location, "tdm-reservation": 1}]).encode()
     )
-    page = opt_outs(pairs, pairs, "moinho", URL, rules, [value for _, value in pairs])
+    page = opt_outs(pairs, pairs, "moinho", URL, rule_for(URL, rules), [value for _, value in pairs])
     assert len(page.text() or "") <= TEXT_CHARACTERS
     page.forbids_storing(ALL)

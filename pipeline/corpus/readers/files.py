@@ -93,8 +93,16 @@ class SourcePart:
         if len(data) > limit:
             return Refused(url, self.settings.name, Failure("too-large", f"{len(data)} bytes", limit))
         of_source = Stated(licence=self.settings.licence, language=self.settings.language)
-        about = (beside or Stated(), of_source, content)
-        return Candidate(url, self.settings.name, self.settings.kind, data, reading, *about)
+        return Candidate(
+            url,
+            self.settings.name,
+            self.settings.kind,
+            data,
+            reading,
+            beside=beside or Stated(),
+            of_source=of_source,
+            content=content,
+        )
 
     def refused(self, url: str, reason: str, detail: str, threshold: float | None = None) -> Refused:
         return Refused(url, self.settings.name, Failure(reason, detail[:500], threshold))

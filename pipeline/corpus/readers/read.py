@@ -1,5 +1,6 @@
 """What every reader gives back, and which reader reads which format. Runs in the extractor's process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.corpus.formats import Format
@@ -19,6 +20,8 @@ class Extracted:
     """ISO 8601, as much as is stated: `2021`, `2021-03` or `2021-03-04`."""
     licence: str | None = None
     """As the document states it, most often a URL. Never guessed."""
+    metas: Sequence[tuple[str, str]] = ()
+    """Of an HTML page the meta elements that may say how it may be used: name in lower case and content."""
     thread: bool = False
     """Whether `text` is laid out as a thread (see threads.py)."""
 

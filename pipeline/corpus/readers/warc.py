@@ -1,5 +1,8 @@
 """WARC and WET: every response that is a page and every conversion is a document.
 
+What a page says itself against its use is obeyed, as the crawl does. robots.txt was obeyed, or not, by
+whoever made the archive.
+
 A damaged record costs only itself: reading goes on at the next record that can be found, by its gzip
 member in a packed file, by its first line in one that is not.
 """
@@ -7,14 +10,16 @@ member in a packed file, by its first line in one that is not.
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from pipeline.corpus.candidates import Candidate, Refused, canonical_url
+from pipeline.corpus.candidates import Candidate, Metas, Refused, canonical_url
 from pipeline.corpus.extract import limit_of
 from pipeline.corpus.formats import CONTENT_TYPES
+from pipeline.corpus.opt_outs import AGENT, Honoured, opt_outs
 from pipeline.corpus.readers.read import Reading
 from pipeline.corpus.readers.unreadable import UnreadableFileError
 
@@ -113,7 +118,22 @@ def _candidate(part: "SourcePart", place: str, record: Any) -> Candidate | Refus
         # As above: of many types.
         return part.refused(url, "broken-record", f"{place}: {error}")
     charset = record.http_charset if response else "utf-8"
-    return part.candidate(url, body, Reading(format, charset, part.threads and format == "html"))
+    found = part.candidate(url, body, Reading(format, charset, part.threads and format == "html"))
+    if isinstance(found, Refused) or not response:
+        return found
+    return replace(found, forbids=_Forbids(list(record.http_headers), url, part.settings.opt_outs))
+
+
+@dataclass(frozen=True)
+class _Forbids:
+    """What an archived page says against its use."""
+
+    headers: list[tuple[str, str]]
+    url: str
+    honoured: Honoured
+
+    def __call__(self, metas: Metas) -> str | None:
+        return opt_outs(self.headers, metas, AGENT, self.url).forbids_storing(self.honoured)
 
 
 def _broken(part: "SourcePart", place: str, told: str) -> Refused:

@@ -1,8 +1,8 @@
 """Opt-outs: what a page, its answer or its site says about being stored and followed.
 
-For the loop that fetches, once a page has come:
+The crawl, the archives in its place and those among the sources are held to it alike. Once a page came:
 
-    found = opt_outs(headers, markup.metas, agent, tdmrep=rules_of_the_origin, robots=robots.statements(url))
+    found = opt_outs(headers, metas, agent, url, tdmrep=rule_for(url, rules), robots=robots.statements(url))
     reason = found.forbids_storing(honoured)     # not None: its outcome is `opt-out`, with this detail
     if found.forbids_following(honoured): ...    # its links are left
     visit.opt_outs = found.text()                # stored with the page, whatever was honoured
@@ -16,24 +16,22 @@ up, the strictest counts, as Google documents it), TDMRep (W3C Community Group r
 the Content-Usage of the IETF's AIPREF drafts and Cloudflare's Content-Signal, in headers and robots.txt.
 """
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-from crawler.robots_txt import Pattern, path_of, pattern_of
 from pipeline.config import Config
 
 TEXT_CHARACTERS = 2_000
 """Of what is stored with a page; enough for a dozen statements and a policy's URL."""
-TDMREP_BYTES = 1 << 20
-TDMREP_RULES = 10_000
 
 ROBOTS_DIRECTIVES = frozenset({"noindex", "nofollow", "noai", "noimageai", "noarchive"})
 VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 """Directives that are followed by a colon, as the name of a crawler is."""
-AGENT = re.compile(r"\s*([^\s,:]+)\s*:(.*)", re.DOTALL)
+AGENT = "moinho"
+"""The name by which pages address us (the product token of RFC 9309)."""
+ADDRESSED = re.compile(r"\s*([^\s,:]+)\s*:(.*)", re.DOTALL)
 PREFERENCE = re.compile(r"(?:^|[,;\s])([a-z][a-z0-9_*.-]*)\s*=\s*([a-z]+)", re.IGNORECASE)
 TRAINING = frozenset({("train-ai", "n"), ("ai-train", "no")})
 """What says no to the training of models: in AIPREF's vocabulary, in Content-Signal's."""
@@ -59,10 +57,9 @@ class Honoured(Config):
 
 
 @dataclass(frozen=True)
-class TdmRule:
-    """One rule of a tdmrep.json."""
+class TdmStatement:
+    """What a tdmrep.json says of a URL."""
 
-    location: Pattern
     reserved: bool
     policy: str | None
 
@@ -105,11 +102,12 @@ def opt_outs(
     metas: Iterable[tuple[str, str]],
     agent: str,
     url: str,
-    tdmrep: Sequence[TdmRule] = (),
+    tdmrep: TdmStatement | None = None,
     robots: Iterable[str] = (),
 ) -> OptOuts:
-    """All that is said about the page. `metas`: names in lower case and contents (markup.py). `agent`:
-    our product token. `robots`: the statements of preference in robots.txt about this URL. Never raises."""
+    """All that is said about the page. `metas`: names in lower case and contents. `agent`:
+    our product token. `tdmrep`, `robots`: what the site's tdmrep.json and the preferences in its robots.txt
+    say of this URL. Never raises."""
     read = [(name.lower(), value) for name, value in headers]
     metas = list(metas)
     found = [
@@ -139,7 +137,7 @@ def _tags(value: str, agent: str) -> list[str]:
     found: list[str] = []
     ours = True
     for piece in value.split(","):
-        prefix = AGENT.match(piece)
+        prefix = ADDRESSED.match(piece)
         if prefix is not None and prefix[1].lower() not in VALUED:
             ours = prefix[1].lower() in (agent.lower(), "robots", "*")
             piece = prefix[2]
@@ -155,50 +153,23 @@ def _preferences(statement: str) -> list[str]:
 # --- TDMRep ---
 
 
-def read_tdmrep(body: bytes) -> list[TdmRule]:
-    """The rules of a tdmrep.json in their order; none if it cannot be read. Never raises."""
-    try:
-        entries = json.loads(body) if len(body) <= TDMREP_BYTES else []
-    except (ValueError, RecursionError):
-        return []
-    entries = [entries] if isinstance(entries, dict) else entries
-    if not isinstance(entries, list):
-        return []
-    rules = [_rule(entry) for entry in entries[:TDMREP_RULES] if isinstance(entry, dict)]
-    return [rule for rule in rules if rule is not None]
-
-
-def _rule(entry: dict[str, object]) -> TdmRule | None:
-    location, policy = entry.get("location"), entry.get("tdm-policy")
-    reserved = _reserved(str(entry.get("tdm-reservation")))
-    if not isinstance(location, str) or reserved is None:
-        return None
-    path = location if location.startswith(("/", "*")) else f"/{location}"
-    return TdmRule(pattern_of(path), reserved, policy if isinstance(policy, str) else None)
-
-
-def _reserved(text: str) -> bool | None:
+def reserved_by(text: str) -> bool | None:
     """Other values are errors, by which nothing is said."""
     return {"1": True, "0": False}.get(text.strip())
 
 
 def _tdm(
-    headers: list[tuple[str, str]], metas: list[tuple[str, str]], url: str, rules: Sequence[TdmRule]
+    headers: list[tuple[str, str]], metas: list[tuple[str, str]], url: str, of_site: TdmStatement | None
 ) -> list[tuple[str, str]]:
-    """What the page itself says goes before its answer's header, and that before the site's file, in
-    which the first rule that matches counts (TDMRep, section on processing priority). `tdm-reservation=0`
-    is found as well: it is a statement. A page that the file reserves is not fetched at all
-    (`Answers.refusal` says why)."""
+    """What the page itself says goes before its answer's header, and that before the site's file (TDMRep,
+    section on processing priority). `tdm-reservation=0` is found as well: it is a statement. A page that
+    the file reserves is not fetched at all (`Answers.refusal` says why)."""
     for where, pairs in (("meta", metas), ("header", headers)):
         said = {name: value.strip() for name, value in reversed(pairs) if name.startswith("tdm-")}
-        reserved = _reserved(said.get("tdm-reservation", ""))
+        reserved = reserved_by(said.get("tdm-reservation", ""))
         if reserved is not None:
             return _said(where, reserved, said.get("tdm-policy"), url)
-    path = path_of(url) if rules else ""
-    for rule in rules:
-        if rule.location.matches(path):
-            return _said("tdmrep.json", rule.reserved, rule.policy, url)
-    return []
+    return [] if of_site is None else _said("tdmrep.json", of_site.reserved, of_site.policy, url)
 
 
 def _said(where: str, reserved: bool, policy: str | None, url: str) -> list[tuple[str, str]]:
