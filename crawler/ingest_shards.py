@@ -15,7 +15,6 @@ from fastwarc.warc import ArchiveIterator
 from scrapy.http import Headers, HtmlResponse
 
 from crawler.cdxj import Index, local, target_of
-from crawler.download import download
 from crawler.ingest import SOURCES, ArchiveChangedError, IngestConfig, NoArchiveError, Source
 from crawler.line_sort import merge_lines, sort_lines
 from crawler.markup import read_markup
@@ -26,6 +25,7 @@ from crawler.scope import Scope
 from crawler.urls import canonical, host_of
 from crawler.warc import Archive, gzipped, spelled
 from pipeline.compute import ShardOutput
+from pipeline.corpus.http_download import download
 from pipeline.corpus.opt_outs import opt_outs
 from pipeline.store import Attempt, File, sha256_of
 

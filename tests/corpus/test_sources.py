@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.compute import Compute, ComputeConfig, ShardLostError
-from pipeline.corpus import download, local_files
+from pipeline.corpus import download, http_download, local_files
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.download import UnreachableSourceError
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
+from pipeline.corpus.http_download import DownloadError
 from pipeline.corpus.local_files import LocalFile, NoSuchSourceError
 from pipeline.corpus.readers import files as parts
 from pipeline.corpus.readers.unreadable import NoTextColumnError
@@ -275,6 +276,8 @@ class Breaking(http.server.BaseHTTPRequestHandler):
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
         self.send_header("ETag", '"one"')
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.data) - 1}/{len(self.data)}")
         self.send_header("Content-Length", str(len(self.data) - start))
         self.end_headers()
         self.wfile.write(self.data[start : 200_000 if not wanted else None])
@@ -296,7 +299,7 @@ def server() -> Iterator[str]:
 def test_a_download_goes_on_where_it_was_cut(
     store: Store, here: Compute, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "BLOCK_BYTES", 50_000)
+    monkeypatch.setattr(http_download, "BLOCK_BYTES", 50_000)
     sources = taken(store, here, SourceConfig(name="remote", path=f"{server}/file.txt"))
     (file,) = sources.files.listing()
     assert (file.path, file.origin) == ("file.txt", f"{server}/file.txt")
@@ -308,8 +311,33 @@ def test_a_download_goes_on_where_it_was_cut(
 
 
 def test_an_address_without_a_file_is_told(store: Store, here: Compute, server: str) -> None:
-    with pytest.raises(UnreachableSourceError, match=r"/other.txt answered with status 404"):
+    with pytest.raises(DownloadError, match=r"/other.txt answered 404 Not Found"):
         taken(store, here, SourceConfig(name="remote", path=f"{server}/other.txt"))
+
+
+def test_objects_are_copied_whole_and_a_missing_one_is_told(
+    store: Store, here: Compute, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what fsspec knows, here a folder; one block of each file fails once."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    read, failed = LocalFileSystem.cat_file, set[tuple[str, int]]()
+
+    def failing(files: LocalFileSystem, path: str, start: int, end: int) -> bytes:
+        if start and (path, start) not in failed:
+            failed.add((path, start))
+            raise ConnectionResetError("the store went away")
+        return bytes(read(files, path, start, end))
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", failing)
+    monkeypatch.setattr(download, "BLOCK_BYTES", 300)
+    sources = taken(store, here, SourceConfig(name="remote", path=f"file://{corpus}"))
+    found = {file.path: sources.files.path(file.name).read_bytes() for file in sources.files.listing()}
+    assert found.keys() >= {"a.txt", "c.html", "deep/b.md"}
+    assert all(data == (corpus / path).read_bytes() for path, data in found.items())
+    assert failed
+    with pytest.raises(UnreachableSourceError, match="there is no file; give a file, a folder or a pattern"):
+        taken(store, here, SourceConfig(name="remote", path=f"file://{corpus}/nowhere"))
 
 
 def test_documents_of_sources_are_cleaned_by_kind_and_accounted_for(

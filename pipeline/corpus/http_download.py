@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from pipeline.corpus.public_addresses import SCHEMES, is_public
 from pipeline.errors import StageError
 
 TRIES = 6
@@ -23,9 +24,9 @@ RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class DownloadError(StageError):
-    """An archive could not be fetched: the server refused it, or did not answer again and again."""
+    """A remote file could not be fetched: the server refused it, or did not answer again and again."""
 
-    remedy = "Correct the address in ingest.archives, or run again later: what has come stays."
+    remedy = "Correct the address in ingest.archives or [[sources]], or run again later: what has come stays."
 
 
 class AgainError(Exception):
@@ -116,8 +117,6 @@ def _answer(url: str, headers: dict[str, str]) -> requests.Response:
 
 def _check_redirect(url: str, target: str) -> None:
     """Raises DownloadError if a redirect leads where the configuration does not."""
-    from crawler.guard import SCHEMES, is_public
-
     parts = urlsplit(target)
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise DownloadError(f"{url} redirects to {target}, which is not fetched; name an http(s) address")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import crawler.download
-from crawler.download import TRIES, DownloadError, download
+from pipeline.corpus import http_download
+from pipeline.corpus.http_download import TRIES, DownloadError, download
 from tests.crawler.file_server import Files, serve_files
 
 DATA = bytes(range(256)) * 4000
@@ -15,8 +15,8 @@ AGENT = "moinho/test"
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
-    monkeypatch.setattr(crawler.download, "FIRST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(crawler.download, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(http_download, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(http_download, "BLOCK_BYTES", 1000)
     with serve_files({"/a": DATA}) as served:
         yield served
 
