@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,9 @@ KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "
 """Text kept, for a byte of HTML that was crawled. Of documentation: 0.21 (pdoc and Sphinx), 0.28 (guides),
 0.15 (small pages). Of the web a guess: there is more in its pages that is not text."""
 
+Keeper = Literal["smallest-id", "longest", "newest", "best-quality"]
+"""Which of several duplicates is kept."""
+
 
 class CleanConfig(Config):
     """Which documents are worth keeping. The quality rules lie in rules/, a file per language."""
@@ -57,6 +60,10 @@ class CleanConfig(Config):
     """Bands of the MinHash signature; more of them find less similar documents."""
     duplicate_rows: int = Field(default=8, ge=1, le=100)
     """Hashes in a band; with 14 bands of 8, half of the pairs of similarity .72 are found."""
+    keeper: Keeper = "smallest-id"
+    """Which of several duplicates is kept: the one with the smallest id (as good as by chance), the longest
+    text, the newest date, or the classifier's best score. What has no date or score comes last; of equal
+    ones the smallest id is kept."""
     privacy: PrivacyConfig = PrivacyConfig()
     """Which personal data is replaced by placeholders in the documents that pass the rules."""
     contamination: ContaminationConfig = ContaminationConfig()
@@ -103,7 +110,7 @@ class Documents(Artifact):
     `contamination/` what documents share with evaluation sets.
     """
 
-    stage, role, revision = "clean", "documents", 2
+    stage, role, revision = "clean", "documents", 3
 
     def kept(self) -> "datasets.Dataset":
         """Columns as in tables.KEPT; sorted by id within each shard."""
@@ -203,9 +210,8 @@ def _build(
         },
         clean_shards.judge,
     )
-    compared = compute.map_shards(
-        attempt, "compare", {"all": clean_shards.Comparing(attempt, tuple(judged))}, clean_shards.compare
-    )
+    comparing = clean_shards.Comparing(attempt, tuple(judged), config.keeper)
+    compared = compute.map_shards(attempt, "compare", {"all": comparing}, clean_shards.compare)
     searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
     unsearched = {record.identity for record in searched.values() if record.lost is not None}
     divided = compute.map_shards(
@@ -317,8 +323,11 @@ def as_dataset(paths: list[Path]) -> "datasets.Dataset":
     """The rows of Parquet files, memory-mapped by way of `datasets`' cache."""
     import datasets
 
+    from pipeline.corpus.tables import ROW_GROUP_ROWS
+
     with _without_progress_bars():
-        found = datasets.Dataset.from_parquet([str(path) for path in paths])
+        # Without a size it takes that of a file's first group of rows, which fails where there is none.
+        found = datasets.Dataset.from_parquet([str(path) for path in paths], batch_size=ROW_GROUP_ROWS)
     assert isinstance(found, datasets.Dataset)
     return found
 

@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
-from pipeline.corpus.clean import CleanConfig
+from pipeline.corpus.clean import CleanConfig, Keeper
 from pipeline.corpus.contamination_shards import contaminated
-from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash, words_of
+from pipeline.corpus.duplicates import find_duplicates
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
 from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from pipeline.corpus.rule_files import LanguageRules, read_rules
 from pipeline.corpus.scoring import scorer
+from pipeline.corpus.signatures import write_signatures
 from pipeline.corpus.tables import (
-    BANDS,
     DROPPED,
     KEPT,
     TEXT_ROWS,
@@ -37,8 +37,6 @@ from pipeline.corpus.tables import (
 )
 from pipeline.store import Attempt, ShardRecord
 
-KEYS = pa.schema([("id", pa.string()), ("url", pa.string()), ("text_hash", pa.int64())])
-DUPLICATES = pa.schema([("id", pa.string()), ("reason", pa.string()), ("keeper", pa.string())])
 SAMPLE_CHARACTERS = 200
 
 
@@ -75,6 +73,7 @@ class Comparing:
 
     attempt: Attempt
     judged: tuple[ShardRecord, ...]
+    keeper: Keeper
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,9 @@ def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
 
 
 def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
-    """Write the shard's candidates with their keys and bands, and what language and quality drop."""
+    """Write the shard's candidates with their signatures, and what language and quality drop."""
     good: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
-    bands: list[dict[str, Any]] = []
     personal: Counter[str] = Counter()
     removed: Counter[tuple[str, str]] = Counter()
     name = f"{part.shard}.parquet"
@@ -115,38 +113,40 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
         if row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
-            words = words_of(row["text"])
-            good[row["id"]] = {**row, "text_hash": normalized_hash(row["text"], words)}
-            bands += band_rows(row["id"], words, part.config.duplicate_bands, part.config.duplicate_rows)
+            good[row["id"]] = row
     write_rows(output.path(f"good/{name}"), good.values(), KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
     write_rows(output.path(f"boilerplate/{name}"), removed_rows(removed), REMOVED)
-    write_rows(output.path(f"keys/{name}"), good.values(), KEYS)
-    write_rows(output.path(f"bands/{name}"), bands, BANDS)
+    write_signatures(
+        output.path(f"signatures/{name}"),
+        (good[identity] for identity in sorted(good)),
+        part.config.duplicate_bands,
+        part.config.duplicate_rows,
+    )
     replaced = {f"personal.{kind}": count for kind, count in personal.items()}
     return {"good": len(good), "dropped": len(dropped), **replaced}
 
 
 def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
-    """Write which documents are duplicates, of whom, and in which way."""
+    """Write for each shard which of its documents are duplicates, of whom, and in which way."""
+    shards = {
+        record.identity: path
+        for record in work.judged
+        for path in _outputs(work.attempt, [record], "signatures/")
+    }
+    count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        found = find_duplicates(
-            _outputs(work.attempt, work.judged, "keys/"),
-            _outputs(work.attempt, work.judged, "bands/"),
-            Path(scratch),
-        )
-    rows = [
-        {"id": identity, "reason": reason, "keeper": keeper} for identity, (reason, keeper) in found.items()
-    ]
-    write_rows(output.path("duplicates.parquet"), rows, DUPLICATES)
-    return {"duplicates": len(found)}
+        for shard, found in find_duplicates(shards, work.keeper, Path(scratch)):
+            write_table(output.path(f"duplicates/{shard}.parquet"), found)
+            count += len(found)
+    return {"duplicates": count}
 
 
 def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     """Write the shard's kept documents and dropped pages, those that extraction dropped included."""
     name = f"{part.judged.identity}.parquet"
     found = {
-        row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], "duplicates.parquet"))
+        row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], f"duplicates/{name}"))
     }
     (path,) = _outputs(part.attempt, [part.judged], "good/")
     good = pq.read_table(path)

@@ -80,7 +80,8 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
     """Write which documents share what with which examples, those that are duplicates left out."""
     index = np.load(local_path(part.attempt, part.index), mmap_mode="r")
     hashes = WordHashes()
-    duplicates = {row["id"] for path in _files(part.attempt, part.compared, "") for row in read_rows([path])}
+    name = f"{part.judged.identity}.parquet"
+    duplicates = {row["id"] for row in read_rows(_files(part.attempt, part.compared, f"duplicates/{name}"))}
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter({"evaluation.overlapping": 0})
     names = [Path(each.path).name for each in part.config.sets]
@@ -97,7 +98,7 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
                 "dropped": share > part.config.share,
             }
             rows += [{**about, **vars(each), "set": names[each.set]} for each in found]
-    write_rows(output.path(f"contamination/{part.judged.identity}.parquet"), rows, CONTAMINATION)
+    write_rows(output.path(f"contamination/{name}"), rows, CONTAMINATION)
     return dict(counts)
 
 

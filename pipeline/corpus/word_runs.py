@@ -6,7 +6,7 @@ words in a row at most.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ WORDS_IN_A_ROW = 13
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing modulo 2**64
 WORD = re.compile("[\\w\u0300-\u036f]+")
 """A run of letters, digits, underscores and combining marks."""
+GAP_BEYOND_ASCII = re.compile("[^\\w\u0300-\u036f\x00-\x7f]+")
+ASCII_GAPS = bytes(sign if sign > 127 or WORD.match(chr(sign)) else ord(" ") for sign in range(256))
+"""A table for bytes.translate: a space for every sign of ASCII that is in no word."""
 KNOWN_WORDS = 1_000_000
 """Hashes of so many words are remembered; then all are forgotten, so that memory stays bounded."""
 
@@ -25,18 +28,24 @@ class WordHashes:
     """64-bit hashes of words, the same in every process. A word is hashed once, as a rule."""
 
     def __init__(self) -> None:
-        self.known: dict[str, int] = {}
+        self.known = _KnownWords()
 
     def of(self, words: Iterable[str]) -> Hashes:
-        return np.fromiter(map(self._hash, words), dtype=np.uint64)
+        return self._of([word.encode("utf-8", "surrogatepass") for word in words])
 
-    def _hash(self, word: str) -> int:
-        found = self.known.get(word)
-        if found is None:
-            if len(self.known) >= KNOWN_WORDS:
-                self.known.clear()
-            digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            found = self.known[word] = int.from_bytes(digest, "little")
+    def of_text(self, text: str) -> Hashes:
+        """As `of(words_of(text))`, in half of the time."""
+        return self._of(_encoded_words(text))
+
+    def _of(self, words: Sequence[bytes]) -> Hashes:
+        return np.fromiter(map(self.known.__getitem__, words), np.uint64, len(words))
+
+
+class _KnownWords(dict[bytes, int]):
+    def __missing__(self, word: bytes) -> int:
+        if len(self) >= KNOWN_WORDS:
+            self.clear()
+        found = self[word] = int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
         return found
 
 
@@ -57,8 +66,16 @@ def words_of(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
+def _encoded_words(text: str) -> list[bytes]:
+    """The same words in UTF-8, cut from its bytes: a table of 256 entries is faster than an expression."""
+    plain = text.lower()
+    if not plain.isascii():
+        plain = GAP_BEYOND_ASCII.sub(" ", plain)
+    return plain.encode("utf-8", "surrogatepass").translate(ASCII_GAPS).split()
+
+
 def text_grams(text: str, hashes: WordHashes, length: int = WORDS_IN_A_ROW) -> Hashes:
-    return gram_hashes(hashes.of(words_of(text)), length)
+    return gram_hashes(hashes.of_text(text), length)
 
 
 def grams_of_all(texts: Iterable[str]) -> Hashes:

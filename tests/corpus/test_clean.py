@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.compute import Compute
-from pipeline.corpus.clean import CleanConfig, Documents, NoDocumentSurvivesError, clean
+from pipeline.corpus.clean import CleanConfig, Documents, Keeper, NoDocumentSurvivesError, clean
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
 from pipeline.corpus.rule_files import read_rules
 from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, read_rows, shard_name, write_rows
@@ -44,6 +45,7 @@ def raw_of(
     shards: int,
     name: str,
     author: str | None = None,
+    dates: Mapping[str, str] | None = None,
 ) -> RawDocuments:
     """What extraction would hand over: documents (url, text), and so many pages it dropped."""
 
@@ -55,7 +57,7 @@ def raw_of(
                 "url": url,
                 "title": "",
                 "author": author,
-                "date": None,
+                "date": (dates or {}).get(url),
                 "licence": None,
                 "html_language": None,
                 "kind": "web",
@@ -282,3 +284,27 @@ def test_a_kind_that_is_off_stays_and_only_what_is_set_is_part_of_the_key() -> N
     off = CleanConfig.model_validate({"privacy": {"phone": False}})
     assert off.identity() == {"privacy": {"phone": False}}
     assert CleanConfig.model_validate({"privacy": {"phone": True}}).identity() == {}
+
+
+NEAR = [
+    ("http://a/", TEXTS[0]),
+    ("http://b/", TEXTS[0] + "\n\nOne sentence more."),
+    ("http://c/", TEXTS[0] + "!"),
+]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(
+    ("keeper", "kept"), [("longest", "http://b/"), ("newest", "http://c/"), ("best-quality", None)]
+)
+def test_of_duplicates_the_one_that_the_rule_prefers_is_kept(
+    store: Store, here: Compute, keeper: Keeper, kept: str | None, shards: int
+) -> None:
+    raw = raw_of(store, NEAR, 0, shards, "raw", dates={"http://c/": "2024-05-01", "http://b/": "2024"})
+    made = clean(store, raw, CleanConfig(keeper=keeper), here)
+    ids = {url: document_id(url, text) for url, text in NEAR}
+    kept = kept or min(ids, key=lambda url: ids[url])
+    assert [row["url"] for row in made.kept()] == [kept]
+    assert {row["detail"] for row in made.dropped()} <= set(ids.values())
+    assert made.counts()["pages"] == 3
+    assert sum(n for name, n in made.counts().items() if name.startswith("dropped.duplicate-")) == 2

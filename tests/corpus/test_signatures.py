@@ -1,0 +1,77 @@
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.corpus import word_runs
+from pipeline.corpus.signatures import band_hashes, shingles, text_hash
+from pipeline.corpus.word_runs import Hashes, WordHashes, words_of
+
+VOCABULARY = [f"word{number}" for number in range(5_000)]
+PAIRS = 400
+
+
+def hash_of(text: str) -> int:
+    return text_hash(text, WordHashes().of_text(text))
+
+
+def shingles_of(text: str) -> Hashes:
+    return shingles(WordHashes().of_text(text), np.int64(hash_of(text)))
+
+
+@given(text=st.text())
+def test_words_cut_from_bytes_are_those_of_the_expression(text: str) -> None:
+    hashes = WordHashes()
+    assert hashes.of_text(text).tolist() == hashes.of(words_of(text)).tolist()
+
+
+def test_words_have_the_same_hash_after_all_were_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_runs, "KNOWN_WORDS", 2)
+    hashes, words = WordHashes(), ["a", "b", "c", "a", "b"]
+    assert hashes.of(words).tolist() == [WordHashes().of([word])[0] for word in words]
+    assert len(hashes.known) <= 2
+
+
+def test_case_and_punctuation_do_not_count_unless_there_is_nothing_else() -> None:
+    assert hash_of("Olá, mundo") == hash_of("olá mundo.")
+    assert hash_of("olá mundo") != hash_of("olámundo")
+    assert hash_of("!!!") != hash_of("???")
+
+
+def test_texts_without_words_are_not_nearly_the_same() -> None:
+    one, other = band_hashes([shingles_of("!!!"), shingles_of("???")], 14, 8)
+    assert not np.any(one == other)
+
+
+def test_a_signature_does_not_depend_on_the_documents_signed_with_it() -> None:
+    found = [shingles_of(f"one two three four five six {number}") for number in range(9)]
+    together = band_hashes(found, 14, 8)
+    assert np.array_equal(together, np.concatenate([band_hashes([each], 14, 8) for each in found]))
+
+
+@pytest.mark.parametrize(("replaced", "similarity"), [(2, 0.9), (4, 0.8), (13, 0.5)])
+def test_near_duplicates_are_found_as_often_as_theory_says(replaced: int, similarity: float) -> None:
+    chance = random.Random(replaced)
+    similarities, found = [], 0
+    for _ in range(PAIRS):
+        words = chance.choices(VOCABULARY, k=204)
+        other = list(words)
+        for place in range(replaced):
+            other[5 + place * (len(words) // replaced)] = chance.choice(VOCABULARY)
+        similarities.append(jaccard(words, other))
+        one, two = band_hashes([shingles_of(" ".join(words)), shingles_of(" ".join(other))], 14, 8)
+        found += bool(np.any(one == two))
+    assert np.mean(similarities) == pytest.approx(similarity, abs=0.02)
+    expected = 1 - (1 - np.array(similarities) ** 8) ** 14
+    deviation = float(np.sqrt(np.sum(expected * (1 - expected))))
+    assert found == pytest.approx(float(expected.sum()), abs=4 * deviation)
+
+
+def jaccard(one: list[str], other: list[str]) -> float:
+    """The similarity of two texts by the definition, from shingles that are spelt out."""
+    first, second = (
+        {tuple(words[start : start + 5]) for start in range(len(words) - 4)} for words in (one, other)
+    )
+    return len(first & second) / len(first | second)
