@@ -57,7 +57,7 @@ def _signed(documents: Iterable[Row], bands: int, rows: int) -> Iterator[pa.Tabl
         texts = [document["text"] for document in batch]
         words = [hashes.of_text(text) for text in texts]
         text_hashes = np.array(list(map(text_hash, texts, words)), np.int64)
-        found = band_hashes([*map(shingles, words, text_hashes)], bands, rows)
+        found = band_hashes(shingles(words, text_hashes), bands, rows)
         ends = np.arange(len(batch) + 1, dtype=np.int32) * bands
         columns = {
             name: pa.array([document[name] for document in batch], SIGNATURES.field(name).type)
@@ -80,11 +80,17 @@ def text_hash(text: str, words: Hashes) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def shingles(words: Hashes, text_hash: np.int64) -> Hashes:
-    """A hash of each five words in a row; of a shorter text one of all its words, or of its signs."""
-    if not len(words):
-        return np.array([text_hash]).view(np.uint64)
-    return gram_hashes(words, min(SHINGLE_WORDS, len(words)))
+def shingles(words: Sequence[Hashes], text_hashes: NDArray[np.int64]) -> list[Hashes]:
+    """Of each text a hash of each five words in a row; if it is shorter, one of all its words or signs."""
+    grams = gram_hashes(np.concatenate(words), SHINGLE_WORDS)
+    found, start = [], 0
+    for place, each in enumerate(words):
+        if len(each) >= SHINGLE_WORDS:
+            found.append(grams[start : start + len(each) - SHINGLE_WORDS + 1])
+        else:
+            found.append(text_hashes[place : place + 1].view(np.uint64))
+        start += len(each)
+    return found
 
 
 def band_hashes(shingled: Sequence[Hashes], bands: int, rows: int) -> NDArray[np.int64]:

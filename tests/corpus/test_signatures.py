@@ -17,8 +17,8 @@ def hash_of(text: str) -> int:
     return text_hash(text, WordHashes().of_text(text))
 
 
-def shingles_of(text: str) -> Hashes:
-    return shingles(WordHashes().of_text(text), np.int64(hash_of(text)))
+def shingles_of(*texts: str) -> list[Hashes]:
+    return shingles([WordHashes().of_text(text) for text in texts], np.array([*map(hash_of, texts)]))
 
 
 @given(text=st.text())
@@ -41,12 +41,20 @@ def test_case_and_punctuation_do_not_count_unless_there_is_nothing_else() -> Non
 
 
 def test_texts_without_words_are_not_nearly_the_same() -> None:
-    one, other = band_hashes([shingles_of("!!!"), shingles_of("???")], 14, 8)
+    one, other = band_hashes(shingles_of("!!!", "???"), 14, 8)
     assert not np.any(one == other)
 
 
+def test_shingles_are_those_of_each_text_alone() -> None:
+    texts = ["a b c d e f", "", "a b", "a b c d e", "?", "f g h i j k l"]
+    together = shingles_of(*texts)
+    assert [len(each) for each in together] == [2, 1, 1, 1, 1, 3]
+    for text, each in zip(texts, together, strict=True):
+        assert np.array_equal(each, *shingles_of(text))
+
+
 def test_a_signature_does_not_depend_on_the_documents_signed_with_it() -> None:
-    found = [shingles_of(f"one two three four five six {number}") for number in range(9)]
+    found = shingles_of(*(" ".join(VOCABULARY[: 3 * number]) for number in range(9)))
     together = band_hashes(found, 14, 8)
     assert np.array_equal(together, np.concatenate([band_hashes([each], 14, 8) for each in found]))
 
@@ -61,7 +69,7 @@ def test_near_duplicates_are_found_as_often_as_theory_says(replaced: int, simila
         for place in range(replaced):
             other[5 + place * (len(words) // replaced)] = chance.choice(VOCABULARY)
         similarities.append(jaccard(words, other))
-        one, two = band_hashes([shingles_of(" ".join(words)), shingles_of(" ".join(other))], 14, 8)
+        one, two = band_hashes(shingles_of(" ".join(words), " ".join(other)), 14, 8)
         found += bool(np.any(one == two))
     assert np.mean(similarities) == pytest.approx(similarity, abs=0.02)
     expected = 1 - (1 - np.array(similarities) ** 8) ** 14
