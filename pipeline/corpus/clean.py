@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.privacy import PrivacyConfig
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class CleanConfig(Config):
     """Which of several duplicates is kept: the one with the smallest id (as good as by chance), the longest
     text, the newest date, or the classifier's best score. What has no date or score comes last; of equal
     ones the smallest id is kept."""
+    earlier: tuple[str, ...] = ()
+    """Documents of other runs (first/documents, or clean/KEY): what they have already, by text, URL or
+    nearly, is not taken again, whatever `keeper` says."""
     privacy: PrivacyConfig = PrivacyConfig()
     """Which personal data is replaced by placeholders in the documents that pass the rules."""
     contamination: ContaminationConfig = ContaminationConfig()
@@ -85,13 +88,20 @@ class CleanConfig(Config):
 
     def identity(self) -> dict[str, Any]:
         """Of the sections, too, only what differs from its default; files of rules enter the key by what
-        they say, wherever they lie."""
+        they say, wherever they lie, and documents of other runs as inputs."""
         values = super().identity()
         for name in ("privacy", "contamination"):
             if name in values:
                 values[name] = getattr(self, name).identity()
         values.pop("rule_files", None)
+        values.pop("earlier", None)
         return values
+
+
+class EarlierDocumentsError(InputError):
+    """Documents of another run that new ones should be compared with are not in the store."""
+
+    remedy = "Correct clean.earlier: names and keys are those that `moinho ls` shows."
 
 
 class NoDocumentSurvivesError(StageError):
@@ -141,16 +151,35 @@ def clean(
 
     In the counts pages = kept + the sum of dropped.<reason>, exactly; personal.<kind> is how often a
     placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError,
-    EvaluationSetError.
+    EvaluationSetError, EarlierDocumentsError.
     """
+    earlier = earlier_documents(store, config.earlier)
     return store.make(
         Documents,
         config,
-        {"raw": raw, "classifier": classifier},
-        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier),
+        {"raw": raw, "classifier": classifier, **{f"earlier-{n}": each for n, each in enumerate(earlier)}},
+        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier, earlier=earlier),
         content={"rules": _rules_hash(config), **check_sets(config.contamination)},
         work=partial(_work, raw),
     )
+
+
+def earlier_documents(store: Store, references: Sequence[str]) -> list[Documents]:
+    """Each once and by key, however they are named. Raises EarlierDocumentsError."""
+    named, keys = store.named(), set()
+    for reference in references:
+        stage, key = named.get(reference) or reference.rpartition("/")[::2]
+        there = store.storage.list(Documents.stage) if key and stage == Documents.stage else []
+        found = [each for each in there if each.startswith(key) and Documents(store.storage, each).exists()]
+        if len(found) != 1:
+            of_documents = sorted(name for name, (made_by, _) in named.items() if made_by == Documents.stage)
+            raise EarlierDocumentsError(
+                f"clean.earlier names {reference!r}, and the store {store.storage.address} has "
+                f"{len(found) or 'no'} documents of that name or key; there is "
+                f"{', '.join(of_documents) or 'nothing that has been cleaned'}"
+            )
+        keys.add(found[0])
+    return [Documents(store.storage, key) for key in sorted(keys)]
 
 
 def _work(raw: RawDocuments) -> Work:
@@ -191,6 +220,7 @@ def _build(
     config: CleanConfig,
     compute: Compute,
     classifier: "Classifier | None",
+    earlier: Sequence[Documents],
 ) -> Made:
     from pipeline.corpus import clean_shards
     from pipeline.corpus.tables import require_all
@@ -210,7 +240,8 @@ def _build(
         },
         clean_shards.judge,
     )
-    comparing = clean_shards.Comparing(attempt, tuple(judged), config.keeper)
+    signed = _sign_earlier(attempt, earlier, config, compute)
+    comparing = clean_shards.Comparing(attempt, tuple(judged), tuple(signed), config.keeper)
     compared = compute.map_shards(attempt, "compare", {"all": comparing}, clean_shards.compare)
     searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
     unsearched = {record.identity for record in searched.values() if record.lost is not None}
@@ -231,7 +262,7 @@ def _build(
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
     reports = list(searched.values())
-    lost = any_lost([*lines, common, *sampled, *measured, *judged, *compared, *reports, *divided])
+    lost = any_lost([*lines, common, *sampled, *measured, *judged, *signed, *compared, *reports, *divided])
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
@@ -291,6 +322,20 @@ def _measure_rules(
         measured_rules.measure,
     )
     return sampled, measured
+
+
+def _sign_earlier(
+    attempt: Attempt, earlier: Sequence[Documents], config: CleanConfig, compute: Compute
+) -> list[ShardRecord]:
+    """By what the documents of other runs are compared: cheap to make anew, and by this run's settings."""
+    from pipeline.corpus import clean_shards
+
+    shards = {
+        f"{documents.key}-{shard}": clean_shards.Signing(documents, shard, config)
+        for documents in earlier
+        for shard in (Path(name).stem for name in documents.names("kept/"))
+    }
+    return compute.map_shards(attempt, "earlier", shards, clean_shards.sign) if shards else []
 
 
 def _search(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
-from pipeline.corpus.clean import CleanConfig, Keeper
+from pipeline.corpus.clean import CleanConfig, Documents, Keeper
 from pipeline.corpus.contamination_shards import contaminated
 from pipeline.corpus.duplicates import find_duplicates
 from pipeline.corpus.extract import RawDocuments
@@ -68,11 +68,21 @@ class Judging:
 
 
 @dataclass(frozen=True)
+class Signing:
+    """One shard of an earlier run's documents, with which those of this run will be compared."""
+
+    documents: Documents
+    shard: str
+    config: CleanConfig
+
+
+@dataclass(frozen=True)
 class Comparing:
-    """All that was judged good, to be compared with each other."""
+    """All that was judged good, to be compared with each other and with what there is already."""
 
     attempt: Attempt
     judged: tuple[ShardRecord, ...]
+    earlier: tuple[ShardRecord, ...]
     keeper: Keeper
 
 
@@ -127,6 +137,19 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     return {"good": len(good), "dropped": len(dropped), **replaced}
 
 
+def sign(part: Signing, output: ShardOutput) -> dict[str, int]:
+    """Write the signatures of documents that an earlier run kept."""
+    path = part.documents.path(f"kept/{part.shard}.parquet")
+    columns = ("id", "url", "text", "date", "quality")
+    write_signatures(
+        output.path(f"signatures/{part.shard}.parquet"),
+        read_documents(path, columns),
+        part.config.duplicate_bands,
+        part.config.duplicate_rows,
+    )
+    return {}
+
+
 def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
     """Write for each shard which of its documents are duplicates, of whom, and in which way."""
     shards = {
@@ -134,9 +157,10 @@ def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
         for record in work.judged
         for path in _outputs(work.attempt, [record], "signatures/")
     }
+    earlier = _outputs(work.attempt, work.earlier, "signatures/")
     count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for shard, found in find_duplicates(shards, work.keeper, Path(scratch)):
+        for shard, found in find_duplicates(shards, work.keeper, Path(scratch), earlier):
             write_table(output.path(f"duplicates/{shard}.parquet"), found)
             count += len(found)
     return {"duplicates": count}

@@ -40,15 +40,16 @@ Numbers = NDArray[np.int32]
 
 
 def find_duplicates(
-    shards: Mapping[str, Path], keeper: "Keeper", scratch: Path
+    shards: Mapping[str, Path], keeper: "Keeper", scratch: Path, earlier: Sequence[Path] = ()
 ) -> Iterator[tuple[str, pa.Table]]:
     """For each shard, given by the file of its signatures, the documents that others stand for.
 
     The tables have the columns of DUPLICATES and are sorted by id. A keeper is never dropped for the
-    same reason, but may go for a later one: same text first, then same URL, then near.
+    same reason, but may go for a later one: same text first, then same URL, then near. Documents whose
+    signatures are in `earlier` are kept before all others, and the reason tells so.
     """
     with connect(scratch) as database:
-        count = _number(database, shards, PREFERRED[keeper])
+        count = _number(database, shards, PREFERRED[keeper], earlier)
         database.execute("CREATE TABLE gone (number INTEGER, reason VARCHAR, keeper INTEGER)")
         for reason, key in KEYS.items():
             keepers = _smallest_alike(database, key, count)
@@ -58,9 +59,10 @@ def find_duplicates(
         database.execute(
             """
             CREATE TABLE dropped AS
-            SELECT document.shard, document.id, gone.reason, keeper.id AS keeper FROM gone
-            JOIN document USING (number) JOIN document AS keeper ON keeper.number = gone.keeper
-            ORDER BY document.shard, document.id
+            SELECT document.shard, document.id, keeper.id AS keeper,
+                gone.reason || if(keeper.shard IS NULL, '-earlier', '') AS reason
+            FROM gone JOIN document USING (number) JOIN document AS keeper ON keeper.number = gone.keeper
+            WHERE document.shard IS NOT NULL ORDER BY document.shard, document.id
             """
         )
         for shard in shards:
@@ -101,17 +103,29 @@ def smallest_joined(count: int, edges: Iterable[tuple[Numbers, Numbers]]) -> Num
     return smallest
 
 
-def _number(database: duckdb.DuckDBPyConnection, shards: Mapping[str, Path], order: str) -> int:
-    """Make the table `document` of the rows of all shards, numbered in this order; says how many."""
+def _number(
+    database: duckdb.DuckDBPyConnection, shards: Mapping[str, Path], order: str, earlier: Sequence[Path] = ()
+) -> int:
+    """Make the table `document` of the rows of all files, numbered in this order, those of no shard first.
+
+    Says how many there are.
+    """
     files = {"filename": list(map(str, shards.values())), "shard": list(shards)}
     database.register("files", pa.table(files, pa.schema(dict.fromkeys(files, pa.string()))))
+    rows = (
+        "SELECT * EXCLUDE (filename) FROM read_parquet($shards, filename = true) JOIN files USING (filename)"
+    )
+    given = {"shards": files["filename"]}
+    if earlier:
+        rows += " UNION ALL BY NAME SELECT * FROM read_parquet($earlier)"
+        given["earlier"] = list(map(str, earlier))
     database.execute(
         f"""
         CREATE TABLE document AS
-        SELECT (row_number() OVER (ORDER BY {order}) - 1)::INTEGER AS number, * EXCLUDE (filename)
-        FROM read_parquet(?, filename = true) JOIN files USING (filename)
+        SELECT (row_number() OVER (ORDER BY shard IS NOT NULL, {order}) - 1)::INTEGER AS number, *
+        FROM ({rows})
         """,
-        [files["filename"]],
+        given,
     )
     return int(database.execute("SELECT count(*) FROM document").fetchall()[0][0])
 

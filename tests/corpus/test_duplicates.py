@@ -37,13 +37,20 @@ def signed(documents: Iterable[tuple[str, str]], folder: Path) -> list[Document]
     return found
 
 
-def found_in(shards: Sequence[Sequence[Document]], folder: Path, keeper: Keeper = "smallest-id") -> Found:
-    paths = {}
+def found_in(
+    shards: Sequence[Sequence[Document]],
+    folder: Path,
+    keeper: Keeper = "smallest-id",
+    earlier: Sequence[Document] = (),
+) -> Found:
+    paths, before = {}, [folder / "earlier.parquet"] if earlier else []
+    for path in before:
+        pq.write_table(pa.Table.from_pylist(list(earlier), SIGNATURES), path)
     for number, rows in enumerate(shards):
         paths[f"{number:05d}"] = folder / f"{number}-of-{len(shards)}.parquet"
         pq.write_table(pa.Table.from_pylist(list(rows), SIGNATURES), paths[f"{number:05d}"])
     found: Found = {}
-    for shard, table in find_duplicates(paths, keeper, folder):
+    for shard, table in find_duplicates(paths, keeper, folder, before):
         ids = table["id"].to_pylist()
         assert ids == sorted(ids)
         assert set(ids) <= {row["id"] for row in shards[int(shard)]}
@@ -110,10 +117,10 @@ BEST: dict[Keeper, Callable[[Document], Any]] = {
 }
 
 
-def naively(documents: Sequence[Document], keeper: Keeper) -> Found:
+def naively(documents: Sequence[Document], keeper: Keeper, earlier: Sequence[Document] = ()) -> Found:
     """The same by looking at every pair: first equal texts, then equal URLs, then chains of equal bands."""
-    ranked = sorted(documents, key=lambda row: row["id"])
-    ranked.sort(key=BEST[keeper], reverse=True)
+    ranked = sorted([*documents, *earlier], key=lambda row: row["id"])
+    ranked.sort(key=lambda row: (row in earlier, BEST[keeper](row)), reverse=True)
     found: Found = {}
     for reason, alike in (
         ("duplicate-exact", lambda one, other: one["text_hash"] == other["text_hash"]),
@@ -124,8 +131,9 @@ def naively(documents: Sequence[Document], keeper: Keeper) -> Found:
         edges = [(n, m) for n, one in enumerate(left) for m, other in enumerate(left) if alike(one, other)]
         for number, smallest in flooded(len(left), edges).items():
             if number != smallest:
-                found[left[number]["id"]] = (reason, left[smallest]["id"])
-    return found
+                of_earlier = "-earlier" if left[smallest] in earlier else ""
+                found[left[number]["id"]] = (reason + of_earlier, left[smallest]["id"])
+    return {row["id"]: found[row["id"]] for row in documents if row["id"] in found}
 
 
 def flooded(count: int, edges: Iterable[tuple[int, int]]) -> dict[int, int]:
@@ -147,18 +155,26 @@ def flooded(count: int, edges: Iterable[tuple[int, int]]) -> dict[int, int]:
 
 @pytest.mark.parametrize("keeper", get_args(Keeper))
 @settings(max_examples=15)
-@given(documents=signatures(), shards=st.integers(1, 5), seed=st.integers(0, 1000))
+@given(documents=signatures(), old=st.integers(0, 5), shards=st.integers(1, 5), seed=st.integers(0, 1000))
 def test_the_best_of_each_group_is_kept_whatever_the_order_and_sharding(
     tmp_path_factory: pytest.TempPathFactory,
     keeper: Keeper,
     documents: list[Document],
+    old: int,
     shards: int,
     seed: int,
 ) -> None:
-    expected = naively(documents, keeper)
-    random.Random(seed).shuffle(documents)
-    spread = [documents[number::shards] for number in range(shards)]
-    assert found_in(spread, tmp_path_factory.mktemp("found"), keeper) == expected
+    earlier, new = documents[:old], documents[old:]
+    expected = naively(new, keeper, earlier)
+    random.Random(seed).shuffle(new)
+    spread = [new[number::shards] for number in range(shards)]
+    assert found_in(spread, tmp_path_factory.mktemp("found"), keeper, earlier) == expected
+
+
+def test_a_document_that_did_not_change_is_an_earlier_one(tmp_path: Path) -> None:
+    rows = signed([("http://a/", text_of(1)), ("http://b/", text_of(2))], tmp_path)
+    expected = {row["id"]: ("duplicate-exact-earlier", row["id"]) for row in rows}
+    assert found_in([rows], tmp_path, earlier=rows) == expected
 
 
 def test_the_ends_of_a_chain_have_one_keeper(tmp_path: Path) -> None:
