@@ -38,6 +38,8 @@ KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "
 
 Keeper = Literal["smallest-id", "longest", "newest", "best-quality"]
 """Which of several duplicates is kept."""
+Scope = Literal["off", "site", "corpus"]
+"""Within what something is kept once; nowhere if it is off."""
 
 
 class CleanConfig(Config):
@@ -64,6 +66,8 @@ class CleanConfig(Config):
     """Which of several duplicates is kept: the one with the smallest id (as good as by chance), the longest
     text, the newest date, or the classifier's best score. What has no date or score comes last; of equal
     ones the smallest id is kept."""
+    paragraphs_once: Scope = "off"
+    """Within what a paragraph of ten words or more is kept once: a site, or the whole corpus."""
     earlier: tuple[str, ...] = ()
     """Documents of other runs (first/documents, or clean/KEY): what they have already, by text, URL or
     nearly, is not taken again, whatever `keeper` says."""
@@ -116,8 +120,8 @@ class NoDocumentSurvivesError(StageError):
 class Documents(Artifact):
     """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`.
 
-    `boilerplate/` has the lines that were taken out of pages, `rules/` the rules that were measured,
-    `contamination/` what documents share with evaluation sets.
+    `boilerplate/` has the lines and paragraphs that were taken out of pages, `rules/` the rules that were
+    measured, `contamination/` what documents share with evaluation sets.
     """
 
     stage, role, revision = "clean", "documents", 3
@@ -243,14 +247,14 @@ def _build(
     signed = _sign_earlier(attempt, earlier, config, compute)
     comparing = clean_shards.Comparing(attempt, tuple(judged), tuple(signed), config.keeper)
     compared = compute.map_shards(attempt, "compare", {"all": comparing}, clean_shards.compare)
-    searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
+    searched, read = _search(attempt, judged, compared[0], config, compute)
     unsearched = {record.identity for record in searched.values() if record.lost is not None}
     divided = compute.map_shards(
         attempt,
         "divide",
         {
             record.identity: clean_shards.Dividing(
-                raw, attempt, record, compared[0], searched.get(record.identity)
+                raw, attempt, record, compared[0], searched.get(record.identity), config.paragraphs_once
             )
             for record in judged
             if record.lost is None and record.identity not in unsearched
@@ -342,20 +346,22 @@ def _search(
     attempt: Attempt,
     judged: list[ShardRecord],
     compared: ShardRecord,
-    config: ContaminationConfig,
+    config: CleanConfig,
     compute: Compute,
 ) -> tuple[dict[str, ShardRecord], dict[str, int]]:
     """The reports on contamination by shard, and how much there was to compare with; without sets nothing."""
-    if not config.sets:
+    if not config.contamination.sets:
         return {}, {}
     from pipeline.corpus import contamination_shards
 
-    index, read = contamination_shards.publish_index(attempt, config)
+    index, read = contamination_shards.publish_index(attempt, config.contamination)
     searched = compute.map_shards(
         attempt,
         "contamination",
         {
-            record.identity: contamination_shards.Searching(attempt, record, compared, index, config)
+            record.identity: contamination_shards.Searching(
+                attempt, record, compared, index, config.contamination, config.paragraphs_once
+            )
             for record in judged
             if record.lost is None
         },

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
-from pipeline.corpus.clean import CleanConfig, Documents, Keeper
+from pipeline.corpus.clean import CleanConfig, Documents, Keeper, Scope
 from pipeline.corpus.contamination_shards import contaminated
 from pipeline.corpus.duplicates import find_duplicates
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
+from pipeline.corpus.paragraphs import MOST_REPEATED, RepeatedParagraphs, read_repeated
 from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from pipeline.corpus.rule_files import LanguageRules, read_rules
 from pipeline.corpus.scoring import scorer
@@ -96,6 +97,7 @@ class Dividing:
     compared: ShardRecord
     searched: ShardRecord | None
     """The report on contamination, if there are evaluation sets."""
+    paragraphs_once: Scope
 
 
 def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
@@ -132,6 +134,7 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
         (good[identity] for identity in sorted(good)),
         part.config.duplicate_bands,
         part.config.duplicate_rows,
+        part.config.paragraphs_once,
     )
     replaced = {f"personal.{kind}": count for kind, count in personal.items()}
     return {"good": len(good), "dropped": len(dropped), **replaced}
@@ -146,6 +149,7 @@ def sign(part: Signing, output: ShardOutput) -> dict[str, int]:
         read_documents(path, columns),
         part.config.duplicate_bands,
         part.config.duplicate_rows,
+        part.config.paragraphs_once,
     )
     return {}
 
@@ -160,9 +164,10 @@ def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
     earlier = _outputs(work.attempt, work.earlier, "signatures/")
     count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for shard, found in find_duplicates(shards, work.keeper, Path(scratch), earlier):
-            write_table(output.path(f"duplicates/{shard}.parquet"), found)
-            count += len(found)
+        for found in find_duplicates(shards, work.keeper, Path(scratch), earlier):
+            write_table(output.path(f"duplicates/{found.shard}.parquet"), found.duplicates)
+            write_table(output.path(f"repeated/{found.shard}.parquet"), found.repeated)
+            count += len(found.duplicates)
     return {"duplicates": count}
 
 
@@ -188,11 +193,38 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         hit = overlapping[row["id"]]
         what = f"{hit['set']}, {hit['example']}: {hit['words']}"
         dropped.append(drop(row, "contamination", hit["share"], detail=what))
+    repeated = read_repeated(
+        _outputs(part.attempt, [part.compared], f"repeated/{name}"), part.paragraphs_once
+    )
+    kept, stumps, paragraphs = _with_paragraphs_once(kept, repeated)
+    lines = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
     write_table(output.path(f"kept/{name}"), kept)
-    removed = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
-    write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
-    write_rows(output.path(f"boilerplate/{name}"), removed, REMOVED)
-    return account(kept, dropped) | {"removed-lines": sum(row["pages"] for row in removed)}
+    write_rows(output.path(f"dropped/{name}"), dropped + stumps, DROPPED)
+    write_rows(output.path(f"boilerplate/{name}"), [*lines, *removed_rows(paragraphs)], REMOVED)
+    return account(kept, dropped + stumps) | {
+        "removed-lines": sum(row["pages"] for row in lines),
+        "removed-paragraphs": paragraphs.total(),
+    }
+
+
+def _with_paragraphs_once(
+    kept: pa.Table, repeated: RepeatedParagraphs
+) -> tuple[pa.Table, list[dict[str, Any]], Counter[tuple[str, str]]]:
+    """What is kept of the documents, those of which too little is left, and what was taken out by site."""
+    touched = pc.is_in(kept["id"], pa.array(repeated.of, pa.string()))
+    left: list[dict[str, Any]] = []
+    stumps: list[dict[str, Any]] = []
+    removed: Counter[tuple[str, str]] = Counter()
+    for row in kept.filter(touched).to_pylist():
+        stripped = repeated.taken_out(row)
+        share = 1 - len(stripped.text) / len(row["text"])
+        if share > MOST_REPEATED:
+            stumps.append(drop(row, "duplicate-paragraphs", share, MOST_REPEATED))
+        else:
+            removed.update((site_of(row["url"]), paragraph) for paragraph in set(stripped.removed))
+            left.append(row | {"text": stripped.text})
+    whole = kept.filter(pc.invert(touched))
+    return pa.concat_tables([whole, pa.Table.from_pylist(left, KEPT)]).sort_by("id"), stumps, removed
 
 
 def account(kept: pa.Table, dropped: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.compute import ShardOutput
+from pipeline.corpus.clean import Scope
 from pipeline.corpus.contamination import TEXT_FORMATS, ContaminationConfig, EvaluationSet, EvaluationSetError
+from pipeline.corpus.paragraphs import read_repeated
 from pipeline.corpus.tables import local_path, read_documents, read_rows, write_rows
 from pipeline.corpus.word_runs import WordHashes, gram_hashes, words_of
 from pipeline.store import Attempt, File, ShardRecord
@@ -66,6 +68,7 @@ class Searching:
     compared: ShardRecord
     index: File
     config: ContaminationConfig
+    paragraphs_once: Scope
 
 
 def publish_index(attempt: Attempt, config: ContaminationConfig) -> tuple[File, Counter[str]]:
@@ -82,6 +85,7 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
     hashes = WordHashes()
     name = f"{part.judged.identity}.parquet"
     duplicates = {row["id"] for row in read_rows(_files(part.attempt, part.compared, f"duplicates/{name}"))}
+    repeated = read_repeated(_files(part.attempt, part.compared, f"repeated/{name}"), part.paragraphs_once)
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter({"evaluation.overlapping": 0})
     names = [Path(each.path).name for each in part.config.sets]
@@ -89,7 +93,8 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
         for document in read_documents(path, ["id", "url", "text"]):
             if document["id"] in duplicates:
                 continue
-            share, found = overlaps(document["text"], index, part.config.words, hashes)
+            text = repeated.taken_out(document).text
+            share, found = overlaps(text, index, part.config.words, hashes)
             counts["evaluation.overlapping"] += bool(found)
             about = {
                 "id": document["id"],

@@ -7,8 +7,8 @@ limit of memory; beside it there are some 50 bytes for each document.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-if TYPE_CHECKING:
-    from pipeline.corpus.clean import Keeper
+from pipeline.corpus.clean import Keeper
 
 MEMORY_LIMIT = "512MB"
 THREADS = 1
@@ -26,7 +25,9 @@ EDGE_ROWS = 1_000_000
 """Pairs in memory at a time, or as many as there are documents, if those are more."""
 
 DUPLICATES = pa.schema([("id", pa.string()), ("reason", pa.string()), ("keeper", pa.string())])
-PREFERRED: "Mapping[Keeper, str]" = {
+REPEATED = pa.schema([("id", pa.string()), ("hash", pa.int64())])
+"""Paragraphs of documents that are no duplicates, which a document before them has too."""
+PREFERRED: Mapping[Keeper, str] = {
     "smallest-id": "id",
     "longest": "bytes DESC, id",
     "newest": "date DESC NULLS LAST, id",
@@ -39,12 +40,23 @@ KEYS = {"duplicate-exact": "text_hash", "duplicate-url": "url", "duplicate-near"
 Numbers = NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What others stand for in one shard, each table sorted by its columns."""
+
+    shard: str
+    duplicates: pa.Table
+    """Columns as in DUPLICATES."""
+    repeated: pa.Table
+    """Columns as in REPEATED."""
+
+
 def find_duplicates(
-    shards: Mapping[str, Path], keeper: "Keeper", scratch: Path, earlier: Sequence[Path] = ()
-) -> Iterator[tuple[str, pa.Table]]:
+    shards: Mapping[str, Path], keeper: Keeper, scratch: Path, earlier: Sequence[Path] = ()
+) -> Iterator[Found]:
     """For each shard, given by the file of its signatures, the documents that others stand for.
 
-    The tables have the columns of DUPLICATES and are sorted by id. A keeper is never dropped for the
+    A keeper is never dropped for the
     same reason, but may go for a later one: same text first, then same URL, then near. Documents whose
     signatures are in `earlier` are kept before all others, and the reason tells so.
     """
@@ -65,9 +77,25 @@ def find_duplicates(
             WHERE document.shard IS NOT NULL ORDER BY document.shard, document.id
             """
         )
+        database.execute(
+            """
+            CREATE TABLE again AS
+            WITH piece AS (
+                SELECT number, unnest(paragraphs) AS hash FROM document ANTI JOIN gone USING (number)
+            ),
+            first AS (SELECT hash, min(number) AS number FROM piece GROUP BY hash HAVING count(*) > 1)
+            SELECT document.shard, document.id, piece.hash
+            FROM piece JOIN first USING (hash) JOIN document ON document.number = piece.number
+            WHERE piece.number <> first.number AND document.shard IS NOT NULL
+            ORDER BY document.shard, document.id, piece.hash
+            """
+        )
         for shard in shards:
-            query = "SELECT id, reason, keeper FROM dropped WHERE shard = ?"
-            yield shard, database.sql(query, params=[shard]).to_arrow_table().cast(DUPLICATES)
+            yield Found(
+                shard,
+                _of_shard(database, DUPLICATES, "dropped", shard),
+                _of_shard(database, REPEATED, "again", shard),
+            )
 
 
 def near(paths: Sequence[Path], scratch: Path) -> dict[str, str]:
@@ -128,6 +156,11 @@ def _number(
         given,
     )
     return int(database.execute("SELECT count(*) FROM document").fetchall()[0][0])
+
+
+def _of_shard(database: duckdb.DuckDBPyConnection, schema: pa.Schema, name: str, shard: str) -> pa.Table:
+    query = f"SELECT {', '.join(schema.names)} FROM {name} WHERE shard = ?"
+    return database.sql(query, params=[shard]).to_arrow_table().cast(schema)
 
 
 def _smallest_alike(database: duckdb.DuckDBPyConnection, key: str, count: int) -> Numbers:

@@ -14,6 +14,8 @@ import pyarrow as pa
 import rensa
 from numpy.typing import NDArray
 
+from pipeline.corpus.clean import Scope
+from pipeline.corpus.paragraphs import paragraph_hashes
 from pipeline.corpus.tables import TEXT_ROWS, Row, write_table
 from pipeline.corpus.word_runs import MIX, Hashes, WordHashes, gram_hashes
 
@@ -29,9 +31,12 @@ SIGNATURES = pa.schema(
         ("bytes", pa.int64()),
         ("date", pa.string()),
         ("quality", pa.float64()),
+        ("paragraphs", pa.list_(pa.int64())),
     ]
 )
 """All by which documents are compared; `bytes` are those of the text in UTF-8."""
+STATED = ("id", "url", "date", "quality")
+"""Columns that are a document's own."""
 
 
 def write_bands(path: Path, documents: Iterable[Row], bands: int, rows: int) -> None:
@@ -39,9 +44,11 @@ def write_bands(path: Path, documents: Iterable[Row], bands: int, rows: int) -> 
     write_table(path, _joined(_signed(documents, bands, rows), BANDS))
 
 
-def write_signatures(path: Path, documents: Iterable[Row], bands: int, rows: int) -> None:
+def write_signatures(
+    path: Path, documents: Iterable[Row], bands: int, rows: int, paragraphs: Scope = "off"
+) -> None:
     """Write the table SIGNATURES of documents as they are kept, in the order in which they come."""
-    write_table(path, _joined(_signed(documents, bands, rows), SIGNATURES))
+    write_table(path, _joined(_signed(documents, bands, rows, paragraphs), SIGNATURES))
 
 
 def _joined(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -49,7 +56,7 @@ def _joined(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *(table.select(schema.names) for table in tables)])
 
 
-def _signed(documents: Iterable[Row], bands: int, rows: int) -> Iterator[pa.Table]:
+def _signed(documents: Iterable[Row], bands: int, rows: int, scope: Scope = "off") -> Iterator[pa.Table]:
     """The documents' signatures, with those of the columns of SIGNATURES that they have."""
     waiting = iter(documents)
     hashes = WordHashes()
@@ -61,7 +68,7 @@ def _signed(documents: Iterable[Row], bands: int, rows: int) -> Iterator[pa.Tabl
         ends = np.arange(len(batch) + 1, dtype=np.int32) * bands
         columns = {
             name: pa.array([document[name] for document in batch], SIGNATURES.field(name).type)
-            for name in ("id", "url", "date", "quality")
+            for name in STATED
             if name in batch[0]
         }
         yield pa.table(
@@ -70,6 +77,9 @@ def _signed(documents: Iterable[Row], bands: int, rows: int) -> Iterator[pa.Tabl
                 "bands": pa.ListArray.from_arrays(ends, found.ravel()),
                 "text_hash": text_hashes,
                 "bytes": pa.array([len(text.encode()) for text in texts], pa.int64()),
+                "paragraphs": pa.array(
+                    [paragraph_hashes(document, hashes, scope) for document in batch], pa.list_(pa.int64())
+                ),
             }
         )
 

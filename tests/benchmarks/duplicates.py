@@ -81,9 +81,9 @@ def find(shards: list[Path], folder: Path) -> int:
             signed[path.stem], read_documents(path), config.duplicate_bands, config.duplicate_rows
         )
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for shard, found in find_duplicates(signed, config.keeper, Path(scratch)):
-            write_table(folder / f"duplicates-{shard}.parquet", found)
-            count += len(found)
+        for found in find_duplicates(signed, config.keeper, Path(scratch)):
+            write_table(folder / f"duplicates-{found.shard}.parquet", found.duplicates)
+            count += len(found.duplicates)
     return count
 
 

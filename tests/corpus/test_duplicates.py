@@ -50,11 +50,11 @@ def found_in(
         paths[f"{number:05d}"] = folder / f"{number}-of-{len(shards)}.parquet"
         pq.write_table(pa.Table.from_pylist(list(rows), SIGNATURES), paths[f"{number:05d}"])
     found: Found = {}
-    for shard, table in find_duplicates(paths, keeper, folder, before):
-        ids = table["id"].to_pylist()
+    for part in find_duplicates(paths, keeper, folder, before):
+        ids = part.duplicates["id"].to_pylist()
         assert ids == sorted(ids)
-        assert set(ids) <= {row["id"] for row in shards[int(shard)]}
-        found |= {row["id"]: (row["reason"], row["keeper"]) for row in table.to_pylist()}
+        assert set(ids) <= {row["id"] for row in shards[int(part.shard)]}
+        found |= {row["id"]: (row["reason"], row["keeper"]) for row in part.duplicates.to_pylist()}
     return found
 
 
