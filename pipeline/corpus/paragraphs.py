@@ -16,7 +16,7 @@ from pipeline.corpus.boilerplate import Stripped, is_prose, site_of
 from pipeline.corpus.clean import Scope
 from pipeline.corpus.prose import BLANK_LINES, lines_with_code
 from pipeline.corpus.tables import Row, read_rows
-from pipeline.corpus.word_runs import Hashes, WordHashes
+from pipeline.corpus.word_runs import Hashes, word_hashes
 
 LEAST_WORDS = 10
 """Of a paragraph that is looked at. Shorter ones are labels ("Returns a new list:") that repeat themselves
@@ -25,13 +25,14 @@ MOST_REPEATED = 0.8
 """Share of a document's characters that may be taken out; of what is left of others nothing can be made."""
 
 
-def paragraph_hashes(document: Row, hashes: WordHashes, scope: Scope) -> list[int]:
+def paragraph_hashes(document: Row, scope: Scope) -> list[int]:
     """A hash of each different paragraph of a document with text and url, sorted; of its site too, if it is
     within the site that paragraphs are compared."""
     if scope == "off":
         return []
     home = _home(document["url"], scope)
-    words = (hashes.of_text(piece) for piece, prose in _pieces(document["text"]) if prose)
+    pieces = [piece for piece, prose in _pieces(document["text"]) if prose]
+    words = word_hashes(pieces) if pieces else []
     return sorted({_hash(each, home) for each in words if len(each) >= LEAST_WORDS})
 
 
@@ -47,11 +48,11 @@ class RepeatedParagraphs:
         repeated = self.of.get(document["id"])
         if repeated is None:
             return Stripped(document["text"], ())
-        hashes, home = WordHashes(), _home(document["url"], self.scope)
+        home = _home(document["url"], self.scope)
         kept: list[str] = []
         removed: list[str] = []
         for piece, prose in _pieces(document["text"]):
-            out = prose and _hash(hashes.of_text(piece), home) in repeated
+            out = prose and _hash(word_hashes([piece])[0], home) in repeated
             (removed if out else kept).append(piece)
         return Stripped(BLANK_LINES.sub("\n\n", "\n".join(kept)).strip(), tuple(removed))
 

@@ -1,7 +1,7 @@
 """What documents are compared by: a hash of their words, and the bands of their MinHash signature.
 
-Words are told apart whatever their case and punctuation (`word_runs.py`). Each is hashed once, and a
-shingle's hash follows from its five words' by arithmetic, so that no shingle is ever spelt out.
+Words are told apart whatever their case and punctuation (`word_runs.py`). A shingle's hash follows from its
+five words' by arithmetic, so that no shingle is ever spelt out.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.corpus.clean import Scope
 from pipeline.corpus.paragraphs import paragraph_hashes
 from pipeline.corpus.tables import TEXT_ROWS, Row, write_table
-from pipeline.corpus.word_runs import MIX, Hashes, WordHashes, gram_hashes
+from pipeline.corpus.word_runs import MIX, Hashes, gram_hashes, word_hashes
 
 SHINGLE_WORDS = 5
 SEED = 42
@@ -59,10 +59,9 @@ def _joined(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
 def _signed(documents: Iterable[Row], bands: int, rows: int, scope: Scope = "off") -> Iterator[pa.Table]:
     """The documents' signatures, with those of the columns of SIGNATURES that they have."""
     waiting = iter(documents)
-    hashes = WordHashes()
     while batch := list(islice(waiting, TEXT_ROWS)):
         texts = [document["text"] for document in batch]
-        words = [hashes.of_text(text) for text in texts]
+        words = word_hashes(texts)
         text_hashes = np.array(list(map(text_hash, texts, words)), np.int64)
         found = band_hashes(shingles(words, text_hashes), bands, rows)
         ends = np.arange(len(batch) + 1, dtype=np.int32) * bands
@@ -78,7 +77,7 @@ def _signed(documents: Iterable[Row], bands: int, rows: int, scope: Scope = "off
                 "text_hash": text_hashes,
                 "bytes": pa.array([len(text.encode()) for text in texts], pa.int64()),
                 "paragraphs": pa.array(
-                    [paragraph_hashes(document, hashes, scope) for document in batch], pa.list_(pa.int64())
+                    [paragraph_hashes(document, scope) for document in batch], pa.list_(pa.int64())
                 ),
             }
         )

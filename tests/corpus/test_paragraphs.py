@@ -16,7 +16,6 @@ from pipeline.corpus.paragraphs import (
 )
 from pipeline.corpus.signatures import write_signatures
 from pipeline.corpus.tables import read_rows, write_table
-from pipeline.corpus.word_runs import WordHashes
 from pipeline.store import Store
 from tests.corpus.samples import ENGLISH
 from tests.corpus.test_clean import raw_of, shuffled
@@ -82,12 +81,12 @@ pieces = st.lists(
 @given(paragraphs=pieces)
 def test_all_that_is_no_repeated_paragraph_is_left_as_it_is(paragraphs: list[str]) -> None:
     one = document("a", "http://a/", *paragraphs)
-    hashes = paragraph_hashes(one, WordHashes(), "site")
+    hashes = paragraph_hashes(one, "site")
     assert len(hashes) == len({each for each in paragraphs if each in (LICENCE, "x " * 12)})
     none = RepeatedParagraphs({"a": frozenset()}, "site").taken_out(one)
     assert none.removed == ()
     every = RepeatedParagraphs({"a": frozenset(hashes)}, "site").taken_out(one)
-    assert paragraph_hashes({**one, "text": every.text}, WordHashes(), "site") == []
+    assert paragraph_hashes({**one, "text": every.text}, "site") == []
     outside = [each for each in paragraphs if each.strip() and each not in (LICENCE, "x " * 12)]
     assert [each for each in outside if each not in every.text] == []
 

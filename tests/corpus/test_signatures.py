@@ -7,31 +7,46 @@ from hypothesis import strategies as st
 
 from pipeline.corpus import word_runs
 from pipeline.corpus.signatures import band_hashes, shingles, text_hash
-from pipeline.corpus.word_runs import Hashes, WordHashes, words_of
+from pipeline.corpus.word_runs import Hashes, word_hashes, words_of
 
 VOCABULARY = [f"word{number}" for number in range(5_000)]
 PAIRS = 400
 
 
 def hash_of(text: str) -> int:
-    return text_hash(text, WordHashes().of_text(text))
+    return text_hash(text, word_hashes([text])[0])
 
 
 def shingles_of(*texts: str) -> list[Hashes]:
-    return shingles([WordHashes().of_text(text) for text in texts], np.array([*map(hash_of, texts)]))
+    return shingles(word_hashes(texts), np.array([*map(hash_of, texts)]))
 
 
-@given(text=st.text())
-def test_words_cut_from_bytes_are_those_of_the_expression(text: str) -> None:
-    hashes = WordHashes()
-    assert hashes.of_text(text).tolist() == hashes.of(words_of(text)).tolist()
+@given(texts=st.lists(st.text(), min_size=1, max_size=4))
+def test_the_words_that_are_hashed_are_those_of_the_expression_wherever_they_stand(texts: list[str]) -> None:
+    for text, found in zip(texts, word_hashes(texts), strict=True):
+        assert found.tolist() == [word_hashes([word])[0].item() for word in words_of(text)]
 
 
-def test_words_have_the_same_hash_after_all_were_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_runs, "KNOWN_WORDS", 2)
-    hashes, words = WordHashes(), ["a", "b", "c", "a", "b"]
-    assert hashes.of(words).tolist() == [WordHashes().of([word])[0] for word in words]
-    assert len(hashes.known) <= 2
+@given(text=st.text(alphabet="ab ", max_size=60), block=st.integers(8, 20))
+def test_words_are_the_same_in_whatever_blocks_they_are_hashed(text: str, block: int) -> None:
+    short = " ".join(word[:7] for word in text.split(" "))
+    (whole,) = word_hashes([short])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_runs, "BLOCK_BYTES", block)
+        assert word_hashes([short])[0].tolist() == whole.tolist()
+
+
+def test_different_words_have_different_hashes() -> None:
+    words = {f"{letters}{number}" for letters in ("", "a", "b", "ab", "ba", "é") for number in range(20_000)}
+    (found,) = word_hashes([" ".join(words)])
+    assert len(np.unique(found)) == len(words)
+    assert abs(np.unpackbits(found.view(np.uint8)).mean() - 0.5) < 0.001
+    assert len(np.unique(found >> np.uint64(44))) > 0.9 * len(words)
+
+
+def test_a_word_without_end_is_cut() -> None:
+    (found,) = word_hashes(["x" * (2 * word_runs.BLOCK_BYTES + 1)])
+    assert len(found) == 3
 
 
 def test_case_and_punctuation_do_not_count_unless_there_is_nothing_else() -> None:
