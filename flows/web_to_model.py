@@ -98,6 +98,15 @@ class WebToModel(Config):
         return self
 
     @model_validator(mode="after")
+    def the_best_keeper_has_a_judge(self) -> Self:
+        if self.clean.keeper == "best-quality" and not self.classifier.good:
+            raise ValueError(
+                "clean.keeper is best-quality, and without a classifier no document has a score: name "
+                "examples in classifier.good and classifier.bad, or try longest"
+            )
+        return self
+
+    @model_validator(mode="after")
     def batch_holds_whole_rows(self) -> Self:
         batch, row = self.pretrain.resolved()["batch_tokens"], self.tokens.row_tokens
         if batch % row:

@@ -37,6 +37,27 @@ PREFERRED: Mapping[Keeper, str] = {
 KEYS = {"duplicate-exact": "text_hash", "duplicate-url": "url", "duplicate-near": "unnest(bands)"}
 """What documents have in common that are duplicates in one way or another."""
 
+DROPPED = """
+CREATE TABLE dropped AS
+SELECT document.shard, document.id, keeper.id AS keeper,
+    gone.reason || if(keeper.shard IS NULL, '-earlier', '') AS reason
+FROM gone JOIN document USING (number) JOIN document AS keeper ON keeper.number = gone.keeper
+WHERE document.shard IS NOT NULL ORDER BY document.shard, document.id
+"""
+"""Of this run's documents those that are gone."""
+AGAIN = """
+CREATE TABLE again AS
+WITH piece AS (
+    SELECT number, unnest(paragraphs) AS hash FROM document ANTI JOIN gone USING (number)
+),
+first AS (SELECT hash, min(number) AS number FROM piece GROUP BY hash HAVING count(*) > 1)
+SELECT document.shard, document.id, piece.hash
+FROM piece JOIN first USING (hash) JOIN document ON document.number = piece.number
+WHERE piece.number <> first.number AND document.shard IS NOT NULL
+ORDER BY document.shard, document.id, piece.hash
+"""
+"""Of those that are left the paragraphs that one before them has too, if paragraphs were signed."""
+
 Numbers = NDArray[np.int32]
 
 
@@ -56,9 +77,9 @@ def find_duplicates(
 ) -> Iterator[Found]:
     """For each shard, given by the file of its signatures, the documents that others stand for.
 
-    A keeper is never dropped for the
-    same reason, but may go for a later one: same text first, then same URL, then near. Documents whose
-    signatures are in `earlier` are kept before all others, and the reason tells so.
+    A keeper is never dropped for the same reason, but may go for a later one: same text first, then same
+    URL, then near. Documents whose signatures are in `earlier` are kept before all others, and the reason
+    tells so.
     """
     with connect(scratch) as database:
         count = _number(database, shards, PREFERRED[keeper], earlier)
@@ -68,28 +89,8 @@ def find_duplicates(
             numbers = np.flatnonzero(keepers != np.arange(count))
             database.register("found", pa.table({"number": numbers, "keeper": keepers[numbers]}))
             database.execute("INSERT INTO gone SELECT number, ?, keeper FROM found", [reason])
-        database.execute(
-            """
-            CREATE TABLE dropped AS
-            SELECT document.shard, document.id, keeper.id AS keeper,
-                gone.reason || if(keeper.shard IS NULL, '-earlier', '') AS reason
-            FROM gone JOIN document USING (number) JOIN document AS keeper ON keeper.number = gone.keeper
-            WHERE document.shard IS NOT NULL ORDER BY document.shard, document.id
-            """
-        )
-        database.execute(
-            """
-            CREATE TABLE again AS
-            WITH piece AS (
-                SELECT number, unnest(paragraphs) AS hash FROM document ANTI JOIN gone USING (number)
-            ),
-            first AS (SELECT hash, min(number) AS number FROM piece GROUP BY hash HAVING count(*) > 1)
-            SELECT document.shard, document.id, piece.hash
-            FROM piece JOIN first USING (hash) JOIN document ON document.number = piece.number
-            WHERE piece.number <> first.number AND document.shard IS NOT NULL
-            ORDER BY document.shard, document.id, piece.hash
-            """
-        )
+        database.execute(DROPPED)
+        database.execute(AGAIN)
         for shard in shards:
             yield Found(
                 shard,
