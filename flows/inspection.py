@@ -13,6 +13,7 @@ from tomlkit.items import Table
 from flows.display import duration, figures_line
 from flows.references import UnknownArtifactError, names_by_base
 from pipeline.config import Config
+from pipeline.corpus.clean import Documents
 from pipeline.errors import InputError
 from pipeline.store import Artifact, JournalReader, Record, Storage, Store, read_record
 from pipeline.store.discard import RUNS
@@ -201,7 +202,11 @@ def dropped_pages(artifact: Artifact) -> list[Dropped]:
         )
     columns = [field.name for field in fields(Dropped)]
     found = [Dropped(**row) for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
-    kept = (pq.read_table(path, columns=["id", "url"]).to_pylist() for path in artifact.paths("kept/"))
+    inputs = artifact.record.inputs.values()
+    earlier = [Documents(artifact.storage, each.key) for each in inputs if each.stage == Documents.stage]
+    homes = [artifact, *(documents for documents in earlier if documents.exists())]
+    paths = [path for home in homes for path in home.paths("kept/")]
+    kept = (pq.read_table(path, columns=["id", "url"]).to_pylist() for path in paths)
     urls = {row["id"]: row["url"] for rows in kept for row in rows} | {page.id: page.url for page in found}
     found = [replace(page, detail=urls.get(page.detail, page.detail)) for page in found]
     return sorted(found, key=lambda page: page.id)

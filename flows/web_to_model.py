@@ -12,7 +12,7 @@ from crawler.site import SiteConfig, build_site
 from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.classifier import ClassifierConfig, train_classifier
-from pipeline.corpus.clean import CleanConfig, clean
+from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
@@ -85,6 +85,25 @@ class WebToModel(Config):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sources are called {', '.join(twice)}; give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def earlier_documents_are_not_its_own(self) -> Self:
+        own = f"{self.name}/{Documents.role}"
+        if own in self.clean.earlier:
+            raise ValueError(
+                f"clean.earlier names {own}, and that is what this run makes: give this run another name, or "
+                f"name the earlier documents by their key, as `moinho show {own}` tells it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def the_best_keeper_has_a_judge(self) -> Self:
+        if self.clean.keeper == "best-quality" and not self.classifier.good:
+            raise ValueError(
+                "clean.keeper is best-quality, and without a classifier no document has a score: name "
+                "examples in classifier.good and classifier.bad, or try longest"
+            )
         return self
 
     @model_validator(mode="after")

@@ -156,7 +156,7 @@ def strip_lines(text: str, common: frozenset[int]) -> Stripped:
     """The text without the lines whose hash is common to its site's pages."""
     kept, removed = [], []
     for line, code in lines_with_code(text):
-        if not code and _is_prose(line) and line_hash(line) in common:
+        if not code and is_prose(line) and line_hash(line) in common:
             removed.append(line.strip())
         else:
             kept.append(line)
@@ -181,7 +181,7 @@ def site_of(row: Row) -> str | None:
 
 def prose_lines(text: str) -> Iterator[str]:
     """The lines that may be taken out: no headings, tables or code."""
-    return (line for line, code in lines_with_code(text) if not code and _is_prose(line))
+    return (line for line, code in lines_with_code(text) if not code and is_prose(line))
 
 
 def line_hash(line: str) -> int:
@@ -199,7 +199,8 @@ def _files(attempt: Attempt, records: Iterable[ShardRecord]) -> list[Path]:
     return [local_path(attempt, file) for record in records for file in record.files.values()]
 
 
-def _is_prose(line: str) -> bool:
+def is_prose(line: str) -> bool:
+    """Whether a line outside of code is text, and no heading and no row of a table."""
     return bool(line) and not line.isspace() and not is_marked(line)
 
 

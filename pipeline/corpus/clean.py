@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,7 +20,7 @@ from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.personal.matching import PLACEHOLDERS
 from pipeline.corpus.privacy import PrivacyConfig
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ arXiv:2306.01116), of sites that were chosen far more; and so of the other kinds
 KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "thread": 0.1}
 """Text kept, for a byte of HTML that was crawled. Of documentation: 0.21 (pdoc and Sphinx), 0.28 (guides),
 0.15 (small pages). Of the web a guess: there is more in its pages that is not text."""
+
+Keeper = Literal["smallest-id", "longest", "newest", "best-quality"]
+"""Which of several duplicates is kept."""
+Scope = Literal["off", "site", "corpus"]
+"""Within what something is kept once; nowhere if it is off."""
 
 
 class CleanConfig(Config):
@@ -59,6 +64,15 @@ class CleanConfig(Config):
     """Bands of the MinHash signature; more of them find less similar documents."""
     duplicate_rows: int = Field(default=8, ge=1, le=100)
     """Hashes in a band; with 14 bands of 8, half of the pairs of similarity .72 are found."""
+    keeper: Keeper = "smallest-id"
+    """Which of several duplicates is kept: the one with the smallest id (as good as by chance), the longest
+    text, the newest date, or the classifier's best score. What has no date or score comes last; of equal
+    ones the smallest id is kept."""
+    paragraphs_once: Scope = "off"
+    """Within what a paragraph of ten words or more is kept once: a site, or the whole corpus."""
+    earlier: tuple[str, ...] = ()
+    """Documents of other runs (first/documents, or clean/KEY): what they have already, by text, URL or
+    nearly, is not taken again, whatever `keeper` says."""
     privacy: PrivacyConfig = PrivacyConfig()
     """Which personal data is replaced by placeholders in the documents that pass the rules."""
     contamination: ContaminationConfig = ContaminationConfig()
@@ -80,13 +94,20 @@ class CleanConfig(Config):
 
     def identity(self) -> dict[str, Any]:
         """Of the sections, too, only what differs from its default; files of rules enter the key by what
-        they say, wherever they lie."""
+        they say, wherever they lie, and documents of other runs as inputs."""
         values = super().identity()
         for name in ("privacy", "contamination"):
             if name in values:
                 values[name] = getattr(self, name).identity()
         values.pop("rule_files", None)
+        values.pop("earlier", None)
         return values
+
+
+class EarlierDocumentsError(InputError):
+    """Documents of another run that new ones should be compared with are not in the store."""
+
+    remedy = "Correct clean.earlier: names and keys are those that `moinho ls` shows."
 
 
 class NoDocumentSurvivesError(StageError):
@@ -101,8 +122,8 @@ class NoDocumentSurvivesError(StageError):
 class Documents(Artifact):
     """Documents worth learning from in `kept/`, all other pages with their reasons in `dropped/`.
 
-    `boilerplate/` has the lines that were taken out of pages, `rules/` the rules that were measured,
-    `contamination/` what documents share with evaluation sets.
+    `boilerplate/` has the lines and paragraphs that were taken out of pages, `rules/` the rules that were
+    measured, `contamination/` what documents share with evaluation sets.
     """
 
     stage, role, revision = "clean", "documents", 3
@@ -136,16 +157,35 @@ def clean(
 
     In the counts pages = kept + the sum of dropped.<reason>, exactly; personal.<kind> is how often a
     placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError,
-    EvaluationSetError.
+    EvaluationSetError, EarlierDocumentsError.
     """
+    earlier = earlier_documents(store, config.earlier)
     return store.make(
         Documents,
         config,
-        {"raw": raw, "classifier": classifier},
-        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier),
+        {"raw": raw, "classifier": classifier, **{f"earlier-{n}": each for n, each in enumerate(earlier)}},
+        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier, earlier=earlier),
         content={"rules": _rules_hash(config), **check_sets(config.contamination)},
         work=partial(_work, raw, config),
     )
+
+
+def earlier_documents(store: Store, references: Sequence[str]) -> list[Documents]:
+    """Each once and by key, however they are named. Raises EarlierDocumentsError."""
+    named, keys = store.named(), set()
+    for reference in references:
+        stage, key = named.get(reference) or reference.rpartition("/")[::2]
+        there = store.storage.list(Documents.stage) if key and stage == Documents.stage else []
+        found = [each for each in there if each.startswith(key) and Documents(store.storage, each).exists()]
+        if len(found) != 1:
+            of_documents = sorted(name for name, (made_by, _) in named.items() if made_by == Documents.stage)
+            raise EarlierDocumentsError(
+                f"clean.earlier names {reference!r}, and the store {store.storage.address} has "
+                f"{len(found) or 'no'} documents of that name or key; there is "
+                f"{', '.join(of_documents) or 'nothing that has been cleaned'}"
+            )
+        keys.add(found[0])
+    return [Documents(store.storage, key) for key in sorted(keys)]
 
 
 def _work(raw: RawDocuments, config: CleanConfig) -> Work:
@@ -189,6 +229,7 @@ def _build(
     config: CleanConfig,
     compute: Compute,
     classifier: "Classifier | None",
+    earlier: Sequence[Documents],
 ) -> Made:
     from pipeline.corpus import clean_shards
     from pipeline.corpus.tables import require_all
@@ -208,17 +249,17 @@ def _build(
         },
         clean_shards.judge,
     )
-    compared = compute.map_shards(
-        attempt, "compare", {"all": clean_shards.Comparing(attempt, tuple(judged))}, clean_shards.compare
-    )
-    searched, read = _search(attempt, judged, compared[0], config.contamination, compute)
+    signed = _sign_earlier(attempt, earlier, config, compute)
+    comparing = clean_shards.Comparing(attempt, tuple(judged), tuple(signed), config.keeper)
+    compared = compute.map_shards(attempt, "compare", {"all": comparing}, clean_shards.compare)
+    searched, read = _search(attempt, judged, compared[0], config, compute)
     unsearched = {record.identity for record in searched.values() if record.lost is not None}
     divided = compute.map_shards(
         attempt,
         "divide",
         {
             record.identity: clean_shards.Dividing(
-                raw, attempt, record, compared[0], searched.get(record.identity)
+                raw, attempt, record, compared[0], searched.get(record.identity), config.paragraphs_once
             )
             for record in judged
             if record.lost is None and record.identity not in unsearched
@@ -230,7 +271,7 @@ def _build(
         why = clean_shards.why_nothing_is_left(attempt, divided)
         raise NoDocumentSurvivesError(f"no document survives cleaning: {why}")
     reports = list(searched.values())
-    lost = any_lost([*lines, common, *sampled, *measured, *judged, *compared, *reports, *divided])
+    lost = any_lost([*lines, common, *sampled, *measured, *judged, *signed, *compared, *reports, *divided])
     if not lost:
         dropped = sum(count for name, count in counts.items() if name.startswith("dropped."))
         require_all("clean", raw.record.counts["pages"], counts["kept"] + dropped)
@@ -292,24 +333,40 @@ def _measure_rules(
     return sampled, measured
 
 
+def _sign_earlier(
+    attempt: Attempt, earlier: Sequence[Documents], config: CleanConfig, compute: Compute
+) -> list[ShardRecord]:
+    """By what the documents of other runs are compared: cheap to make anew, and by this run's settings."""
+    from pipeline.corpus import clean_shards
+
+    shards = {
+        f"{documents.key}-{shard}": clean_shards.Signing(documents, shard, config)
+        for documents in earlier
+        for shard in (Path(name).stem for name in documents.names("kept/"))
+    }
+    return compute.map_shards(attempt, "earlier", shards, clean_shards.sign) if shards else []
+
+
 def _search(
     attempt: Attempt,
     judged: list[ShardRecord],
     compared: ShardRecord,
-    config: ContaminationConfig,
+    config: CleanConfig,
     compute: Compute,
 ) -> tuple[dict[str, ShardRecord], dict[str, int]]:
     """The reports on contamination by shard, and how much there was to compare with; without sets nothing."""
-    if not config.sets:
+    if not config.contamination.sets:
         return {}, {}
     from pipeline.corpus import contamination_shards
 
-    index, read = contamination_shards.publish_index(attempt, config)
+    index, read = contamination_shards.publish_index(attempt, config.contamination)
     searched = compute.map_shards(
         attempt,
         "contamination",
         {
-            record.identity: contamination_shards.Searching(attempt, record, compared, index, config)
+            record.identity: contamination_shards.Searching(
+                attempt, record, compared, index, config.contamination, config.paragraphs_once
+            )
             for record in judged
             if record.lost is None
         },
@@ -322,8 +379,11 @@ def as_dataset(paths: list[Path]) -> "datasets.Dataset":
     """The rows of Parquet files, memory-mapped by way of `datasets`' cache."""
     import datasets
 
+    from pipeline.corpus.tables import ROW_GROUP_ROWS
+
     with _without_progress_bars():
-        found = datasets.Dataset.from_parquet([str(path) for path in paths])
+        # Without a size it takes that of a file's first group of rows, which fails where there is none.
+        found = datasets.Dataset.from_parquet([str(path) for path in paths], batch_size=ROW_GROUP_ROWS)
     assert isinstance(found, datasets.Dataset)
     return found
 

@@ -15,17 +15,18 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
-from pipeline.corpus.clean import CleanConfig
+from pipeline.corpus.clean import CleanConfig, Documents, Keeper, Scope
 from pipeline.corpus.contamination_shards import contaminated
-from pipeline.corpus.duplicates import band_rows, find_duplicates, normalized_hash, words_of
+from pipeline.corpus.duplicates import find_duplicates
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
+from pipeline.corpus.paragraphs import MOST_REPEATED, RepeatedParagraphs, read_repeated
 from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from pipeline.corpus.rule_files import LanguageRules, read_rules
 from pipeline.corpus.scoring import scorer
+from pipeline.corpus.signatures import write_signatures
 from pipeline.corpus.tables import (
-    BANDS,
     DROPPED,
     KEPT,
     TEXT_ROWS,
@@ -37,8 +38,6 @@ from pipeline.corpus.tables import (
 )
 from pipeline.store import Attempt, ShardRecord
 
-KEYS = pa.schema([("id", pa.string()), ("url", pa.string()), ("text_hash", pa.int64())])
-DUPLICATES = pa.schema([("id", pa.string()), ("reason", pa.string()), ("keeper", pa.string())])
 SAMPLE_CHARACTERS = 200
 
 
@@ -70,11 +69,22 @@ class Judging:
 
 
 @dataclass(frozen=True)
+class Signing:
+    """One shard of an earlier run's documents, with which those of this run will be compared."""
+
+    documents: Documents
+    shard: str
+    config: CleanConfig
+
+
+@dataclass(frozen=True)
 class Comparing:
-    """All that was judged good, to be compared with each other."""
+    """All that was judged good, to be compared with each other and with what there is already."""
 
     attempt: Attempt
     judged: tuple[ShardRecord, ...]
+    earlier: tuple[ShardRecord, ...]
+    keeper: Keeper
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,7 @@ class Dividing:
     compared: ShardRecord
     searched: ShardRecord | None
     """The report on contamination, if there are evaluation sets."""
+    paragraphs_once: Scope
 
 
 def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
@@ -97,10 +108,9 @@ def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
 
 
 def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
-    """Write the shard's candidates with their keys and bands, and what language and quality drop."""
+    """Write the shard's candidates with their signatures, and what language and quality drop."""
     good: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
-    bands: list[dict[str, Any]] = []
     personal: Counter[str] = Counter()
     removed: Counter[tuple[str, str]] = Counter()
     name = f"{part.shard}.parquet"
@@ -115,38 +125,57 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
         if row["id"] in good:
             dropped.append(drop(row, "duplicate-exact", detail=row["id"]))
         else:
-            words = words_of(row["text"])
-            good[row["id"]] = {**row, "text_hash": normalized_hash(row["text"], words)}
-            bands += band_rows(row["id"], words, part.config.duplicate_bands, part.config.duplicate_rows)
+            good[row["id"]] = row
     write_rows(output.path(f"good/{name}"), good.values(), KEPT)
     write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
     write_rows(output.path(f"boilerplate/{name}"), removed_rows(removed), REMOVED)
-    write_rows(output.path(f"keys/{name}"), good.values(), KEYS)
-    write_rows(output.path(f"bands/{name}"), bands, BANDS)
+    write_signatures(
+        output.path(f"signatures/{name}"),
+        (good[identity] for identity in sorted(good)),
+        part.config.duplicate_bands,
+        part.config.duplicate_rows,
+        part.config.paragraphs_once,
+    )
     replaced = {f"personal.{kind}": count for kind, count in personal.items()}
     return {"good": len(good), "dropped": len(dropped), **replaced}
 
 
+def sign(part: Signing, output: ShardOutput) -> dict[str, int]:
+    """Write the signatures of documents that an earlier run kept."""
+    path = part.documents.path(f"kept/{part.shard}.parquet")
+    columns = ("id", "url", "kind", "source", "text", "date", "quality")
+    write_signatures(
+        output.path(f"signatures/{part.shard}.parquet"),
+        read_documents(path, columns),
+        part.config.duplicate_bands,
+        part.config.duplicate_rows,
+        part.config.paragraphs_once,
+    )
+    return {}
+
+
 def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
-    """Write which documents are duplicates, of whom, and in which way."""
+    """Write for each shard which of its documents are duplicates, of whom, and in which way."""
+    shards = {
+        record.identity: path
+        for record in work.judged
+        for path in _outputs(work.attempt, [record], "signatures/")
+    }
+    earlier = _outputs(work.attempt, work.earlier, "signatures/")
+    count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        found = find_duplicates(
-            _outputs(work.attempt, work.judged, "keys/"),
-            _outputs(work.attempt, work.judged, "bands/"),
-            Path(scratch),
-        )
-    rows = [
-        {"id": identity, "reason": reason, "keeper": keeper} for identity, (reason, keeper) in found.items()
-    ]
-    write_rows(output.path("duplicates.parquet"), rows, DUPLICATES)
-    return {"duplicates": len(found)}
+        for found in find_duplicates(shards, work.keeper, Path(scratch), earlier):
+            write_table(output.path(f"duplicates/{found.shard}.parquet"), found.duplicates)
+            write_table(output.path(f"repeated/{found.shard}.parquet"), found.repeated)
+            count += len(found.duplicates)
+    return {"duplicates": count}
 
 
 def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     """Write the shard's kept documents and dropped pages, those that extraction dropped included."""
     name = f"{part.judged.identity}.parquet"
     found = {
-        row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], "duplicates.parquet"))
+        row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], f"duplicates/{name}"))
     }
     (path,) = _outputs(part.attempt, [part.judged], "good/")
     good = pq.read_table(path)
@@ -164,11 +193,39 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         hit = overlapping[row["id"]]
         what = f"{hit['set']}, {hit['example']}: {hit['words']}"
         dropped.append(drop(row, "contamination", hit["share"], detail=what))
+    repeated = read_repeated(
+        _outputs(part.attempt, [part.compared], f"repeated/{name}"), part.paragraphs_once
+    )
+    kept, stumps, paragraphs = _with_paragraphs_once(kept, repeated)
+    lines = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
     write_table(output.path(f"kept/{name}"), kept)
-    removed = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
-    write_rows(output.path(f"dropped/{name}"), dropped, DROPPED)
-    write_rows(output.path(f"boilerplate/{name}"), removed, REMOVED)
-    return account(kept, dropped) | {"removed-lines": sum(row["pages"] for row in removed)}
+    write_rows(output.path(f"dropped/{name}"), dropped + stumps, DROPPED)
+    write_rows(output.path(f"boilerplate/{name}"), [*lines, *removed_rows(paragraphs)], REMOVED)
+    return account(kept, dropped + stumps) | {
+        "removed-lines": sum(row["pages"] for row in lines),
+        "removed-paragraphs": paragraphs.total(),
+    }
+
+
+def _with_paragraphs_once(
+    kept: pa.Table, repeated: RepeatedParagraphs
+) -> tuple[pa.Table, list[dict[str, Any]], Counter[tuple[str, str]]]:
+    """What is kept of the documents, those of which too little is left, and what was taken out by site."""
+    touched = pc.is_in(kept["id"], pa.array(repeated.of, pa.string()))
+    left: list[dict[str, Any]] = []
+    stumps: list[dict[str, Any]] = []
+    removed: Counter[tuple[str, str]] = Counter()
+    for row in kept.filter(touched).to_pylist():
+        stripped = repeated.taken_out(row)
+        share = 1 - len(stripped.text) / len(row["text"])
+        if share > MOST_REPEATED:
+            stumps.append(drop(row, "duplicate-paragraphs", share, MOST_REPEATED))
+        else:
+            home = site_of(row) or row["source"]
+            removed.update((home, paragraph) for paragraph in set(stripped.removed))
+            left.append(row | {"text": stripped.text})
+    whole = kept.filter(pc.invert(touched))
+    return pa.concat_tables([whole, pa.Table.from_pylist(left, KEPT)]).sort_by("id"), stumps, removed
 
 
 def account(kept: pa.Table, dropped: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.compute import ShardOutput
+from pipeline.corpus.clean import Scope
 from pipeline.corpus.contamination import TEXT_FORMATS, ContaminationConfig, EvaluationSet, EvaluationSetError
+from pipeline.corpus.paragraphs import read_repeated
 from pipeline.corpus.tables import local_path, read_documents, read_rows, write_rows
-from pipeline.corpus.word_runs import WordHashes, gram_hashes, words_of
+from pipeline.corpus.word_runs import gram_hashes, text_grams, word_hashes, words_of
 from pipeline.store import Attempt, File, ShardRecord
 
 CONTAMINATION = pa.schema(
@@ -66,6 +68,7 @@ class Searching:
     compared: ShardRecord
     index: File
     config: ContaminationConfig
+    paragraphs_once: Scope
 
 
 def publish_index(attempt: Attempt, config: ContaminationConfig) -> tuple[File, Counter[str]]:
@@ -79,16 +82,18 @@ def publish_index(attempt: Attempt, config: ContaminationConfig) -> tuple[File, 
 def search(part: Searching, output: ShardOutput) -> dict[str, int]:
     """Write which documents share what with which examples, those that are duplicates left out."""
     index = np.load(local_path(part.attempt, part.index), mmap_mode="r")
-    hashes = WordHashes()
-    duplicates = {row["id"] for path in _files(part.attempt, part.compared, "") for row in read_rows([path])}
+    name = f"{part.judged.identity}.parquet"
+    duplicates = {row["id"] for row in read_rows(_files(part.attempt, part.compared, f"duplicates/{name}"))}
+    repeated = read_repeated(_files(part.attempt, part.compared, f"repeated/{name}"), part.paragraphs_once)
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter({"evaluation.overlapping": 0})
     names = [Path(each.path).name for each in part.config.sets]
     for path in _files(part.attempt, part.judged, "good/"):
-        for document in read_documents(path, ["id", "url", "text"]):
+        for document in read_documents(path, ["id", "url", "kind", "source", "text"]):
             if document["id"] in duplicates:
                 continue
-            share, found = overlaps(document["text"], index, part.config.words, hashes)
+            text = repeated.taken_out(document).text
+            share, found = overlaps(text, index, part.config.words)
             counts["evaluation.overlapping"] += bool(found)
             about = {
                 "id": document["id"],
@@ -97,7 +102,7 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
                 "dropped": share > part.config.share,
             }
             rows += [{**about, **vars(each), "set": names[each.set]} for each in found]
-    write_rows(output.path(f"contamination/{part.judged.identity}.parquet"), rows, CONTAMINATION)
+    write_rows(output.path(f"contamination/{name}"), rows, CONTAMINATION)
     return dict(counts)
 
 
@@ -123,13 +128,12 @@ def index_of(config: ContaminationConfig) -> tuple[Runs, Counter[str]]:
     And how many examples were read (`evaluation.examples`; a text file is one) and how many of them are
     too short to have a run (`evaluation.too-short`). Raises EvaluationSetError.
     """
-    hashes = WordHashes()
     parts: list[Runs] = [np.empty((3, 0), np.uint64)]
     counts: Counter[str] = Counter({"evaluation.examples": 0, "evaluation.too-short": 0})
     for place, each in enumerate(config.sets):
         longest: Counter[int] = Counter()
         for examples, words in passages_of(each):
-            grams = gram_hashes(hashes.of(words), config.words)
+            grams = text_grams(" ".join(words), config.words)
             part = np.empty((3, len(grams)), np.uint64)
             part[0], part[1], part[2] = grams, place, examples[: len(grams)]
             parts.append(part)
@@ -142,20 +146,21 @@ def index_of(config: ContaminationConfig) -> tuple[Runs, Counter[str]]:
     return np.ascontiguousarray(together[:, first]), counts
 
 
-def overlaps(text: str, index: Runs, words_in_a_row: int, hashes: WordHashes) -> tuple[float, list[Overlap]]:
+def overlaps(text: str, index: Runs, words_in_a_row: int) -> tuple[float, list[Overlap]]:
     """Which share of the text's words lies in runs of the index, and with which examples it shares them."""
-    words = words_of(text)
-    grams = gram_hashes(hashes.of(words), words_in_a_row)
+    (hashes,) = word_hashes([text])
+    grams = gram_hashes(hashes, words_in_a_row)
     if not index.size or not grams.size:
         return 0.0, []
     place = np.minimum(np.searchsorted(index[0], grams), index.shape[1] - 1)
     starts = np.flatnonzero(index[0][place] == grams)
     if not starts.size:
         return 0.0, []
-    edges = np.zeros(len(words) + 1, np.int64)
+    edges = np.zeros(len(hashes) + 1, np.int64)
     np.add.at(edges, starts, 1)
     np.add.at(edges, starts + words_in_a_row, -1)
-    share = float(np.count_nonzero(np.cumsum(edges)[:-1])) / len(words)
+    share = float(np.count_nonzero(np.cumsum(edges)[:-1])) / len(hashes)
+    words = words_of(text)
     examples: Counter[tuple[int, int]] = Counter()
     firsts: dict[tuple[int, int], int] = {}
     for start, of_set, example in zip(starts.tolist(), *index[1:, place[starts]].tolist(), strict=True):

@@ -47,7 +47,7 @@ class HoldOutConfig(Config):
 class Corpus(Artifact):
     """Documents of at most 20 kB in `train/` and `held-out/`; near duplicates are in the same split."""
 
-    stage, role, revision = "hold-out", "corpus", 2
+    stage, role, revision = "hold-out", "corpus", 3
 
     def dataset(self, split: Split) -> "datasets.Dataset":
         """Columns as in tables.DOCUMENTS; sorted by id within each shard."""

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import Documents
-from pipeline.corpus.duplicates import band_rows, near, words_of
+from pipeline.corpus.duplicates import near
 from pipeline.corpus.hold_out import HoldOutConfig
 from pipeline.corpus.sections import cut_into_sections
-from pipeline.corpus.tables import BANDS, DOCUMENTS, local_path, read_rows, write_rows
+from pipeline.corpus.signatures import write_bands
+from pipeline.corpus.tables import DOCUMENTS, local_path, read_rows, write_rows
 from pipeline.errors import StageError
 from pipeline.store import Attempt, ShardRecord
 
@@ -78,7 +79,6 @@ class Cluster:
 def cut(part: Cutting, output: ShardOutput) -> dict[str, int]:
     """Write the shard's documents and the bands of their signatures."""
     rows: list[dict[str, Any]] = []
-    bands: list[dict[str, Any]] = []
     for page in read_rows([part.documents.path(f"kept/{part.shard}.parquet")]):
         start = 0
         for number, text in enumerate(cut_into_sections(page["text"], part.config.document_bytes)):
@@ -87,16 +87,20 @@ def cut(part: Cutting, output: ShardOutput) -> dict[str, int]:
             place = {"page_id": page["id"], "start": start, "end": end, "bytes": end - start}
             rows.append({**page, **place, "id": identity, "text": text})
             start = end
-            bands += band_rows(identity, words_of(text), part.config.similar_bands, part.config.similar_rows)
     write_rows(output.path(f"cut/{part.shard}.parquet"), rows, CUT)
-    write_rows(output.path(f"bands/{part.shard}.parquet"), bands, BANDS)
+    write_bands(
+        output.path(f"bands/{part.shard}.parquet"),
+        rows,
+        part.config.similar_bands,
+        part.config.similar_rows,
+    )
     return {"documents": len(rows)}
 
 
 def choose(work: Choosing, output: ShardOutput) -> dict[str, int]:
     """Write every document's cluster and split. Raises TooFewDocumentsError."""
     with tempfile.TemporaryDirectory() as scratch:
-        keepers = near(_outputs(work.attempt, work.cut, "bands/"), [], Path(scratch))
+        keepers = near(_outputs(work.attempt, work.cut, "bands/"), Path(scratch))
     documents: list[dict[str, Any]] = []
     for path in _outputs(work.attempt, work.cut, "cut/"):
         documents += pq.read_table(path, columns=["id", "language", "bytes"]).to_pylist()

@@ -60,9 +60,6 @@ DOCUMENTS = pa.schema(
     ]
 )
 """`start` and `end` are the document's span of UTF-8 bytes in its page's kept text."""
-BANDS = pa.schema([("id", pa.string()), ("band", pa.int16()), ("hash", pa.int64())])
-"""One row per document and band of its MinHash signature."""
-
 Row = Mapping[str, Any]
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.corpus.word_runs import Hashes, WordHashes
+from pipeline.corpus.word_runs import Hashes
 from pipeline.evaluation.evaluate import TextLostError
 from pipeline.evaluation.likelihood import cut
 from pipeline.evaluation.overlap import unshared_passages
@@ -34,9 +34,9 @@ def pieces_schema() -> "pa.Schema":
 
 def without_shared(rows: Iterable[Mapping[str, Any]], shared: Hashes) -> list[dict[str, Any]]:
     """Each document with what is left of its text (`documents_schema`). `shared` is sorted."""
-    hashes, documents = WordHashes(), []
+    documents = []
     for row in rows:
-        passages = unshared_passages(row["text"], shared, hashes)
+        passages = unshared_passages(row["text"], shared)
         kept = [passage for passage, stays in passages if stays]
         text = "".join(kept)
         documents.append(

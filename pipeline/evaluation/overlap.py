@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from pipeline.corpus.word_runs import WORDS_IN_A_ROW, Hashes, WordHashes, text_grams, words_of
+from pipeline.corpus.word_runs import WORDS_IN_A_ROW, Hashes, text_grams, words_of
 
 _PASSAGE = re.compile(r"(?:[^\n]|\n(?![^\S\n]*\n))+(?:\n(?:[^\S\n]*\n)+)?|\n(?:[^\S\n]*\n)*")
 
@@ -17,14 +17,14 @@ def passages(text: str) -> list[str]:
     return _PASSAGE.findall(text)
 
 
-def unshared_passages(text: str, shared: Hashes, hashes: WordHashes) -> list[tuple[str, bool]]:
+def unshared_passages(text: str, shared: Hashes) -> list[tuple[str, bool]]:
     """Every passage of the text, and whether it may stay.
 
     One goes that has any word of a shared run, also of a run that crosses into it. `shared` is sorted.
     """
     cut = passages(text)
     counts = [len(words_of(passage)) for passage in cut]
-    grams = text_grams(text, hashes)
+    grams = text_grams(text)
     words = np.zeros(sum(counts) + 1, np.int64)
     for begin in np.flatnonzero(np.isin(grams, shared)):
         words[begin] += 1

@@ -7,6 +7,7 @@ from types import ModuleType
 from tests.benchmarks import (
     clean,
     crawl,
+    duplicates,
     extraction,
     frontier,
     hostile,
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "hostile": hostile,
     "extraction": extraction,
     "clean": clean,
+    "duplicates": duplicates,
     "quality": quality,
     "tokens": tokens,
     "overhead": overhead,

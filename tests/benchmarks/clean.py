@@ -11,13 +11,14 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from pipeline.compute import ComputeConfig
 from pipeline.corpus.clean import CleanConfig, Documents, clean
-from pipeline.corpus.duplicates import SHINGLE_WORDS, WORD
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.kinds import Kind
 from pipeline.corpus.language import passages
 from pipeline.corpus.quality import first_fault, prose_of
 from pipeline.corpus.rule_files import rules_of
+from pipeline.corpus.signatures import SHINGLE_WORDS
 from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, shard_name, write_rows
+from pipeline.corpus.word_runs import WORD
 from pipeline.store import Attempt, Made, Store
 from tests.benchmarks.measure import Result, cpu_seconds, in_turn
 from tests.benchmarks.texts import texts

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from flows.inspection import dropped_pages
 from pipeline.compute import Compute
-from pipeline.corpus.clean import CleanConfig, Documents, NoDocumentSurvivesError, clean
+from pipeline.corpus.clean import (
+    CleanConfig,
+    Documents,
+    EarlierDocumentsError,
+    Keeper,
+    NoDocumentSurvivesError,
+    clean,
+)
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
 from pipeline.corpus.rule_files import read_rules
 from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, read_rows, shard_name, write_rows
 from pipeline.store import Attempt, Made, Store
+from pipeline.store.discard import leftovers
 from tests.corpus.conftest import Crawled, InThisProcess, MakePages, WebPage
 from tests.corpus.samples import ENGLISH, GERMAN, PORTUGUESE, html
 from tests.corpus.test_language import BRAZIL, PORTUGAL
@@ -45,6 +55,7 @@ def raw_of(
     name: str,
     author: str | None = None,
     kind: str = "web",
+    dates: Mapping[str, str] | None = None,
 ) -> RawDocuments:
     """What extraction would hand over: documents (url, text), and so many pages it dropped."""
 
@@ -56,7 +67,7 @@ def raw_of(
                 "url": url,
                 "title": "",
                 "author": author,
-                "date": None,
+                "date": (dates or {}).get(url),
                 "licence": None,
                 "html_language": None,
                 "kind": kind,
@@ -291,3 +302,67 @@ def test_a_kind_that_is_off_stays_and_only_what_is_set_is_part_of_the_key() -> N
     off = CleanConfig.model_validate({"privacy": {"phone": False}})
     assert off.identity() == {"privacy": {"phone": False}}
     assert CleanConfig.model_validate({"privacy": {"phone": True}}).identity() == {}
+
+
+NEAR = [
+    ("http://a/", TEXTS[0]),
+    ("http://b/", TEXTS[0] + "\n\nOne sentence more."),
+    ("http://c/", TEXTS[0] + "!"),
+]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(
+    ("keeper", "kept"), [("longest", "http://b/"), ("newest", "http://c/"), ("best-quality", None)]
+)
+def test_of_duplicates_the_one_that_the_rule_prefers_is_kept(
+    store: Store, here: Compute, keeper: Keeper, kept: str | None, shards: int
+) -> None:
+    raw = raw_of(store, NEAR, 0, shards, "raw", dates={"http://c/": "2024-05-01", "http://b/": "2024"})
+    made = clean(store, raw, CleanConfig(keeper=keeper), here)
+    ids = {url: document_id(url, text) for url, text in NEAR}
+    kept = kept or min(ids, key=lambda url: ids[url])
+    assert [row["url"] for row in made.kept()] == [kept]
+    assert {row["detail"] for row in made.dropped()} <= set(ids.values())
+    assert made.counts()["pages"] == 3
+    assert sum(n for name, n in made.counts().items() if name.startswith("dropped.duplicate-")) == 2
+
+
+def test_what_an_earlier_run_kept_is_not_taken_again(store: Store, here: Compute) -> None:
+    old = clean(store, raw_of(store, NEAR[:1], 0, 2, "old"), CleanConfig(), here)
+    store.name("old/documents", old)
+    pages = [
+        *(("http://new/1", TEXTS[0].upper()), ("http://a/", TEXTS[1]), NEAR[1]),
+        *(("http://new/2", TEXTS[2]), ("http://new/3", TEXTS[2] + "!")),
+    ]
+    raw = raw_of(store, pages, 1, 2, "new")
+    made = clean(store, raw, CleanConfig(earlier=("old/documents",), keeper="longest"), here)
+    reasons = {
+        row["url"]: (row["reason"], row["detail"]) for row in made.dropped() if row["reason"] != "empty"
+    }
+    (keeper,) = (row["id"] for row in old.kept())
+    assert {reasons.pop(url) for url in ("http://new/1", "http://a/", "http://b/")} == {
+        (f"duplicate-{kind}-earlier", keeper) for kind in ("exact", "url", "near")
+    }
+    assert [reason for reason, _ in reasons.values()] == ["duplicate-exact"]
+    assert made.counts()["pages"] == 6
+    assert made.counts()["kept"] == 1
+    assert made.record.inputs["earlier-0"].key == old.key
+    references = (old.base, f"clean/{old.key[:6]}")
+    by_key = clean(store, raw, CleanConfig(earlier=references, keeper="longest"), here)
+    assert by_key.key == made.key
+    assert clean(store, raw, CleanConfig(keeper="longest"), here).key != made.key
+    store.name("new/documents", made)
+    store.storage.remove("names/old/documents.json")
+    assert [piece.path for piece in leftovers(store).artifacts if piece.path == old.base] == []
+    urls = {page.id: page.detail for page in dropped_pages(made)}
+    assert urls[document_id(*pages[0])] == "http://a/"
+
+
+@pytest.mark.parametrize("reference", ["other/documents", "clean/ffff", "clean/", "documents", "run/raw"])
+def test_earlier_documents_that_are_not_there_are_told(store: Store, here: Compute, reference: str) -> None:
+    raw = raw_of(store, NEAR, 0, 1, "raw")
+    store.name("run/documents", clean(store, raw, CleanConfig(), here))
+    store.name("run/raw", raw)
+    with pytest.raises(EarlierDocumentsError, match=f"names '{reference}'.* there is run/documents"):
+        clean(store, raw, CleanConfig(earlier=(reference,)), here)

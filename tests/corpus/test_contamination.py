@@ -14,7 +14,7 @@ from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.contamination import ContaminationConfig, EvaluationSet, EvaluationSetError, check_sets
 from pipeline.corpus.contamination_shards import Runs, index_of, overlaps, passages_of
 from pipeline.corpus.tables import read_rows
-from pipeline.corpus.word_runs import WordHashes, gram_hashes
+from pipeline.corpus.word_runs import text_grams
 from pipeline.store import Store
 from tests.corpus.conftest import InThisProcess
 from tests.corpus.test_clean import TEXTS, raw_of
@@ -51,18 +51,18 @@ def test_a_planted_run_is_found_with_its_example_and_a_shorter_one_is_not(tmp_pa
     index, counts = index_of(config)
     assert counts == {"evaluation.examples": 3, "evaluation.too-short": 1}
     planted = words(QUESTIONS[1]["question"], 2, 13)  # type: ignore[arg-type]
-    share, found = overlaps(f"Antes disto. {planted.upper()} -- depois", index, 13, WordHashes())
+    share, found = overlaps(f"Antes disto. {planted.upper()} -- depois", index, 13)
     assert [(hit.set, hit.example, hit.runs) for hit in found] == [(0, 2, 1)]
     assert found[0].words == planted.lower().replace(";", "").replace(",", "")
     assert share == pytest.approx(13 / 16)
     shorter = words(QUESTIONS[1]["question"], 2, 12)  # type: ignore[arg-type]
-    assert overlaps(f"Antes disto. {shorter} e depois", index, 13, WordHashes()) == (0.0, [])
+    assert overlaps(f"Antes disto. {shorter} e depois", index, 13) == (0.0, [])
 
 
 def test_lists_and_tables_inside_a_column_are_looked_into(tmp_path: Path) -> None:
     index, _ = index_of(ContaminationConfig(sets=(write_questions(tmp_path),)))
     answer = QUESTIONS[0]["choices"]["text"][0]  # type: ignore[index]
-    _, found = overlaps(answer, index, 13, WordHashes())
+    _, found = overlaps(answer, index, 13)
     assert [hit.example for hit in found] == [1]
 
 
@@ -79,7 +79,7 @@ def test_parquet_and_jsonl_give_the_same_runs_and_a_text_file_is_read_through_it
     text.write_text("\n".join(str(QUESTIONS[0]["question"]).split(" ")), encoding="utf-8")
     index, counts = index_of(ContaminationConfig(sets=(EvaluationSet(path=str(text)),)))
     assert counts["evaluation.examples"] == 1
-    _, found = overlaps(words(str(QUESTIONS[0]["question"]), 4, 13), index, 13, WordHashes())
+    _, found = overlaps(words(str(QUESTIONS[0]["question"]), 4, 13), index, 13)
     assert [hit.example for hit in found] == [5]  # the line where the run begins
 
 
@@ -95,16 +95,15 @@ def test_a_planted_run_is_found_if_and_only_if_it_is_long_enough(
     before: list[str], first: int, count: int, length: int, between: str
 ) -> None:
     example = [f"w{number}" for number in range(40)]
-    hashes = WordHashes()
     index = index_of_words(example, length)
     text = " ".join(before) + " " + between.join(example[first : first + count]) + " end"
-    _, found = overlaps(text, index, length, hashes)
+    _, found = overlaps(text, index, length)
     assert bool(found) == (count >= length)
     assert sum(hit.runs for hit in found) == max(0, count - length + 1)
 
 
 def index_of_words(example: list[str], length: int) -> Runs:
-    grams = np.sort(gram_hashes(WordHashes().of(example), length))
+    grams = np.sort(text_grams(" ".join(example), length))
     return np.stack([grams, np.zeros_like(grams), np.ones_like(grams)])
 
 

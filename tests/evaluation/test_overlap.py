@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.word_runs import WORD, WORDS_IN_A_ROW, WordHashes, grams_also_in, grams_of_all
+from pipeline.corpus.word_runs import WORD, WORDS_IN_A_ROW, grams_also_in, grams_of_all
 from pipeline.evaluation.overlap import passages, unshared_passages
 
 TRAINING = " ".join(f"train{number}" for number in range(60))
@@ -11,7 +11,7 @@ NEW = " ".join(f"new{number}" for number in range(40))
 
 def kept(text: str, *training: str) -> list[str]:
     shared = grams_also_in(grams_of_all([text]), training)
-    return [passage for passage, stays in unshared_passages(text, shared, WordHashes()) if stays]
+    return [passage for passage, stays in unshared_passages(text, shared) if stays]
 
 
 def run(first: int, count: int) -> str:
@@ -47,7 +47,7 @@ def test_a_repetition_in_any_training_file_counts() -> None:
     text = f"{run(30, 20)}\n\n{NEW}"
     found = [grams_also_in(grams_of_all([text]), [training]) for training in ("nothing here", TRAINING)]
     shared = np.unique(np.concatenate(found))
-    assert [stays for _, stays in unshared_passages(text, shared, WordHashes())] == [False, True]
+    assert [stays for _, stays in unshared_passages(text, shared)] == [False, True]
 
 
 def test_no_held_out_text_gives_nothing_to_look_for() -> None:
@@ -69,7 +69,7 @@ def test_what_is_shared_is_what_a_plain_search_finds(held_out: list[str], traini
         if tuple(words[at : at + WORDS_IN_A_ROW]) in runs:
             hit[at : at + WORDS_IN_A_ROW] = [True] * WORDS_IN_A_ROW
     shared = grams_also_in(grams_of_all([text]), [" ".join(training)])
-    for passage, stays in unshared_passages(text, shared, WordHashes()):
+    for passage, stays in unshared_passages(text, shared):
         count = len(WORD.findall(passage))
         assert stays == (not any(hit[:count]))
         hit = hit[count:]

@@ -153,3 +153,14 @@ def test_what_is_not_set_is_printed_where_it_may_be_set(tmp_path: Path) -> None:
     printed = as_toml(Farm(name="a", river=River(boats={"Anna": 2})))
     path = write(tmp_path, "printed.toml", printed.replace("# flow is not set", "flow = 0.5"))
     assert load(Farm, path).river == River(boats={"Anna": 2}, flow=0.5)
+
+
+def test_the_best_of_duplicates_cannot_be_kept_where_nothing_is_scored() -> None:
+    with pytest.raises(ConfigurationError, match="without a classifier no document has a score"):
+        load(WebToModel, CONFIG, ["clean.keeper=best-quality"])
+
+
+def test_documents_of_the_run_itself_are_no_earlier_ones() -> None:
+    with pytest.raises(ConfigurationError, match="own/documents, and that is what this run makes"):
+        load(WebToModel, CONFIG, ["name=own", 'clean.earlier=["own/documents"]'])
+    assert load(WebToModel, CONFIG, ["name=own", 'clean.earlier=["old/documents"]']).clean.earlier
