@@ -14,6 +14,7 @@ from crawler.entries import Entry, Visit
 from crawler.guard import GuardedResolver
 from crawler.markup import Markup, read_markup, visible_text
 from crawler.opt_outs import Honoured, OptOuts, opt_outs
+from crawler.out_of_scope import OTHER_HOST
 from crawler.outcomes import KEPT, PASSED, meaning_of
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
@@ -343,7 +344,11 @@ class Answers:
         return is_sitemap
 
     def _is_in_scope(self, entry: Entry) -> bool:
-        return self._scope.refusal(entry.url, entry.host) is None
+        """False if a pattern is against it, which is noted."""
+        refusal = self._scope.refusal(entry.url, entry.host)
+        if refusal is not None:
+            self._frontier.out_of_scope.note(refusal, entry.url)
+        return refusal is None
 
     def list_pages(self, entry: Entry, sitemap: str, urls: Iterable[str]) -> None:
         """Pages that a sitemap of the entry's host lists: as if its front page had linked to them."""
@@ -359,6 +364,7 @@ class Answers:
                 continue
             is_wanted_host = allows(each.host) or scope.names(each.host)
             if not is_wanted_host and self._frontier.settled:
+                self._frontier.out_of_scope.note(OTHER_HOST, each.url)
                 continue
             trap = self.traps.refusal(each.url)
             if trap is None:

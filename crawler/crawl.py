@@ -307,6 +307,7 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
         for name in sorted({name for _, record in history.last.values() for name in record.counts})
         if name in ("pages", "tried", "left") or name.startswith("outcome.")
     }
+    counts |= {name: count for record in report for name, count in record.counts.items()}
     frontier_files = {f"frontier/{name}.sqlite": file for name, file in frontiers.items()}
     return Made(
         files=archive | frontier_files | files_of(logs) | index | files_of(report),

@@ -32,6 +32,7 @@ from crawler import hosts
 from crawler.entries import Entry, Position, Visit
 from crawler.hosts import Host, Hosts
 from crawler.origins import KEPT_SECONDS
+from crawler.out_of_scope import OTHER_HOST, OutOfScope
 from crawler.schema import (
     ADD,
     ASIDE,
@@ -100,6 +101,7 @@ class Frontier:
         self.db.executescript(hosts.SCHEMA + SCHEMA)
         self.db.execute("BEGIN")
         self.hosts = Hosts(self.db)
+        self.out_of_scope = OutOfScope(self.db)
         row = self.db.execute("SELECT known, settled, outcomes FROM position").fetchone()
         self.known: int = row[0] if row else 0
         self.settled: bool = bool(row[1]) if row else False
@@ -203,6 +205,9 @@ class Frontier:
         query = "SELECT DISTINCT host, name, allowed FROM urls JOIN hosts ON hosts.id = host WHERE state = ?"
         for host, name, allowed in self.db.execute(query, (ASIDE,)).fetchall():
             if not allowed:
+                dropped = "SELECT place FROM urls WHERE host = ? AND state = ?"
+                for (place,) in self.db.execute(dropped, (host, ASIDE)).fetchall():
+                    self.out_of_scope.note(OTHER_HOST, url_of(name, place))
                 self.db.execute("DELETE FROM urls WHERE host = ? AND state = ?", (host, ASIDE))
                 continue
             own = self.serves(name)

@@ -17,6 +17,7 @@ from typing import Any, Self
 from crawler.entries import Visit
 from crawler.frontier import url_of
 from crawler.hosts import QUEUED, SERVED
+from crawler.out_of_scope import Unwanted, kept_in, merged
 from crawler.progress import Progress, added
 from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, SENT, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
@@ -183,6 +184,11 @@ class Frontiers:
             if row is not None:
                 return HostFacts(row[0], bool(row[1]), *row[2:])
         return None
+
+    def out_of_scope(self, examples: int = 0) -> dict[str, Unwanted]:
+        """URLs that were found and are not wanted, by the reason, with some of them."""
+        rows = (row for connection in self._connections for row in kept_in(connection))
+        return merged(rows, examples)
 
     def robots(self, origin: str) -> bytes | None:
         """The robots.txt that an origin was asked by, if one was kept."""

@@ -9,6 +9,7 @@ from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
 from crawler.hosts import COLUMNS, QUEUED, REFUSED
 from crawler.options import Ended
+from crawler.out_of_scope import kept_in
 from crawler.partition import ended_of
 from crawler.repetition import TABLES, Traps
 from crawler.responses import now
@@ -48,6 +49,10 @@ def regrouped(
             _take_served(frontier, source, old, before)
         for source in opened.values():
             _take_found(frontier, source)
+        if partition == 0:  # what is nobody's is counted once
+            for source in opened.values():
+                for row in kept_in(source):
+                    frontier.out_of_scope.take(*row)
         query = "SELECT seconds, settled FROM position"
         places = [source.execute(query).fetchone() for source in opened.values()]
         _count(frontier)

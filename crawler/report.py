@@ -133,7 +133,7 @@ class ToReport:
 
 
 def write_report(given: ToReport, output: "ShardOutput") -> Mapping[str, int]:
-    """In a Ray task: the report as a file of the artifact."""
+    """In a Ray task: the report as a file of the artifact; how many URLs are not wanted, by the reason."""
     storage, base = given.attempt.storage, given.attempt.base
     paths = [storage.download(f"{base}/{file.path}", file.sha256) for file in given.frontiers]
     with Frontiers(paths, finished=True) as frontiers:
@@ -141,7 +141,8 @@ def write_report(given: ToReport, output: "ShardOutput") -> Mapping[str, int]:
             frontiers, storage, {name: f"{base}/{file.path}" for name, file in given.archive.items()}
         )
         make_report(frontiers, pages, output.path(REPORT))
-    return {}
+        unwanted = frontiers.out_of_scope()
+    return {f"out-of-scope.{reason}": each.urls for reason, each in unwanted.items()}
 
 
 def make_report(frontiers: Frontiers, pages: Iterator[bytes], target: Path) -> None:

@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS refused (
     url TEXT PRIMARY KEY, outcome TEXT NOT NULL, fetched TEXT, detail TEXT, level INTEGER, depth INTEGER,
     referrer TEXT, sent INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS out_of_scope (
+    reason TEXT, number INTEGER, url TEXT NOT NULL, PRIMARY KEY (reason, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS position (
     id INTEGER PRIMARY KEY, number INTEGER, offset INTEGER, seconds REAL, round INTEGER, ended INTEGER,
     known INTEGER, settled INTEGER, outcomes TEXT

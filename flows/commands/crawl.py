@@ -34,6 +34,7 @@ from flows.commands.options import (
 
 if TYPE_CHECKING:
     from crawler.inquiry import HostFacts
+    from crawler.out_of_scope import Unwanted
     from crawler.progress import Progress
     from crawler.why import Answer
     from flows.crawls import Crawl
@@ -99,9 +100,11 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
 
     crawl = _find(store, name)
     told, as_of = _standing(crawl)
+    unwanted = _unwanted(crawl)
     if as_json:
         facts = {"crawl": crawl.base, "state": _state(crawl), "as_of": as_of, "outcomes": told.outcomes}
-        print_json({**facts, **figures(told)})
+        counts = {f"out-of-scope.{reason}": each.urls for reason, each in unwanted.items()}
+        print_json({**facts, **figures(told), **counts})
         return
     from crawler.progress import rows
 
@@ -112,8 +115,9 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
         ("pages", f"{told.pages:,} of {told.tried:,} URLs tried, {told.waiting:,} waiting"),
         ("bytes", f"{told.bytes / 1e6:,.1f} MB in {told.seconds:,.1f} s of crawling"),
         *rows(told),
+        ("not wanted", ", ".join(f"{reason} {each.told}" for reason, each in unwanted.items())),
     ]
-    _print_lines(lines)
+    _print_lines([line for line in lines if line[1]])
 
 
 def report(
@@ -229,6 +233,17 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
     waiting = max(0, standing.hosts_waiting - told.hosts_active)
     now = dataclasses.replace(standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live})
     return now, as_of
+
+
+def _unwanted(crawl: "Crawl") -> "dict[str, Unwanted]":
+    """URLs that are not wanted, by the reason, as far as there is a frontier to look into."""
+    from crawler.inquiry import NoFrontierError
+
+    try:
+        with crawl.frontiers() as frontiers:
+            return frontiers.out_of_scope()
+    except NoFrontierError:
+        return {}
 
 
 def _state(crawl: "Crawl") -> str:

@@ -44,7 +44,7 @@ def crawled(tmp_path_factory: pytest.TempPathFactory):
         config = folder / "small.toml"
         config.write_text(
             f'name = "small"\n[crawl]\nseeds = ["{web.url()}"]\nprivate_hosts = ["127.0.0.1"]\n'
-            "delay_seconds = 0\nmax_pages = 6\n"
+            'delay_seconds = 0\nmax_pages = 6\ndeny = ["/missing"]\n'
         )
         ran = Run.start(folder / "store", "crawl.requests=2", config=config, outputs=folder, word="crawl")
         assert ran.wait() == 0, ran.text()
@@ -76,6 +76,13 @@ def test_the_status_of_a_finished_crawl(crawled) -> None:
     found = json.loads(say("crawl", "status", "--json", store=store))
     assert (found["outcomes"]["page"], found["refused.robots"]) == (found["pages"], 1)
     assert found["waiting"] > 0
+    assert "not wanted denied by '/missing' 1" in told
+    record = json.loads(say("show", "small/pages", "--json", store=store))
+    assert (
+        record["counts"]["out-of-scope.denied by '/missing'"]
+        == 1
+        == found["out-of-scope.denied by '/missing'"]
+    )
 
 
 def test_the_report_is_a_file_of_the_artifact_and_can_be_taken_along(crawled, tmp_path: Path) -> None:
