@@ -298,7 +298,7 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
     shards = {name: Logged(attempt, name, file) for name, file in frontiers.items()}
     logs = compute.map_shards(attempt, "log", shards, write_log)
     index = index_archive(compute, attempt, archive)
-    shown = ToReport(attempt, tuple(frontiers.values()), archive)
+    shown = ToReport(attempt, tuple(frontiers.values()), archive, config.resolved())
     report = compute.map_shards(attempt, "report", {"report": shown}, write_report)
     # What the rounds made has links of its own in the store.
     shutil.rmtree(attempt.scratch(), ignore_errors=True)

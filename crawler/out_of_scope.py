@@ -1,11 +1,12 @@
 """URLs that were found and are not wanted: how many there are for each reason, and some of them.
 
-Links to other hosts are found by the million, so they get no row in the frontier. Of each reason the KEPT URLs
-with the smallest hashes are kept. As long as there are fewer that is all of them, and the count is exact; from
-then on how close together these hashes lie tells how many URLs there are, with a standard error of 3 % (the k
-minimum values; the unbiased estimate is that of Beyer et al. 2007, On Synopses for Distinct-Value Estimation
-Under Multiset Operations, SIGMOD). How often, in which order and by which process a URL is found changes
-nothing: a kill costs no count, what partitions have is merged, and what is kept is a fair sample.
+Links to other hosts are found by the million, so they get no row in the frontier. Of each reason the KEPT
+URLs with the smallest hashes are kept. As long as there are fewer that is all of them, and the count is
+exact; from then on how close together these hashes lie tells how many URLs there are, with a standard error
+of 3 % (the k minimum values; the unbiased estimate is that of Beyer et al. 2007, On Synopses for Distinct-
+Value Estimation Under Multiset Operations, SIGMOD). How often, in which order and by which process a URL is
+found changes nothing: a kill costs no count, what partitions have is merged, and what is kept is a fair
+sample.
 """
 
 import hashlib

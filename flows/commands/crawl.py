@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from crawler.inquiry import HostFacts
     from crawler.out_of_scope import Unwanted
     from crawler.progress import Progress
-    from crawler.why import Answer
+    from crawler.why import Answer, Target
     from flows.crawls import Crawl
 
 SHOWN_URLS = 50
@@ -196,12 +196,13 @@ def why(
     with crawl.frontiers() as frontiers:
         answer = find_out(frontiers, url, crawl.config, finished=crawl.pages is not None)
         host = frontiers.host(answer.known.host) if answer.known else None
-        as_of = frontiers.as_of
+        as_of, several = frontiers.as_of, frontiers.count > 1
     if as_json:
         facts = dataclasses.asdict(answer)
         print_json({**facts, "host": host and dataclasses.asdict(host), "as_of": as_of})
         return
-    _print_lines([*_answer_lines(answer, host), *([("as of", as_of)] if as_of else [])])
+    lines = [*_answer_lines(answer, host), *(_source_lines(answer) if several else [])]
+    _print_lines([*lines, *([("as of", as_of)] if as_of else [])])
 
 
 def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
@@ -271,7 +272,8 @@ def _make_report(crawl: "Crawl", path: Path) -> None:
         if crawl.pages is not None:
             files = crawl.pages.record.files
             archive = {name: f"{crawl.base}/{files[name].path}" for name in crawl.pages.names("warc/")}
-        make_report(frontiers, archived(frontiers, crawl.storage, archive), path)
+        pages = archived(frontiers, crawl.storage, archive)
+        make_report(frontiers, pages, path, crawl.base, crawl.config)
 
 
 def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str, str]]:
@@ -293,7 +295,7 @@ def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str,
         if visit.warc is not None:
             lines.append(("archived", f"{visit.warc} at {visit.offset}, {visit.length} bytes"))
     if answer.leads_to is not None:
-        lines.append(("leads to", _step(answer.leads_to.url, answer.leads_to.outcome)))
+        lines += _target_lines(answer.leads_to)
     if known is not None:
         lines.append(("tries", f"{known.tries} in vain" if known.tries else ""))
         lines += [
@@ -304,6 +306,24 @@ def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str,
     if host is not None:
         lines.append(("host", _host_line(host)))
     return [line for line in [*lines, ("to do", answer.advice or "")] if line[1]]
+
+
+def _source_lines(answer: "Answer") -> list[tuple[str, str]]:
+    """Which of several partitions' frontiers told this: a host is one partition's."""
+    if answer.known is None:
+        return []
+    lines = [("frontier", answer.known.frontier)]
+    target = answer.leads_to
+    if target is not None and target.frontier is not None and target.frontier != answer.known.frontier:
+        lines.append(("", f"{target.frontier} (of where it leads to)"))
+    return lines
+
+
+def _target_lines(target: "Target") -> list[tuple[str, str]]:
+    """Where a URL redirects to, and what became of that."""
+    word = f"{target.outcome}: {target.told}" if target.outcome else target.told
+    other = f"of another host, {target.host}; " if target.host is not None else ""
+    return [("leads to", target.url), ("", f"{other}{word}")]
 
 
 def _step(url: str, outcome: str | None) -> str:

@@ -17,9 +17,9 @@ from crawler.inquiry import (
     place_of,
 )
 from crawler.outcomes import OUTCOMES, meaning_of
-from crawler.urls import bucket_of, canonical
+from crawler.urls import bucket_of, canonical, host_of
 from crawler.why import why
-from tests.crawler.frontiers import SEED, entry, page, partitioned, small_frontier
+from tests.crawler.frontiers import SEED, entry, page, partitioned, small_frontier, visit
 
 CONFIG = {"user_agent": "moinho/1.0", "max_pages": 10, "max_depth": None}
 
@@ -155,7 +155,7 @@ def test_pages_that_led_to_each_other_are_no_endless_way(tmp_path: Path):
             r"nothing that was fetched led to its host \(there is",
             "allowed_hosts",
         ),
-        ("http://b.example/x", "unknown", "pages of its host are not wanted", "Add the host"),
+        ("http://b.example/x", "unwanted", "pages of its host are not wanted", "Add the host"),
         ("a.example/2", "unknown", "no URL of a web page", "https://a.example/2"),
         ("http://me:secret@a.example/", "unknown", "no URL that can be asked for", "user name"),
         ("http://a.example/" + "a" * 9000, "unknown", "longer than 8,192 characters", None),
@@ -168,6 +168,21 @@ def test_why_tells_what_became_of_a_url_and_what_to_do(frontiers, asked, state, 
     assert (answer.advice or "") == "" if advice is None else advice in answer.advice
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (f"{SEED}login", "never asked for: denied by '/login' (setting crawl.deny)"),
+        ("http://nobody.example/login", "never asked for: denied by '/login' (setting crawl.deny)"),
+        (f"{SEED}nowhere", "never asked for: no allow pattern matches it (setting crawl.allow)"),
+    ],
+)
+def test_why_names_the_pattern_and_the_setting_that_rule_a_url_out(frontiers: Frontiers, asked, told):
+    config = CONFIG | {"deny": ["/x", "/login"], "allow": ["a.example/wiki/"]}
+    answer = why(frontiers, asked, config, finished=True)
+    assert (answer.state, answer.told) == ("unwanted", told)
+    assert why(frontiers, f"{SEED}2", config, finished=True).state == "done"
+
+
 def test_why_names_the_rule_that_forbids_and_the_way_there(frontiers: Frontiers):
     answer = why(frontiers, f"{SEED}private/x", CONFIG, finished=True)
     assert answer.rule == "Disallow: /private"
@@ -178,8 +193,33 @@ def test_why_names_the_rule_that_forbids_and_the_way_there(frontiers: Frontiers)
 
 
 def test_why_follows_a_redirect(frontiers: Frontiers):
-    answer = why(frontiers, f"{SEED}moved", CONFIG, finished=True)
-    assert (answer.leads_to.url, answer.leads_to.outcome) == ("http://b.example/new", None)
+    target = why(frontiers, f"{SEED}moved", CONFIG, finished=True).leads_to
+    assert (target.url, target.outcome, target.host) == ("http://b.example/new", None, "b.example")
+    assert target.told.startswith("not asked for: the crawl ended at a limit")
+
+
+def test_why_says_which_partition_knows_a_redirects_target_or_what_rules_it_out(tmp_path: Path):
+    own, other = "http://host0.example/", "http://host1.example/"
+    places = [bucket_of(host_of(url)) % 2 for url in (own, other)]
+    assert sorted(places) == [0, 1]
+    paths = [tmp_path / "00.sqlite", tmp_path / "01.sqlite"]
+    for number, path in enumerate(paths):
+        frontier = Frontier(path, number, 2)
+        frontier.add([entry(own), entry(f"{own}out"), entry(other, 0, own)])
+        if number == places[0]:
+            frontier.finish(own, visit("redirect", status=301, detail=other))
+            frontier.finish(f"{own}out", visit("redirect", status=301, detail="http://c.example/login"))
+        else:
+            frontier.finish(other, visit("robots"))
+        frontier.commit(Position())
+        frontier.close()
+    with Frontiers(paths, finished=True) as found:
+        answer = why(found, own, CONFIG, finished=True)
+        denied = why(found, f"{own}out", CONFIG | {"deny": ["/login"]}, finished=True).leads_to
+    assert answer.known.frontier == str(paths[places[0]])
+    assert (answer.leads_to.outcome, answer.leads_to.frontier) == ("robots", str(paths[places[1]]))
+    assert (denied.host, denied.outcome, denied.frontier) == ("c.example", "unwanted", None)
+    assert "denied by '/login'" in denied.told
 
 
 def test_a_url_that_waits_is_told_by_whether_the_crawl_has_ended(frontiers: Frontiers):
