@@ -59,6 +59,8 @@ class Crawl:
                 for _, each in sorted(found.frontiers.items())
             ]
             return Frontiers(files, finished=True, as_of=_told(found))
+        if not paths and (failure := self.failure()) is not None:
+            raise NoFrontierError(f"{self.base} failed, and there is no frontier of it: {failure.error}")
         if not paths:
             raise NoFrontierError(
                 f"{self.base} has only just begun, or runs on another machine and has ended no round yet: "
@@ -79,6 +81,29 @@ class Crawl:
             if line["kind"] == PARTITION
         ]
         return time.time() - max(times) if times else None
+
+    def failure(self) -> "Failure | None":
+        """How it failed, if its latest attempt did and none was begun since."""
+        if self.pages is not None:
+            return None
+        for command, event in _events(self.storage):
+            if (event.get("stage"), event.get("key")) == (Pages.stage, self.key):
+                if event["kind"] == "failed" and event["status"] == "failed":
+                    return Failure(event["error"].partition("\n")[0], event["time"], command)
+                return None
+        return None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error that a crawl ended with."""
+
+    error: str
+    """Its first line."""
+    time: float
+    """Seconds since 1970."""
+    command: str | None
+    """What was typed to begin the run, and goes on with it."""
 
 
 def _told(found: Published) -> str:
@@ -131,6 +156,15 @@ def _place(store: Store, reference: str) -> tuple[Storage, str]:
     except UnknownArtifactError:
         return store.storage, find_base(store, reference)
     return found.storage, found.base
+
+
+def _events(storage: Storage) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Everything that runs tell, the latest first, each with the command of its run."""
+    for run in reversed(storage.list(RUNS)):
+        events = list(JournalReader(storage, f"{RUNS}/{run}").read())
+        command = next((event.get("command") for event in events if event["kind"] == "flow"), None)
+        for event in reversed(events):
+            yield command, event
 
 
 def _begun(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:

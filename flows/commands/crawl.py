@@ -99,10 +99,18 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
     from crawler.progress import figures
 
     crawl = _find(store, name)
+    failure = crawl.failure()
+    to_do = f"correct that, then go on: {failure.command or 'run its command again'}" if failure else ""
     told, as_of = _standing(crawl)
     unwanted = _unwanted(crawl)
     if as_json:
-        facts = {"crawl": crawl.base, "state": _state(crawl), "as_of": as_of, "outcomes": told.outcomes}
+        facts = {
+            "crawl": crawl.base,
+            "state": _state(crawl),
+            "error": failure and failure.error,
+            "as_of": as_of,
+            "outcomes": told.outcomes,
+        }
         counts = {f"out-of-scope.{reason}": each.urls for reason, each in unwanted.items()}
         print_json({**facts, **figures(told), **counts})
         return
@@ -111,7 +119,8 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
     lines = [
         ("crawl", crawl.base),
         ("state", _state(crawl)),
-        *([("as of", as_of)] if as_of else []),
+        ("to do", to_do),
+        ("as of", as_of or ""),
         ("pages", f"{told.pages:,} of {told.tried:,} URLs tried, {told.waiting:,} waiting"),
         ("bytes", f"{told.bytes / 1e6:,.1f} MB in {told.seconds:,.1f} s of crawling"),
         *rows(told),
@@ -157,7 +166,8 @@ def ls(
 ) -> None:
     """List the URLs that a crawl knows, by host, with what became of each."""
     states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
-    with _find(store, name).frontiers() as frontiers:
+    crawl = _find(store, name)
+    with crawl.frontiers() as frontiers:
         found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
         as_of = frontiers.as_of
     if as_json:
@@ -178,6 +188,8 @@ def ls(
         )
     if as_of:
         console.print(f"As of {as_of}; the crawl may know more by now.", soft_wrap=True)
+    if crawl.failure() is not None:
+        console.print(f"This crawl {escape(_state(crawl))}", soft_wrap=True)
     console.print(table if found else "No URL of this crawl is so.")
     if len(found) > limit:
         console.print(f"The first {limit:,}; --limit shows more, --json prints them for a program.")
@@ -209,7 +221,7 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
     """As of the last commits, of a running crawl with its speed of now; of one that runs elsewhere as of its
     last round's end, which is told, or what it told last, if that is more."""
     from crawler.inquiry import NoFrontierError
-    from crawler.progress import told_in
+    from crawler.progress import Progress, told_in
     from flows.crawls import ALIVE_SECONDS
     from pipeline.corpus.pages import Pages
     from pipeline.store import Attempt
@@ -222,9 +234,9 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
         with crawl.frontiers() as frontiers:
             standing, as_of = frontiers.standing(), frontiers.as_of
     except NoFrontierError:
-        if told is None:
+        if told is None and crawl.failure() is None:
             raise
-        return told, "what it told last"
+        return told or Progress(), "what it told last"
     if as_of is not None and told is not None and told.tried > standing.tried:
         return told, "what it told last"
     heard = crawl.heard_seconds_ago()
@@ -253,6 +265,8 @@ def _state(crawl: "Crawl") -> str:
 
     if crawl.pages is not None:
         return f"finished, begun {crawl.pages.record.started}, took {duration(crawl.pages.record.seconds)}"
+    if (failure := crawl.failure()) is not None:
+        return f"failed {duration(time.time() - failure.time)} ago: {failure.error}"
     heard = crawl.heard_seconds_ago()
     if heard is None:
         return "begun; nothing was heard of it yet"

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import re
 import time
 from pathlib import Path
 
@@ -217,6 +218,43 @@ def test_an_interrupted_crawl_is_told_to_be_one(
     assert "not finished; last heard of 2:" in told
     assert "0.2 pages/s" in told, "the speed of all its time"
     assert "requests under way" not in told
+
+
+def failed(storage: Storage, error: str, status: str = "failed") -> Journal:
+    """A later run, in which the crawl was begun again and failed."""
+    events = Journal(storage, "runs/20260102-000000-abc", "events")
+    events.write("flow", name="slow", command="moinho crawl slow.toml")
+    events.write("started", stage="crawl", key=KEY, attempt="b", config={"max_pages": 9})
+    events.write("failed", stage="crawl", key=KEY, attempt="b", status=status, error=error, time=time.time())
+    return events
+
+
+def test_a_crawl_that_failed_is_told_with_its_error_and_what_to_do(unfinished, tmp_path: Path) -> None:
+    storage, _ = unfinished
+    events = failed(storage, "the disk is [full]: make room\nand more")
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert re.search(r"state +failed .* ago: the disk is \[full\]: make room\n", told)
+    assert "then go on: moinho crawl slow.toml\n" in told
+    assert "the disk is [full]" in say("frontier", "ls", "slow", store=tmp_path)
+    found = json.loads(say("crawl", "status", "slow", "--json", store=tmp_path))
+    assert found["error"] == "the disk is [full]: make room"
+    events.write("started", stage="crawl", key=KEY, attempt="c", config={})
+    assert "failed" not in say("crawl", "status", "slow", store=tmp_path)
+
+
+def test_a_crawl_that_was_stopped_has_not_failed(unfinished, tmp_path: Path) -> None:
+    storage, _ = unfinished
+    failed(storage, "KeyboardInterrupt", "cancelled")
+    assert "failed" not in say("crawl", "status", "slow", store=tmp_path)
+
+
+def test_a_crawl_that_failed_without_a_page_has_a_status_too(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    Attempt(storage, "crawl", KEY, "b").path("log.txt").touch()
+    failed(storage, "no seed could be reached: http://x/: unreachable")
+    assert "ago: no seed could be reached" in say("crawl", "status", store=tmp_path)
+    with pytest.raises(NoFrontierError, match="failed, .*: no seed could be reached"):
+        say("frontier", "ls", store=tmp_path)
 
 
 def test_a_report_of_a_crawl_that_is_not_finished_goes_where_it_is_told(unfinished, tmp_path: Path) -> None:
