@@ -8,6 +8,7 @@ from scrapy.http import HtmlResponse
 
 from crawler import answers as module
 from crawler.answers import Answers
+from crawler.entries import Entry
 from crawler.guard import GuardedResolver
 from crawler.options import Options
 from crawler.partition import Partition
@@ -43,3 +44,33 @@ def test_a_page_is_read_for_its_words_once(options: Options, monkeypatch: pytest
     answers.received(entry, HtmlResponse(SEED, headers=headers, body=body, request=Request(SEED)))
     assert partition.frontier.outcomes == {"page": 1}
     assert len(read) == 1
+
+
+def test_what_is_refused_on_pages_whose_links_are_not_followed_counts_once_they_are(options: Options) -> None:
+    answers, window, partition = answers_of(replace(options, max_depth=1))
+    frontier, far, near = partition.frontier, f"{SEED}far", f"{SEED}near"
+
+    def answer(links: list[str]) -> None:
+        given = window.next()
+        assert given is not None
+        body = "".join(f"<a href='{link}'>x</a>" for link in links).encode()
+        headers = {"Content-Type": "text/html"}
+        response = HtmlResponse(given.url, headers=headers, body=body, request=Request(given.url))
+        answers.received(given, response)
+
+    def refused() -> list[str]:
+        return sorted(line["url"] for line in frontier.log() if line["outcome"] != "page")
+
+    long = f"https://a.example/{'x' * 9000}"
+    answer(["file:///seen", far])
+    assert refused() == ["file:///seen"]
+    answer(["file:///etc/passwd", long, "http://b.example/", near])
+    assert refused() == ["file:///seen"]
+    assert frontier.known == 3
+    frontier.add_seeds([Entry(far, "a.example", 0, 0)])
+    answers.lower()
+    assert refused() == ["file:///etc/passwd", "file:///seen", long[:500]]
+    assert frontier.known == 6
+    answer([])
+    answers.lower()
+    assert frontier.outcomes == {"page": 3, "refused-scheme": 2, "trap-url-length": 1}

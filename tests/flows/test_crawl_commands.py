@@ -253,7 +253,7 @@ def test_a_crawl_that_failed_without_a_page_has_a_status_too(tmp_path: Path) -> 
     Attempt(storage, "crawl", KEY, "b").path("log.txt").touch()
     failed(storage, "no seed could be reached: http://x/: unreachable")
     assert "ago: no seed could be reached" in say("crawl", "status", store=tmp_path)
-    with pytest.raises(NoFrontierError, match="failed, .*: no seed could be reached"):
+    with pytest.raises(NoFrontierError, match=r"failed, .*: no seed could be reached"):
         say("frontier", "ls", store=tmp_path)
 
 
