@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 OWN_SITE_REQUESTS = 8
 """Requests at once to the site that moinho serves to itself, which needs no politeness."""
+KEY_CHARACTERS = 8
+"""Of a crawl's key, so many are in the names of its WARC files."""
 WEB_PAGE_BYTES = 60_000
 """HTML of a page, as a plan reckons; four sites of documentation had between 51,000 and 103,000."""
 
@@ -230,7 +232,11 @@ def _build(
         stack.enter_context(telling(attempt, config.max_pages))
         history = crawl_in_rounds(
             attempt,
-            dataclasses.replace(_options(site, seeds, config, hosts), **_start(earlier)),
+            dataclasses.replace(
+                _options(site, seeds, config, hosts),
+                crawl=f"moinho-{attempt.key[:KEY_CHARACTERS]}",
+                **_start(earlier),
+            ),
             Limits(
                 config.max_pages, config.max_seconds, config.max_depth, compute.config.crawl_round_seconds
             ),
@@ -239,7 +245,7 @@ def _build(
             beside_driver=site is not None,
             starts=_known_hosts(earlier, config),
         )
-    return _gather(attempt, history, config, compute)
+    return _gather(attempt, history, config, compute, seeds)
 
 
 def _start(earlier: Pages | None) -> dict[str, Any]:
@@ -283,7 +289,9 @@ def is_local(place: str) -> bool:
         return place == "localhost" or place.endswith(".localhost")
 
 
-def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Compute) -> Made:
+def _gather(
+    attempt: Attempt, history: History, config: CrawlConfig, compute: Compute, seeds: Sequence[str]
+) -> Made:
     """The artifact: archive, frontiers, crawl log, index. Raises an error if there is not one page; then
     nothing is kept, so that the next attempt begins anew."""
     frontiers = history.frontiers()
@@ -307,6 +315,7 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
         for name in sorted({name for _, record in history.last.values() for name in record.counts})
         if name in ("pages", "tried", "left") or name.startswith("outcome.")
     }
+    counts |= {"seeds": len(seeds)} if config.seeds_file is not None else {}
     counts |= {name: count for record in report for name, count in record.counts.items()}
     frontier_files = {f"frontier/{name}.sqlite": file for name, file in frontiers.items()}
     return Made(

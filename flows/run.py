@@ -19,17 +19,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from crawler.outcomes import RECRAWLED
 from flows.display import Display, duration, number, print_error
 from flows.figures import summary
 from flows.web_to_model import Road, WebToModel, web_to_model, web_to_pages
 from pipeline.compute import Compute
-from pipeline.corpus.pages import Pages
+from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import MoinhoError
 from pipeline.store import (
     Artifact,
     Attempt,
     NoRoomError,
     NotWritableError,
+    Record,
     Store,
     Work,
     fault_of_machine,
@@ -192,7 +194,7 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
             return tell_failure(told, history, console, again)
         tracker.ended()
         unsent = _drain(tracker, signals, console)
-    _tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
+    tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
     command.tell(made, config.name, console)
     for remark in filter(None, (namer.fault, unsent)):
         console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
@@ -227,7 +229,7 @@ def tell_failure(error: Exception, history: History, console: Console, again: st
     return error.exit_code if isinstance(error, MoinhoError) else EXIT_FAILED
 
 
-def _tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
+def tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
     table = Table(title=f"{title} in {duration(seconds)}", title_justify="left")
     for column in ("stage", "key", "took", "counts"):
         table.add_column(column, overflow="fold", no_wrap=column in ("stage", "key", "took"))
@@ -238,8 +240,20 @@ def _tell_stages(history: History, title: str, console: Console, seconds: float)
             for label, count in record.counts.items()
             if "." not in label
         )
+        if told := _told_of_recrawl(record):
+            counts += f"; since the crawl before: {told}"
         table.add_row(record.stage, record.key[:8], duration(record.seconds) if made else "reused", counts)
     console.print(table)
+
+
+def _told_of_recrawl(record: Record) -> str:
+    """What became of the pages of the crawl that this one started from, and how many are new; empty for any
+    other stage."""
+    if EARLIER not in record.inputs:
+        return ""
+    found = {name: record.counts.get(f"outcome.{name}", 0) for name in RECRAWLED}
+    new = record.counts.get("outcome.page", 0)
+    return ", ".join(f"{number(count)} {name}" for name, count in {**found, "new": new}.items())
 
 
 def _tell_road(road: Road, name: str, console: Console) -> None:

@@ -122,7 +122,13 @@ def test_the_frontier_says_why(crawled) -> None:
     assert "Disallow: /p3 (in robots.txt)" in told
     assert f"way        {origin}/ (page)" in told
     told = say("frontier", "why", f"{origin}/p1.html", store=store)
-    assert "archived   warc/" in told
+    (folder,) = (store / "crawl").iterdir()
+    archived = f"warc/moinho-{folder.name[:8]}-00-00000-00000.warc.gz"
+    assert f"archived   {archived} at " in told
+    shown = re.search(r"^warc/ +(.*)$", say("show", "small/pages", store=store), re.MULTILINE)
+    assert shown is not None
+    assert shown[1].endswith(archived)
+    assert Path(shown[1]).is_file()
     assert "never seen" in say("frontier", "why", f"{origin}/nowhere", store=store)
     found = json.loads(say("frontier", "why", f"{origin}/p3.html", "--json", store=store))
     assert (found["state"], found["rule"]) == ("done", "Disallow: /p3")
