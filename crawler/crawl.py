@@ -8,10 +8,10 @@ import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from crawler.no_pages import no_page_error
 from crawler.opt_outs import Honoured
@@ -19,7 +19,7 @@ from crawler.options import Options
 from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
 from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
-from crawler.scope import Scope
+from crawler.scope import Patterns
 from crawler.seeds import check_seed, digest_of, read_seeds
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
@@ -51,9 +51,9 @@ class CrawlConfig(Config):
     (YYYY-MM-DD)."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
-    allow: tuple[str, ...] = ()
+    allow: Patterns = ()
     """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
-    deny: tuple[str, ...] = ()
+    deny: Patterns = ()
     """Patterns of URLs that are not fetched, whatever `allow` says."""
     languages: tuple[str, ...] = ()
     """Languages wanted, such as `pt`: links on pages in them come first. Default: all alike."""
@@ -109,11 +109,6 @@ class CrawlConfig(Config):
             if "/" in host or not host.strip():
                 raise ValueError(f"{host!r} is not a host name; write it without scheme, port and path")
         return tuple(host.lower().strip("[]") for host in hosts)
-
-    @model_validator(mode="after")
-    def patterns_can_be_read(self) -> Self:
-        Scope(self.allow, self.deny)
-        return self
 
     @field_validator("contact", "user_agent")
     @classmethod

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 
 from crawler.crawl import WEB_PAGE_BYTES
 from crawler.opt_outs import Honoured
-from crawler.scope import Scope
+from crawler.scope import Patterns
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.pages import PACKED, Pages
@@ -55,9 +55,9 @@ class IngestConfig(Config):
     """Lines of the list that are read, from its beginning. Default: all."""
     snapshot: datetime.date | None = None
     """The web changes: a later date fetches the same URLs again (YYYY-MM-DD)."""
-    allow: tuple[str, ...] = ()
+    allow: Patterns = ()
     """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
-    deny: tuple[str, ...] = ()
+    deny: Patterns = ()
     """Patterns of URLs that are not taken, whatever `allow` says."""
     opt_outs: Honoured = Honoured()
     """Which of a page's own statements against its use are obeyed."""
@@ -67,11 +67,6 @@ class IngestConfig(Config):
     """Of one page, after decompression."""
     keep_truncated: bool = False
     """Take pages too that whoever archived them cut off (WARC-Truncated), at a megabyte for example."""
-
-    @model_validator(mode="after")
-    def patterns_can_be_read(self) -> Self:
-        Scope(self.allow, self.deny)
-        return self
 
     @model_validator(mode="after")
     def names_archives(self) -> Self:

@@ -123,7 +123,8 @@ def _put(values: dict[str, Any], keys: KeyPath, value: Any, setting: str) -> Non
 def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPath, str], path: Path) -> str:
     location = tuple(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
     where = _source(location, sources) or str(path)
-    key = ".".join(location)
+    item = bool(location) and isinstance(fault["loc"][-1], int)
+    key = ".".join(location[:-1] if item else location)  # of an item of a list the value tells which
     found = repr(fault["input"])
     found = found if len(found) <= SHOWN_CHARACTERS else found[:SHOWN_CHARACTERS] + "…"
     match fault["type"]:

@@ -153,3 +153,19 @@ def test_what_is_not_set_is_printed_where_it_may_be_set(tmp_path: Path) -> None:
     printed = as_toml(Farm(name="a", river=River(boats={"Anna": 2})))
     path = write(tmp_path, "printed.toml", printed.replace("# flow is not set", "flow = 0.5"))
     assert load(Farm, path).river == River(boats={"Anna": 2}, flow=0.5)
+
+
+def crawl_faults(folder: Path, text: str, *settings: str) -> list[str]:
+    """Of a configuration with this below [crawl]: what is said of each fault."""
+    path = write(folder, "crawl.toml", f'name = "a"\n[crawl]\n{text}')
+    with pytest.raises(ConfigurationError) as caught:
+        load(WebToModel, path, settings)
+    return str(caught.value).replace(f"{path}: ", "FILE: ").splitlines()
+
+
+def test_each_pattern_that_matches_no_url_is_told_with_its_place(tmp_path: Path) -> None:
+    text = 'seeds = ["https://a.example/"]\nallow = ["(", "a.example", "git-a"]\n'
+    first, second, third = crawl_faults(tmp_path, text, 'crawl.deny=["a#b"]')
+    assert first.startswith("FILE: crawl.allow: pattern '(': '(' is not a host name")
+    assert second.startswith("FILE: crawl.allow: pattern 'git-a' is taken for a host")
+    assert third.startswith("--set crawl.deny=[\"a#b\"]: crawl.deny: pattern 'a#b' has a backslash")
