@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import importlib.metadata
 import ipaddress
 import shutil
@@ -11,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from crawler.no_pages import no_page_error
 from crawler.opt_outs import Honoured
@@ -20,7 +19,16 @@ from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
 from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
 from crawler.scope import Patterns
-from crawler.seeds import check_seed, digest_of, read_seeds
+from crawler.seeds import Seeds, digest_of, read_seeds
+from crawler.settings import (
+    Contact,
+    ContentTypes,
+    Hosts,
+    Languages,
+    ReadsSitemaps,
+    Snapshot,
+    UserAgent,
+)
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
@@ -40,24 +48,24 @@ WEB_PAGE_BYTES = 60_000
 class CrawlConfig(Config):
     """Which pages are fetched, and how politely. Every field is part of the key."""
 
-    seeds: tuple[str, ...] = ()
+    seeds: Seeds = ()
     """URLs to begin with; one of a sitemap stands for the pages that it lists. Default: those of the site
     that moinho renders itself."""
     seeds_file: str | None = None
     """A text file with more of them, one a line, comments begin with `#`; also packed (.gz). What is in it is
     part of the key, not where it lies."""
-    snapshot: datetime.date | None = None
+    snapshot: Snapshot = None
     """The web changes: a later date makes a new crawl of the same seeds, which starts from the earlier one
     (YYYY-MM-DD)."""
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: Hosts = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
     allow: Patterns = ()
     """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
     deny: Patterns = ()
     """Patterns of URLs that are not fetched, whatever `allow` says."""
-    languages: tuple[str, ...] = ()
+    languages: Languages = ()
     """Languages wanted, such as `pt`: links on pages in them come first. Default: all alike."""
-    sitemaps: bool = True
+    sitemaps: ReadsSitemaps = True
     """Read the sitemaps that a host's robots.txt names."""
     opt_outs: Honoured = Honoured()
     """Which of a page's own statements against its use are obeyed."""
@@ -67,9 +75,9 @@ class CrawlConfig(Config):
     """Links followed from a seed at most. Default: no limit."""
     max_seconds: float | None = Field(default=None, gt=0)
     """Seconds of crawling at most, interruptions not counted. Default: no limit."""
-    user_agent: str | None = None
+    user_agent: UserAgent | None = None
     """Default: moinho and its version."""
-    contact: str = ""
+    contact: Contact = ""
     """URL or e-mail address appended to the user agent, for those whose pages are fetched."""
     delay_seconds: float = Field(default=1.0, ge=0)
     """Between two requests to a host, at least; robots.txt may ask for more. Moinho's own site: none."""
@@ -90,32 +98,10 @@ class CrawlConfig(Config):
     """For one page, from connecting to its last byte."""
     max_bytes: int = Field(default=16 << 20, ge=1)
     """Of one page, after decompression."""
-    content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml")
+    content_types: ContentTypes = ("text/html", "application/xhtml+xml")
     """What is stored as a page; everything else is counted."""
-    private_hosts: tuple[str, ...] = ()
+    private_hosts: Hosts = ()
     """Host names or addresses that may be private or loopback addresses. All others must be public."""
-
-    @field_validator("seeds")
-    @classmethod
-    def seeds_are_web_pages(cls, seeds: tuple[str, ...]) -> tuple[str, ...]:
-        for seed in seeds:
-            check_seed(seed)
-        return seeds
-
-    @field_validator("allowed_hosts", "private_hosts")
-    @classmethod
-    def hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        for host in hosts:
-            if "/" in host or not host.strip():
-                raise ValueError(f"{host!r} is not a host name; write it without scheme, port and path")
-        return tuple(host.lower().strip("[]") for host in hosts)
-
-    @field_validator("contact", "user_agent")
-    @classmethod
-    def headers_are_one_line(cls, value: str | None) -> str | None:
-        if value and not (value.isascii() and value.isprintable()):
-            raise ValueError(f"{value!r} cannot stand in a header; use printable ASCII characters")
-        return value
 
     def derived(self) -> Mapping[str, Any]:
         return {"user_agent": f"moinho/{importlib.metadata.version('moinho')}"}
@@ -129,8 +115,9 @@ class CrawlConfig(Config):
         return bool(self.seeds) or self.seeds_file is not None
 
     def all_seeds(self) -> list[str]:
-        """Those that are named here, then those of the file. Raises SeedsFileError."""
-        return [*self.seeds, *(read_seeds(self.seeds_file) if self.seeds_file is not None else ())]
+        """Those that are named here, then those of the file, each once. Raises SeedsFileError."""
+        more = read_seeds(self.seeds_file) if self.seeds_file is not None else ()
+        return list(dict.fromkeys([*self.seeds, *more]))
 
     def full_user_agent(self) -> str:
         agent: str = self.resolved()["user_agent"]

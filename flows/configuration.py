@@ -24,6 +24,9 @@ EXPECTED = {
     "bool_type": "write true or false",
     "bool_parsing": "write true or false",
     "string_type": "write text in quotes",
+    "date_type": "write a date, such as 2026-01-31",
+    "date_from_datetime_inexact": "write a date, such as 2026-01-31",
+    "date_from_datetime_parsing": "write a date, such as 2026-01-31",
 }
 """pydantic's names of common faults → what to do about them."""
 TWICE = ("Cannot overwrite", "twice")
