@@ -7,6 +7,7 @@ import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,10 @@ WEB_PAGE_BYTES = 60_000
 
 class CrawlConfig(Config):
     """Which pages are fetched, and how politely. Every field is part of the key."""
+
+    not_settings = MappingProxyType(
+        {"robots": "robots.txt is always obeyed, and no setting changes that; leave it out"}
+    )
 
     seeds: Seeds = ()
     """URLs to begin with; one of a sitemap stands for the pages that it lists. Default: those of the site

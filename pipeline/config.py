@@ -1,7 +1,7 @@
 """The base of every configuration: frozen, complete, checked when made, with an identity for keys."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -16,6 +16,9 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    not_settings: ClassVar[Mapping[str, str]] = {}
+    """What is looked for here, and why there is no such setting: part of a key → what its user is told."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -214,3 +214,20 @@ def test_hosts_are_known_as_urls_spell_them(tmp_path: Path) -> None:
         "::1",
         "127.0.0.1",
     )
+
+
+def test_opt_outs_are_set_one_by_one(tmp_path: Path) -> None:
+    seeds = 'seeds = ["https://a.example/"]\n'
+    (told,) = crawl_faults(tmp_path, f"{seeds}opt_outs = false\n")
+    assert told.startswith("FILE: crawl.opt_outs: found False; it has a setting for each, write such as ")
+    assert "[crawl.opt_outs] and below it noindex = false; there are: noindex, nofollow, noai," in told
+    (told,) = crawl_faults(tmp_path, seeds, "crawl.opt_outs=false")
+    assert "write such as --set crawl.opt_outs.noindex=false; there are:" in told
+
+
+@pytest.mark.parametrize("name", ["robots", "obey_robots", "ROBOTSTXT_OBEY"])
+def test_no_setting_makes_a_crawl_ignore_robots_txt(tmp_path: Path, name: str) -> None:
+    told = crawl_faults(tmp_path, f'seeds = ["https://a.example/"]\n{name} = false\n')
+    assert told == [
+        f"FILE: crawl.{name}: robots.txt is always obeyed, and no setting changes that; leave it out"
+    ]
