@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
 from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
 from crawler.scope import Patterns
+from crawler.seed_places import check_addresses, check_contact
 from crawler.seeds import Seeds, digest_of, read_seeds
 from crawler.settings import (
     Contact,
@@ -135,12 +135,6 @@ class NoSeedsError(InputError):
     remedy = "Set crawl.seeds or crawl.seeds_file to the pages to begin with."
 
 
-class NoContactError(InputError):
-    """A crawl beyond this machine does not say whose it is."""
-
-    remedy = "Set crawl.contact to a URL or an e-mail address at which you can be reached."
-
-
 def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compute) -> Pages:
     """Fetch the seeds and all that they lead to within the limits. Pages obey robots.txt.
 
@@ -148,13 +142,14 @@ def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compu
     With a snapshot date it starts from the latest earlier crawl of the same configuration: what is due is
     asked for under conditions, what did not change is taken over.
     Interrupted, it continues where the last page was stored. Raises NoSeedsError, SeedsFileError,
-    NoContactError, UnreachableError, ForbiddenError or NoPagesError.
+    PrivateSeedError, NoContactError, UnreachableError, ForbiddenError or NoPagesError.
     """
     if not config.names_seeds and site is None:
         raise NoSeedsError(
             'crawl.seeds is empty; name a page to begin with, such as ["https://example.org/"]'
         )
     seeds = config.all_seeds()
+    check_addresses(seeds, {*config.private_hosts, *compute.config.hosts})
     content = {"seeds": digest_of(seeds)} if config.seeds_file is not None else {}
     earlier = _earlier(store, site, config, content)
     return store.make(
@@ -207,7 +202,7 @@ def _build(
     compute: Compute,
 ) -> Made:
     own_site = site is not None and not config.names_seeds
-    _check_contact(config, seeds, compute.config.hosts)
+    check_contact(config.full_user_agent(), seeds, config.private_hosts, compute.config.hosts)
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:
@@ -243,31 +238,6 @@ def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:
 
     with EarlierCrawl(earlier, config.snapshot) as crawled:
         return [url_of(host, "http/") for host in crawled.hosts()]
-
-
-def _check_contact(config: CrawlConfig, seeds: Sequence[str], mapped: Mapping[str, str]) -> None:
-    """Those whose pages are fetched are told by whom. Raises NoContactError."""
-    agent = config.full_user_agent()
-    if "@" in agent or "://" in agent:
-        return
-    for seed in seeds:
-        host = (urlsplit(seed).hostname or "").lower()
-        place = mapped.get(host, host).removeprefix("[").partition("]")[0]
-        if place.count(":") == 1:
-            place = place.partition(":")[0]
-        if not (host in config.private_hosts or is_local(place)):
-            raise NoContactError(
-                f"crawl.contact is {config.contact!r}, and {seed} lies beyond this machine; set it to a "
-                "URL or an e-mail address, so that whoever runs that site can reach you"
-            )
-
-
-def is_local(place: str) -> bool:
-    """True for an address that is not on the open internet, and for names of this machine."""
-    try:
-        return not ipaddress.ip_address(place).is_global
-    except ValueError:
-        return place == "localhost" or place.endswith(".localhost")
 
 
 def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Compute) -> Made:

@@ -110,6 +110,7 @@ class ArchiveChangedError(StageError):
 class NoArchiveError(StageError):
     """A file holds no web pages as they were received: it is no WARC file, or one of extracted text."""
 
+    passes = False
     remedy = "Leave the file out, or name the WARC file that it was made from."
 
 
@@ -122,6 +123,7 @@ class DamagedArchiveError(StageError):
 class NoPagesInArchivesError(StageError):
     """The archives were read, and not one page was taken."""
 
+    passes = False
     remedy = "Name other archives, or widen ingest.allow and ingest.content_types."
 
 

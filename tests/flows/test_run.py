@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from crawler.seed_places import NoContactError
 from flows.display import Display
 from flows.run import History, StageLog, StopSignals, tell_failure
 from pipeline.cluster import deferred_stop
 from pipeline.config import Config
+from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.training.pretrain import BaseModel
 
@@ -91,6 +93,43 @@ def test_a_failed_stage_names_a_log_that_is_on_this_machine(
     _, attempt = history.broken or (None, None)
     assert attempt is not None
     assert b"the wind dropped" in store.storage.read(attempt.log)
+
+
+class WindError(StageError):
+    """The wind dropped."""
+
+    remedy = "Wait for it."
+
+
+class GrainError(StageError):
+    """There is no grain."""
+
+    passes = False
+    remedy = "Bring some."
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("?"), True),
+        (WindError("the wind dropped"), True),
+        (GrainError("no grain"), False),
+        (NoContactError("whose mill is it"), False),
+    ],
+)
+def test_how_to_go_on_is_told_where_the_same_command_does(store: Store, error: Exception, told: bool) -> None:
+    history = History()
+    store.listeners = [StageLog(), history]
+
+    def grind(attempt: Attempt) -> Made:
+        raise error
+
+    with pytest.raises(type(error)):
+        store.make(Flour, Config(), {}, grind)
+    console = Console(file=io.StringIO(), width=1000)
+    tell_failure(error, history, console, "moinho run x.toml")
+    assert isinstance(console.file, io.StringIO)
+    assert ("to go on: moinho run x.toml" in console.file.getvalue()) is told
 
 
 def test_a_signal_that_got_lost_can_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
