@@ -216,13 +216,15 @@ def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | 
 
 
 def tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
-    """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log."""
+    """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log.
+    How to go on is told where the same command does."""
     foreign = "\n  ".join(f"{type(error).__name__}: {error}".splitlines())
     print_error(console, str(error) if isinstance(error, MoinhoError) else foreign)
     if history.broken is not None:
         path = history.broken[1].path("log.txt")
         if path.is_file():
             console.print(f"log: {path}", soft_wrap=True)
+    if history.broken is not None and (not isinstance(error, MoinhoError) or error.passes):
         console.print(
             f"What is finished stays in the store; to go on: [bold]{escape(again)}[/bold]", soft_wrap=True
         )

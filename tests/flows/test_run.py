@@ -11,11 +11,13 @@ import pytest
 from rich.console import Console
 
 from crawler.crawl import CrawlConfig
+from crawler.seed_places import NoContactError
 from flows.display import Display
 from flows.run import History, StageLog, StopSignals, tell_failure, tell_stages
 from pipeline.cluster import deferred_stop
 from pipeline.config import Config
 from pipeline.corpus.pages import EARLIER, Pages
+from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.training.pretrain import BaseModel
 
@@ -108,6 +110,43 @@ def test_the_table_of_stages_tells_what_a_recrawl_found_of_the_crawl_before(stor
         told.append(console.file.getvalue())
     assert "crawl before" not in told[0]
     assert "9 pages; since the crawl before: 6 unchanged, 0 not-due, 1 changed, 0 gone, 2 new" in told[1]
+
+
+class WindError(StageError):
+    """The wind dropped."""
+
+    remedy = "Wait for it."
+
+
+class GrainError(StageError):
+    """There is no grain."""
+
+    passes = False
+    remedy = "Bring some."
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("?"), True),
+        (WindError("the wind dropped"), True),
+        (GrainError("no grain"), False),
+        (NoContactError("whose mill is it"), False),
+    ],
+)
+def test_how_to_go_on_is_told_where_the_same_command_does(store: Store, error: Exception, told: bool) -> None:
+    history = History()
+    store.listeners = [StageLog(), history]
+
+    def grind(attempt: Attempt) -> Made:
+        raise error
+
+    with pytest.raises(type(error)):
+        store.make(Flour, Config(), {}, grind)
+    console = Console(file=io.StringIO(), width=1000)
+    tell_failure(error, history, console, "moinho run x.toml")
+    assert isinstance(console.file, io.StringIO)
+    assert ("to go on: moinho run x.toml" in console.file.getvalue()) is told
 
 
 def test_a_signal_that_got_lost_can_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
