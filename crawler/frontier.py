@@ -30,11 +30,13 @@ from typing import Any, TypeVar
 
 from crawler import hosts
 from crawler.entries import Entry, Position, Visit
-from crawler.hosts import Host, Hosts
+from crawler.hosts import COUNTED_URLS, Host, Hosts
 from crawler.origins import KEPT_SECONDS
 from crawler.schema import (
     ADD,
     ASIDE,
+    COUNT,
+    COUNT_ORDERED,
     DONE,
     ENTRY_COLUMNS,
     ENTRY_FIELDS,
@@ -152,14 +154,21 @@ class Frontier:
 
     def insert(self, rows: list[Row]) -> Added:
         """Write down what was not known yet, and what is nearer now."""
-        if not rows:
-            return Added(0, 0)
-        changed = self.db.executemany(ADD, rows).rowcount
-        lowered = len(self._lowered)
-        if lowered:
+        by_host: dict[int, list[Row]] = {}
+        for row in rows:
+            by_host.setdefault(row[0], []).append(row)
+        waiting, new, lowered = self.hosts.waiting, 0, 0
+        for host, group in by_host.items():
+            before = len(self._lowered)
+            changed = self.db.executemany(ADD, group).rowcount + before - len(self._lowered)
+            new += changed
+            if host in waiting and group[0][2] in (WAITING, FRESH):
+                waiting[host] += changed
+        if self._lowered:
+            lowered = len(self._lowered)
             self.db.executemany(LOWERED, self._lowered)
             self._lowered.clear()
-        return Added(changed - lowered, lowered)
+        return Added(new, lowered)
 
     def add_seeds(self, entries: list[Entry]) -> None:
         """Remember seeds, and where seeds redirect to, whose hosts are wanted."""
@@ -254,8 +263,10 @@ class Frontier:
             host.big = True
             self.hosts.ordered.add(host.id)
             self.db.execute(MOVE, (WAITING, host.id, FRESH))
-        rows = self.db.execute(TAKE_ORDERED if host.big else TAKE, (host.id, limit))
-        return [_entry(row) for row in rows]
+        count, take = (COUNT_ORDERED, TAKE_ORDERED) if host.big else (COUNT, TAKE)
+        counted = self.db.execute(count, (host.id, COUNTED_URLS)).fetchone()
+        self.hosts.waiting[host.id] = int(counted[0])
+        return [_entry(row) for row in self.db.execute(take, (host.id, limit))]
 
     def _is_big(self, host: int) -> bool:
         query = "SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? LIMIT ?)"
@@ -267,6 +278,8 @@ class Frontier:
         self.db.execute("UPDATE urls SET state = ? WHERE host = ? AND place = ?", (DONE, host, place))
         if not self.settled:
             self.db.execute("DELETE FROM seeds WHERE host = ? AND place = ?", (host, place))
+        if host in self.hosts.waiting:
+            self.hosts.waiting[host] -= 1
         self._visit(host, place, visit)
 
     def _visit(self, host: int, place: str, visit: Visit) -> None:

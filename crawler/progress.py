@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.outcomes import ERROR, REFUSED, TRAP, of_kind, pages_in, recrawled
-from pipeline.store import Attempt, Journal, JournalReader
+from crawler.outcomes import ERROR, REFUSED, TRAP, compared, of_kind, pages_in
+from pipeline.store import Attempt, Bound, Journal, JournalReader
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ EVEN_POINTS = 600
 """Metrics are told every second for twice as many seconds, then ever more rarely, as keeps the points of a
 curve bounded: a crawl of a day has 3,800."""
 SLOWEST_HOSTS = 5
+LONGEST_HOSTS = 5
 TOLD_KINDS = 6
 
 
@@ -43,6 +44,25 @@ class SlowHost:
     name: str
     seconds: float
     """To the headers of an answer: a moving average."""
+
+
+@dataclass(frozen=True)
+class LongHost:
+    """One of the hosts that take longest to be asked for all that waits there."""
+
+    name: str
+    waiting: int
+    """URLs that wait or are in flight."""
+    delay_seconds: float
+    """Between two requests, as it is in force now."""
+
+    @property
+    def seconds(self) -> float:
+        """The crawl takes at least so long, whatever else it does meanwhile."""
+        return self.waiting * self.delay_seconds
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.waiting:,} waiting at {self.delay_seconds:.1f} s each"
 
 
 @dataclass(frozen=True)
@@ -72,6 +92,9 @@ class Progress:
     """Hosts that were asked, and of which nothing waits or that are asked no more."""
     slowest: tuple[SlowHost, ...] = ()
     """Of the hosts that are being served the slowest first, `SLOWEST_HOSTS` at most."""
+    longest: tuple[LongHost, ...] = ()
+    """Of the hosts that are being served those that hold up the crawl's end, the longest first,
+    `LONGEST_HOSTS` at most."""
 
     @property
     def pages(self) -> int:
@@ -86,7 +109,9 @@ class Progress:
         """From a line of a journal."""
         known = {each.name for each in dataclasses.fields(cls)}
         given = {name: value for name, value in line.items() if name in known}
-        return cls(**given | {"slowest": tuple(SlowHost(**host) for host in given.get("slowest", ()))})
+        slowest = tuple(SlowHost(**host) for host in given.get("slowest", ()))
+        longest = tuple(LongHost(**host) for host in given.get("longest", ()))
+        return cls(**given | {"slowest": slowest, "longest": longest})
 
     def at_rest(self) -> "Progress":
         """The same, doing nothing now: hosts that it served wait."""
@@ -109,6 +134,7 @@ def added(parts: Iterable[Progress]) -> Progress:
         outcomes.update(part.outcomes)
     every = (host for part in parts for host in part.slowest)
     slowest = heapq.nsmallest(SLOWEST_HOSTS, every, key=lambda host: (-host.seconds, host.name))
+    longest = _longest_first(host for part in parts for host in part.longest)
     return Progress(
         seconds=max((part.seconds for part in parts), default=0.0),
         waiting=sum(part.waiting for part in parts),
@@ -121,7 +147,20 @@ def added(parts: Iterable[Progress]) -> Progress:
         hosts_waiting=sum(part.hosts_waiting for part in parts),
         hosts_done=sum(part.hosts_done for part in parts),
         slowest=tuple(slowest),
+        longest=longest[:LONGEST_HOSTS],
     )
+
+
+def _longest_first(hosts: Iterable[LongHost]) -> tuple[LongHost, ...]:
+    return tuple(sorted(hosts, key=lambda host: (-host.seconds, host.name, host.waiting)))
+
+
+def limited(told: Progress, max_pages: int) -> Progress:
+    """The same, of a crawl that ends with `max_pages` at the latest: so many URLs as are not needed for that
+    need not be had of a host, if they are pages."""
+    beyond = max(0, told.pages + told.waiting - max_pages)
+    needed = (dataclasses.replace(host, waiting=host.waiting - beyond) for host in told.longest)
+    return dataclasses.replace(told, longest=_longest_first(host for host in needed if host.waiting > 0))
 
 
 class Rate:
@@ -168,7 +207,7 @@ class Total:
 def figures(told: Progress) -> dict[str, float]:
     """The numbers, each by its name as a metric."""
     errors = of_kind(told.outcomes, ERROR)
-    again = recrawled(told.outcomes)
+    again = compared(told.outcomes)
     return {
         "pages": told.pages,
         "tried": told.tried,
@@ -199,11 +238,12 @@ def rows(told: Progress) -> list[tuple[str, str]]:
             "hosts",
             ", ".join(f"{count:,} {name}" for name, count in hosts) if any(n for _, n in hosts) else "",
         ),
-        ("recrawl", counts_line(recrawled(told.outcomes))),
+        ("recrawl", counts_line(compared(told.outcomes))),
         ("errors", counts_line(of_kind(told.outcomes, ERROR))),
         ("refused", counts_line(of_kind(told.outcomes, REFUSED))),
         ("traps", counts_line(of_kind(told.outcomes, TRAP))),
         ("slowest", ", ".join(f"{host.name} {host.seconds:.1f} s" for host in told.slowest)),
+        ("longest", str(told.longest[0]) if told.longest else ""),
     ]
     return [(label, text) for label, text in found if text]
 
@@ -240,7 +280,7 @@ def telling(attempt: Attempt, max_pages: int) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        teller.tell()
+        teller.tell(last=True)
 
 
 class Teller:
@@ -251,29 +291,35 @@ class Teller:
         self._reader = JournalReader(attempt.storage, f"{attempt.folder}/journal")
         self._journal: Journal = attempt.journal("whole-crawl")
         self._next_step = 0
+        self._has_news = False
+        """Something was told that is in no metric yet."""
 
-    def tell(self) -> None:
-        """Once. A store that cannot be written to holds up no crawl, which will hear of it soon enough."""
+    def tell(self, *, last: bool = False) -> None:
+        """Once; `last` leaves out no metric. A store that cannot be written to holds up no crawl, which will
+        hear of it soon enough."""
         try:
-            self._tell()
+            self._tell(last)
         except OSError as error:
             log.warning("progress cannot be told: %s", error)
 
-    def _tell(self) -> None:
-        now, news = time.monotonic(), False
+    def _tell(self, last: bool) -> None:
+        now = time.monotonic()
         for line in self._reader.read():
             if line["kind"] == PARTITION:
                 self._total.take(Progress.read(line), now)
-                news = True
+                self._has_news = True
         told = self._total.sum(now)
         if told is None:
             return
+        told = limited(told, self._max_pages)
         numbers = figures(told)
         shown = {name: numbers[name] for name in ("waiting", "errors", "pages_per_second", "hosts_active")}
-        self._journal.progress(told.pages, min(self._max_pages, told.pages + told.waiting), "pages", **shown)
+        total = min(self._max_pages, told.pages + told.waiting)
+        bound = Bound(told.longest[0].seconds, f"host {told.longest[0]}") if told.longest else None
+        self._journal.progress(told.pages, total, "pages", bound=bound, **shown)
         self._journal.table(rows(told))
-        step = int(told.seconds)
-        if news and step >= self._next_step:
+        step = max(int(told.seconds), self._next_step if last else 0)
+        if self._has_news and step >= self._next_step:
             # The artifact's counts have names such as `pages` too, and stand at step 0.
             self._journal.metrics(step, **{f"crawl.{name}": number for name, number in numbers.items()})
-            self._next_step = step + max(1, step // EVEN_POINTS)
+            self._next_step, self._has_news = step + max(1, step // EVEN_POINTS), False

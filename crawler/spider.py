@@ -36,7 +36,15 @@ from crawler.options import Options
 from crawler.origins import describe
 from crawler.partition import Partition
 from crawler.politeness import RuleBook
-from crawler.progress import SLOWEST_HOSTS, TELL_SECONDS, Progress, Rate, SlowHost
+from crawler.progress import (
+    LONGEST_HOSTS,
+    SLOWEST_HOSTS,
+    TELL_SECONDS,
+    LongHost,
+    Progress,
+    Rate,
+    SlowHost,
+)
 from crawler.requests import ANSWERED, SEED, SLOT, WELL_KNOWN
 from crawler.responses import content_type
 from crawler.scope import wants_type
@@ -139,6 +147,7 @@ class PageSpider(scrapy.Spider):
             hosts_waiting=waiting,
             hosts_done=done,
             slowest=tuple(SlowHost(host.name, round(host.latency, 3)) for host in slowest if host.latency),
+            longest=tuple(LongHost(*each) for each in window.longest(LONGEST_HOSTS)),
         )
         tell("progress", progress=dataclasses.asdict(progress))
 

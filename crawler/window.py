@@ -304,6 +304,20 @@ class Window:
         slot = self.served[entry.host].slot
         return max(0.0, slot.due - self._clock(), LOOK_SECONDS if slot.asking else 0.0)
 
+    def longest(self, limit: int) -> list[tuple[str, int, float]]:
+        """Of the hosts that are served those that take longest to be asked for all that waits there, longest
+        first: name, URLs that wait or are in flight, seconds between two requests. Costs the same however
+        many hosts and URLs are on disk."""
+        found = []
+        for name, served in self.served.items():
+            host = served.host
+            waiting = self._frontier.hosts.waiting.get(host.id, 0)
+            if self.manners.pages_per_host is not None:
+                waiting = min(waiting, self.manners.pages_per_host - host.pages)
+            found.append((name, waiting, self.manners.delay_of(host)))
+        longest = heapq.nlargest(limit, found, key=lambda each: each[1] * each[2])
+        return [each for each in longest if each[1] * each[2] > 0]
+
     # --- requests to other hosts ---
 
     def visit(self, entry: Entry, name: str) -> Guest:

@@ -225,7 +225,7 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
     heard = crawl.heard_seconds_ago()
     if told is None or heard is None or heard > ALIVE_SECONDS:
         return standing, as_of
-    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest")
+    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest", "longest")
     waiting = max(0, standing.hosts_waiting - told.hosts_active)
     now = dataclasses.replace(standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live})
     return now, as_of
