@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from crawler.history import History, Limits
 from crawler.no_pages import no_page_error
 from crawler.opt_outs import Honoured
 from crawler.options import Options
-from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
-from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
+from crawler.rounds import crawl_in_rounds, forget_rounds
 from crawler.scope import Scope
 from crawler.seeds import check_seed, digest_of, read_seeds
+from crawler.telling import telling
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config

@@ -142,6 +142,11 @@ class Fetching:
             if entry.tries == 0:
                 task.cancel()
 
+    @property
+    def drains(self) -> bool:
+        """True while the round is over, but for what is in flight."""
+        return self._over_since is not None
+
     def _is_enough(self) -> bool:
         """True once no further page is to be begun in this round."""
         full = self._partition.pages + self._window.in_flight >= self._options.max_pages

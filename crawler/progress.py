@@ -1,26 +1,18 @@
 """What the partitions of a crawl tell while they work, how it is added up, and how it is shown.
 
 A child process tells a `Progress` about once a second; its partition's journal keeps it as a line of the
-kind `partition`. The driver reads those journals, wherever the partitions run, and tells the sum in the
-stage's own journal: as progress with a table for whoever is watching, and as metrics over time.
+kind `partition`. telling.py passes the sum on.
 """
 
-import contextlib
 import dataclasses
 import heapq
-import logging
 import math
-import threading
-import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.outcomes import ERROR, REFUSED, TRAP, compared, of_kind, pages_in
-from pipeline.store import Attempt, Bound, Journal, JournalReader
-
-log = logging.getLogger(__name__)
 
 PARTITION = "partition"
 """The kind of a journal's line that holds a `Progress`."""
@@ -29,9 +21,6 @@ RATE_SECONDS = 10.0
 """Rates are those of so long a while."""
 STALE_SECONDS = 5.0
 """A partition that has told nothing for so long is at rest: its counts stand, it does nothing now."""
-EVEN_POINTS = 600
-"""Metrics are told every second for twice as many seconds, then ever more rarely, as keeps the points of a
-curve bounded: a crawl of a day has 3,800."""
 SLOWEST_HOSTS = 5
 LONGEST_HOSTS = 5
 TOLD_KINDS = 6
@@ -71,6 +60,9 @@ class Progress:
 
     partition: int = 0
     partitions: int = 1
+    round: int = 0
+    is_over: bool = False
+    """The round: nothing is begun in it any more."""
     seconds: float = 0.0
     """Of crawling, interruptions not counted."""
     waiting: int = 0
@@ -191,9 +183,13 @@ class Total:
             self._told.clear()
         self._told[told.partition] = (at, told)
 
+    def parts(self) -> list[Progress]:
+        """The latest word of each."""
+        return [told for _, told in self._told.values()]
+
     def latest(self) -> Progress | None:
         """As it was told last, however long ago that is. None while nothing was told."""
-        return added(told for _, told in self._told.values()) if self._told else None
+        return added(self.parts()) if self._told else None
 
     def sum(self, now: float) -> Progress | None:
         """None while nothing was told."""
@@ -251,75 +247,3 @@ def rows(told: Progress) -> list[tuple[str, str]]:
 def counts_line(counts: Counter[str]) -> str:
     """The most frequent first: `robots 40, host-limit 3`."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common(TOLD_KINDS))
-
-
-def told_in(attempt: Attempt) -> Total:
-    """What the partitions told in all attempts so far, this one included, as of long ago."""
-    total = Total()
-    for each in attempt.storage.list(f"{attempt.base}/attempts"):
-        for line in JournalReader(attempt.storage, f"{attempt.base}/attempts/{each}/journal").read():
-            if line["kind"] == PARTITION:
-                total.take(Progress.read(line), -math.inf)
-    return total
-
-
-@contextlib.contextmanager
-def telling(attempt: Attempt, max_pages: int) -> Iterator[None]:
-    """Meanwhile tell how far the whole crawl is, about once a second, and once more at the end."""
-    teller = Teller(attempt, max_pages)
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(TELL_SECONDS):
-            teller.tell()
-
-    thread = threading.Thread(target=follow, daemon=True, name="crawl progress")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        teller.tell(last=True)
-
-
-class Teller:
-    """Reads what the partitions tell in this attempt, and tells the sum in a journal of its own."""
-
-    def __init__(self, attempt: Attempt, max_pages: int) -> None:
-        self._total, self._max_pages = told_in(attempt), max_pages
-        self._reader = JournalReader(attempt.storage, f"{attempt.folder}/journal")
-        self._journal: Journal = attempt.journal("whole-crawl")
-        self._next_step = 0
-        self._has_news = False
-        """Something was told that is in no metric yet."""
-
-    def tell(self, *, last: bool = False) -> None:
-        """Once; `last` leaves out no metric. A store that cannot be written to holds up no crawl, which will
-        hear of it soon enough."""
-        try:
-            self._tell(last)
-        except OSError as error:
-            log.warning("progress cannot be told: %s", error)
-
-    def _tell(self, last: bool) -> None:
-        now = time.monotonic()
-        for line in self._reader.read():
-            if line["kind"] == PARTITION:
-                self._total.take(Progress.read(line), now)
-                self._has_news = True
-        told = self._total.sum(now)
-        if told is None:
-            return
-        told = limited(told, self._max_pages)
-        numbers = figures(told)
-        shown = {name: numbers[name] for name in ("waiting", "errors", "pages_per_second", "hosts_active")}
-        total = min(self._max_pages, told.pages + told.waiting)
-        bound = Bound(told.longest[0].seconds, f"host {told.longest[0]}") if told.longest else None
-        self._journal.progress(told.pages, total, "pages", bound=bound, **shown)
-        self._journal.table(rows(told))
-        step = max(int(told.seconds), self._next_step if last else 0)
-        if self._has_news and step >= self._next_step:
-            # The artifact's counts have names such as `pages` too, and stand at step 0.
-            self._journal.metrics(step, **{f"crawl.{name}": number for name, number in numbers.items()})
-            self._next_step, self._has_news = step + max(1, step // EVEN_POINTS), False

@@ -96,7 +96,7 @@ class PageSpider(scrapy.Spider):
         rules = RuleBook(self.partition.frontier, options.user_agent, reads_tdmrep=reads_tdmrep)
         answers = Answers(self.partition, self.window, rules, self.guard)
         fetching = Fetching(self.partition, self.window, rules, answers, engine.download_async, give_up)
-        telling = asyncio.get_running_loop().create_task(self._tell_now_and_then())
+        telling = asyncio.get_running_loop().create_task(self._tell_now_and_then(fetching))
         engine.pause()  # it would look for scheduled requests after each answer
         try:
             await fetching.run()
@@ -105,7 +105,7 @@ class PageSpider(scrapy.Spider):
             os._exit(1)  # as after a kill: what is committed stays
         engine.unpause()
         telling.cancel()
-        self._tell()
+        self._tell(is_over=True)
         nothing: tuple[Any, ...] = ()
         for each in nothing:
             yield each
@@ -123,12 +123,12 @@ class PageSpider(scrapy.Spider):
         if kind and not wants_type(kind, self._content_types) and not small:
             raise StopDownload(fail=False)
 
-    async def _tell_now_and_then(self) -> None:
+    async def _tell_now_and_then(self, fetching: Fetching) -> None:
         while True:
             await asyncio.sleep(TELL_SECONDS)
-            self._tell()
+            self._tell(is_over=fetching.drains)
 
-    def _tell(self) -> None:
+    def _tell(self, *, is_over: bool) -> None:
         partition, frontier, window = self.partition, self.partition.frontier, self.window
         now, (waiting, done) = time.monotonic(), frontier.hosts.counts()
         served = (each.host for each in window.served.values())
@@ -136,6 +136,8 @@ class PageSpider(scrapy.Spider):
         progress = Progress(
             partition=partition.options.partition,
             partitions=partition.options.partitions,
+            round=partition.options.round,
+            is_over=is_over,
             seconds=partition.seconds,
             waiting=frontier.left,
             bytes=self._bytes_before + window.bytes,

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from crawler.outcomes import ERROR, REFUSED, TRAP, meaning_of
 from crawler.progress import (
-    EVEN_POINTS,
     LONGEST_HOSTS,
     PARTITION,
     SLOWEST_HOSTS,
@@ -20,15 +19,13 @@ from crawler.progress import (
     Progress,
     Rate,
     SlowHost,
-    Teller,
     Total,
     added,
     figures,
     limited,
     rows,
-    telling,
-    told_in,
 )
+from crawler.telling import EVEN_POINTS, Round, Teller, telling, told_in
 from pipeline.store import Attempt, JournalReader, Storage
 
 NAMES = st.sampled_from(["page", "redirect", "robots", "http-error", "trap-path", "timeout"])
@@ -221,3 +218,47 @@ def test_what_came_in_the_crawls_last_second_is_in_its_metrics(tmp_path: Path):
     lines = JournalReader(attempt.storage, f"{attempt.folder}/journal").read()
     metrics = [line for line in lines if line["kind"] == "metrics"]
     assert [(line["step"], line["values"]["crawl.refused.robots"]) for line in metrics] == [(61, 4), (62, 5)]
+
+
+def words(*over: bool, number: int = 1, in_flight: int = 0) -> list[Progress]:
+    return [Progress(round=number, is_over=each, in_flight=in_flight) for each in over]
+
+
+@pytest.mark.parametrize(
+    ("parts", "told", "is_pause"),
+    [
+        (words(True, True, number=0), "2, of at most 20 s, begins", True),
+        (words(False, False), "2, of at most 20 s", False),
+        (words(True, False), "2, of at most 20 s: 1 of 2 partitions have ended it", False),
+        (
+            words(True, True, in_flight=3),
+            "2 is over: what is under way ends, links to other partitions are handed over, "
+            "round 3 begins if URLs wait",
+            True,
+        ),
+        (
+            words(True, True),
+            "2 is over: links to other partitions are handed over, round 3 begins if URLs wait",
+            True,
+        ),
+    ],
+)
+def test_it_is_told_what_happens_between_two_rounds(parts, told: str, is_pause: bool):
+    assert Round(1, 2, 2, 20.0, regroups=False).told(parts) == (told, is_pause)
+
+
+def test_the_round_stands_in_the_table_and_between_rounds_in_the_line(tmp_path: Path):
+    attempt = attempt_in(tmp_path, 1)
+    spider, rounds, teller = attempt.journal("spider"), attempt.journal("rounds"), Teller(attempt, 50)
+    lines = JournalReader(attempt.storage, f"{attempt.folder}/journal")
+    for told in (Round(0, 1, 1, 10.0, regroups=False), Round(1, 1, 1, 20.0, regroups=False)):
+        told.tell(rounds)
+        for is_over in (False, True):
+            spider.write(PARTITION, **dataclasses.asdict(Progress(round=told.number, is_over=is_over)))
+            teller.tell()
+    found = list(lines.read())
+    shown = [line["figures"].get("round") for line in found if line["kind"] == "progress"]
+    first, second = (f"{each} is over: it is stored, round {each + 1} begins if URLs wait" for each in (1, 2))
+    assert shown == [None, first, None, second]
+    tables = [dict(line["rows"])["round"] for line in found if line["kind"] == "table"]
+    assert tables[::2] == ["1, of at most 10 s", "2, of at most 20 s"]

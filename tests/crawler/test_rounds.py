@@ -15,10 +15,10 @@ from crawler import rounds
 from crawler.crawl import CrawlConfig, crawl
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
+from crawler.history import History, Limits, Plan
 from crawler.hosts import Host
 from crawler.regrouping import regrouped
 from crawler.repetition import Traps
-from crawler.rounds import History, Limits, Plan
 from crawler.urls import bucket_of, host_of
 from pipeline.compute import Compute
 from pipeline.corpus.pages import Pages
