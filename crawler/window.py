@@ -27,6 +27,8 @@ ADMITTED = 64
 """Hosts that are brought in at a time."""
 FAR_SECONDS = 60.0
 """A host that may not be asked for longer leaves its place to others."""
+QUICK_SECONDS = 1.0
+"""A host is quick whose answers begin so soon."""
 LOOK_SECONDS = 0.05
 """A host whose request must end first is looked at again so soon."""
 SHARED_SLOTS = 10_000
@@ -106,6 +108,11 @@ class Guest:
     """That of the host whose turn it is."""
 
 
+def _is_quick(host: Host) -> bool:
+    """True if its answers came soon and were good."""
+    return 0 < host.latency <= QUICK_SECONDS and not host.errors and not host.failures
+
+
 class Window:
     """Offers URLs of which each may be asked for at once, and takes them back.
 
@@ -146,8 +153,9 @@ class Window:
 
     # --- what may be asked for ---
 
-    def next(self) -> Entry | None:
-        """A URL to ask for now, or None until another has ended or `wait_seconds` are over."""
+    def next(self, *, only_quick: bool = False) -> Entry | None:
+        """A URL to ask for now, or None until another has ended or `wait_seconds` are over. With `only_quick`
+        hosts that may let us wait lose their turn, and get none in this round any more."""
         self._admit()
         now = self._clock()
         while self._turns and self._turns[0][0] <= now:
@@ -155,6 +163,8 @@ class Window:
             served.ready = False
             if self.served.get(served.host.name) is not served:
                 continue  # it has left meanwhile
+            if only_quick and not _is_quick(served.host):
+                continue
             if max(served.due, served.slot.due) > now:
                 self._queue(served)
             elif served.alone or served.slot.in_flight + served.slot.guests >= self.manners.per_host:

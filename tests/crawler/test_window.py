@@ -406,3 +406,23 @@ def test_a_host_of_which_few_pages_are_wanted_holds_up_the_end_for_those(frontie
     window = Window(frontier, Manners(delay_seconds=1.0, pages_per_host=7), clock=Clock())
     assert window.next() is not None
     assert window.longest(5) == [("a.org", 7, 1.0)]
+
+
+def test_where_only_quick_hosts_may_go_on_no_other_has_a_turn(frontier: Frontier) -> None:
+    names = ["quick.org", "unknown.org", "slow.org", "failing.org"]
+    frontier.add([entry(f"http://{name}/{number}") for name in names for number in range(3)])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=clock)
+    for each in iter(window.next, None):
+        if each.host != "unknown.org":
+            window.answered(each, clock.now, clock.now + (5.0 if each.host == "slow.org" else 0.2))
+        window.host_of(each).failures += each.host == "failing.org"
+        finish(frontier, window, each)
+    clock.now += 60.0
+    quick = window.next(only_quick=True)
+    assert quick is not None
+    assert quick.host == "quick.org"
+    assert window.next(only_quick=True) is None
+    assert window.wait_seconds() is None, "none of the others is looked at again"
+    finish(frontier, window, quick)
+    assert window.next(only_quick=True) is not None
