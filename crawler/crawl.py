@@ -252,7 +252,7 @@ def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:
     """A URL of each host of which an earlier crawl has a page: there is something to do there."""
     if earlier is None or config.snapshot is None:
         return []
-    from crawler.frontier import url_of
+    from crawler.places import url_of
     from crawler.revisiting import EarlierCrawl
 
     with EarlierCrawl(earlier, config.snapshot) as crawled:

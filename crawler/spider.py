@@ -31,6 +31,7 @@ from twisted.web.client import HTTPConnectionPool
 from crawler.answers import Answers
 from crawler.fetching import Fetching
 from crawler.guard import GuardedResolver
+from crawler.manners import Manners
 from crawler.opt_outs import Honoured
 from crawler.options import Options
 from crawler.origins import describe
@@ -49,7 +50,7 @@ from crawler.requests import ANSWERED, SEED, SLOT, WELL_KNOWN
 from crawler.responses import content_type
 from crawler.scope import wants_type
 from crawler.sitemaps import TYPES as SITEMAP_TYPES
-from crawler.window import Manners, Window
+from crawler.window import Window
 
 log = logging.getLogger(__name__)
 

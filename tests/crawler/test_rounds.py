@@ -303,7 +303,7 @@ def test_new_partitions_know_all_that_the_old_ones_knew(old: int, new: int, chan
             assert all(line["referrer"] == "http://h0.org/" for line in lines)
             found_done.update(line["url"] for line in lines)
             for host in frontier.admit(100, 1e12):
-                assert frontier.serves(host.name)
+                assert frontier.places.serves(host.name)
                 found_waiting.update(each.url for each in frontier.take(Host(host.id, host.name), 100))
             frontier.close()
         assert found_done == Counter(done)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
+from crawler.manners import Manners
 from crawler.urls import host_of
-from crawler.window import Manners, Window
+from crawler.window import Window
 
 VISIT = Visit("page", fetched="2026-01-01T00:00:00Z")
 
@@ -332,7 +333,8 @@ import sys
 from pathlib import Path
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
-from crawler.window import Manners, Window
+from crawler.manners import Manners
+from crawler.window import Window
 
 frontier = Frontier(Path(sys.argv[1]))
 if frontier.known == 0:
