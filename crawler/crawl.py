@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from crawler.history import History, Limits
 from crawler.no_pages import no_page_error
 from crawler.opt_outs import Honoured
 from crawler.options import Options
-from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
-from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
+from crawler.rounds import crawl_in_rounds, forget_rounds
 from crawler.scope import Patterns
 from crawler.seed_places import check_addresses, check_contact
 from crawler.seeds import Seeds, digest_of, read_seeds
@@ -30,6 +30,7 @@ from crawler.settings import (
     Snapshot,
     UserAgent,
 )
+from crawler.telling import telling
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
@@ -239,7 +240,7 @@ def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:
     """A URL of each host of which an earlier crawl has a page: there is something to do there."""
     if earlier is None or config.snapshot is None:
         return []
-    from crawler.frontier import url_of
+    from crawler.places import url_of
     from crawler.revisiting import EarlierCrawl
 
     with EarlierCrawl(earlier, config.snapshot) as crawled:

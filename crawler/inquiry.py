@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from crawler.entries import Visit
-from crawler.frontier import url_of
 from crawler.hosts import QUEUED, SERVED
 from crawler.out_of_scope import Unwanted, kept_in, merged
+from crawler.places import url_of
 from crawler.progress import Progress, added
 from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, SENT, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of

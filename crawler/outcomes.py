@@ -94,6 +94,12 @@ def recrawled(outcomes: Mapping[str, int]) -> Counter[str]:
     return Counter({name: outcomes[name] for name in RECRAWLED if outcomes.get(name)})
 
 
+def compared(outcomes: Mapping[str, int]) -> Counter[str]:
+    """The same, and how many pages are new beside them."""
+    known = recrawled(outcomes)
+    return known + Counter(new=outcomes.get("page", 0)) if known else known
+
+
 def of_kind(outcomes: Mapping[str, int], *kinds: str) -> Counter[str]:
     """Those outcomes that are of one of the kinds."""
     return Counter(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from crawler.hosts import Host
 from crawler.inquiry import Frontiers
+from crawler.manners import Manners
 from crawler.markup import read_markup, visible_text
 from crawler.out_of_scope import Unwanted
 from crawler.outcomes import ERROR, IS_PAGE, IS_STORED, REFUSED, TRAP, meaning_of, of_kind
 from crawler.recrawl import NOT_MODIFIED
 from crawler.schema import DONE
-from crawler.window import Manners
 from pipeline.store import Attempt, File, Storage
 
 if TYPE_CHECKING:

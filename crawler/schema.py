@@ -76,6 +76,10 @@ ORDER BY priority, place LIMIT ?2
 """
     for waiting in (f"IN ({WAITING}, {FRESH})", f"= {WAITING}")
 )
+COUNT, COUNT_ORDERED = (
+    f"SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? AND state {waiting} LIMIT ?)"
+    for waiting in (f"IN ({WAITING}, {FRESH})", f"= {WAITING}")
+)
 LOG_COLUMNS = (
     *("url", "outcome", "status", "content_type", "bytes", "depth", "referrer"),
     *("warc", "offset", "length", "sha256", "fetched", "detail"),

@@ -72,13 +72,13 @@ class Crawl:
         """Oldest first."""
         return self.storage.list(f"{self.base}/attempts")
 
-    def heard_seconds_ago(self) -> float | None:
-        """When a partition last told something, if one ever did."""
+    def heard_seconds_ago(self, *, of_partitions: bool = False) -> float | None:
+        """When something was last told, if ever; or by a partition, which says nothing between rounds."""
         times = [
             line["time"]
             for attempt in self.attempts()[-1:]
             for line in JournalReader(self.storage, f"{self.base}/attempts/{attempt}/journal").read()
-            if line["kind"] == PARTITION
+            if line["kind"] == PARTITION or not of_partitions
         ]
         return time.time() - max(times) if times else None
 

@@ -221,7 +221,8 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
     """As of the last commits, of a running crawl with its speed of now; of one that runs elsewhere as of its
     last round's end, which is told, or what it told last, if that is more."""
     from crawler.inquiry import NoFrontierError
-    from crawler.progress import Progress, told_in
+    from crawler.progress import Progress
+    from crawler.telling import told_in
     from flows.crawls import ALIVE_SECONDS
     from pipeline.corpus.pages import Pages
     from pipeline.store import Attempt
@@ -239,10 +240,10 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
         return told or Progress(), "what it told last"
     if as_of is not None and told is not None and told.tried > standing.tried:
         return told, "what it told last"
-    heard = crawl.heard_seconds_ago()
+    heard = crawl.heard_seconds_ago(of_partitions=True)
     if told is None or heard is None or heard > ALIVE_SECONDS:
         return standing, as_of
-    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest")
+    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest", "longest")
     waiting = max(0, standing.hosts_waiting - told.hosts_active)
     now = dataclasses.replace(standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live})
     return now, as_of

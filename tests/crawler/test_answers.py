@@ -10,10 +10,11 @@ from crawler import answers as module
 from crawler.answers import Answers
 from crawler.entries import Entry
 from crawler.guard import GuardedResolver
+from crawler.manners import Manners
 from crawler.options import Options
 from crawler.partition import Partition
 from crawler.politeness import RuleBook
-from crawler.window import Manners, Window
+from crawler.window import Window
 
 SEED = "http://a.example/"
 

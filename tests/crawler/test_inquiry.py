@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawler.entries import Position
-from crawler.frontier import Frontier, url_of
+from crawler.frontier import Frontier
 from crawler.inquiry import (
     Frontiers,
     NoFrontierError,
@@ -17,6 +17,7 @@ from crawler.inquiry import (
     place_of,
 )
 from crawler.outcomes import OUTCOMES, meaning_of
+from crawler.places import url_of
 from crawler.urls import bucket_of, canonical, host_of
 from crawler.why import why
 from tests.crawler.frontiers import SEED, entry, page, partitioned, small_frontier, visit

@@ -22,7 +22,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from crawler.answers import FAILED_PAGES, TRIES
 from crawler.child import SpiderDiedError, UnwritableCrawlError
-from crawler.fetching import DRAIN_SECONDS
+from crawler.drain import DRAIN_SECONDS
 from crawler.options import Options
 from crawler.partition import COMMIT_PAGES
 from crawler.progress import PARTITION

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from crawler.history import Plan
 from crawler.inquiry import NoFrontierError, UnknownOutcomeError
 from crawler.progress import PARTITION, Progress, SlowHost
-from crawler.rounds import Plan
 from flows.cli import app
 from flows.commands.options import load_configuration, settings_with
 from flows.crawls import NotACrawlError, find_crawl
