@@ -141,7 +141,7 @@ class Partition:
         frontier.hosts.allow(options.allowed_hosts)
         found = [url for seed in options.seeds if (url := canonical(seed)) is not None]
         seeds = [Entry(url, host_of(url), level=0, depth=0) for url in found]
-        frontier.add_seeds([each for each in seeds if frontier.places.serves(each.host)])
+        frontier.add_seeds([each for each in seeds if self._takes_seed(each)])
         if is_first and self.earlier is not None:
             for batch in _batches(self.earlier.entries()):
                 self._take_in_earlier([each for each in batch if frontier.places.serves(each.host)])
@@ -156,6 +156,15 @@ class Partition:
         if options.settled and not frontier.settled:
             frontier.settle()
         frontier.commit(self._position)
+
+    def _takes_seed(self, seed: Entry) -> bool:
+        """What `deny` says holds for seeds too; `allow` is about what they lead to."""
+        if not self.frontier.places.serves(seed.host):
+            return False
+        refusal = Scope(deny=tuple(self.options.deny)).refusal(seed.url, seed.host)
+        if refusal is not None:
+            self.frontier.out_of_scope.note(refusal, seed.url)
+        return refusal is None
 
     def _take_in_earlier(self, entries: list[Entry]) -> None:
         """Pages that an earlier crawl has, lest one to which no link leads any more be forgotten. Where it is

@@ -75,3 +75,13 @@ def test_what_is_refused_on_pages_whose_links_are_not_followed_counts_once_they_
     answer([])
     answers.lower()
     assert frontier.outcomes == {"page": 3, "refused-scheme": 2, "trap-url-length": 1}
+
+
+def test_a_seed_that_is_denied_is_not_asked_for_but_allow_holds_for_no_seed(options: Options) -> None:
+    denied, outside = "http://a.example/private/", "http://b.example/"
+    scoped = replace(options, allow=["a.example/wiki/"], deny=["a.example/private/"])
+    partition = Partition(replace(scoped, seeds=[SEED, denied, outside]))
+    window = Window(partition.frontier, Manners(delay_seconds=0))
+    taken = {entry.url for entry in iter(window.next, None)}
+    assert taken == {SEED, outside}
+    assert partition.frontier.db.execute("SELECT count(*) FROM out_of_scope").fetchone() == (1,)
