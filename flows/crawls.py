@@ -16,7 +16,7 @@ from pipeline.corpus.pages import Pages
 from pipeline.errors import InputError
 from pipeline.store import Attempt, JournalReader, Storage, Store
 from pipeline.store.artifacts import RECORD
-from pipeline.store.store import scratch_of
+from pipeline.store.store import is_claimed, scratch_of
 from pipeline.tracking.tracker import RUNS
 
 ALIVE_SECONDS = 10.0
@@ -82,24 +82,50 @@ class Crawl:
         ]
         return time.time() - max(times) if times else None
 
-    def failure(self) -> "Failure | None":
-        """How it failed, if its latest attempt did and none was begun since."""
-        if self.pages is not None:
+    def is_claimed(self) -> bool | None:
+        """Whether someone makes it now; None if that cannot be seen from this machine."""
+        return self.pages is None and is_claimed(self.storage, self.base)
+
+    def is_running(self) -> bool:
+        """By the claim of whoever makes it; where that cannot be seen, by when something was heard of it."""
+        claimed = self.is_claimed()
+        if claimed is not None:
+            return claimed
+        heard = self.heard_seconds_ago()
+        return self.ending() is None and heard is not None and heard <= ALIVE_SECONDS
+
+    def begun_seconds_ago(self) -> float | None:
+        """When its latest attempt was begun, if a run tells of that."""
+        events = (each for _, each in self._events() if each["kind"] == "started")
+        return next((time.time() - each["time"] for each in events), None)
+
+    def ending(self) -> "Ending | None":
+        """How its latest attempt failed or was stopped, if it was and the crawl is not being made again."""
+        if self.pages is not None or self.is_claimed():
             return None
+        command, event = next(self._events(), (None, None))
+        if event is None or event["kind"] != "failed":
+            return None
+        error = event["error"].partition("\n")[0] if event["status"] == "failed" else None
+        return Ending(error, event["time"], command)
+
+    def failure(self) -> "Ending | None":
+        """The same, if it failed."""
+        ending = self.ending()
+        return ending if ending is not None and ending.error is not None else None
+
+    def _events(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
         for command, event in _events(self.storage):
             if (event.get("stage"), event.get("key")) == (Pages.stage, self.key):
-                if event["kind"] == "failed" and event["status"] == "failed":
-                    return Failure(event["error"].partition("\n")[0], event["time"], command)
-                return None
-        return None
+                yield command, event
 
 
 @dataclass(frozen=True)
-class Failure:
-    """The error that a crawl ended with."""
+class Ending:
+    """How a crawl ended that is not finished."""
 
-    error: str
-    """Its first line."""
+    error: str | None
+    """Its first line; None if the crawl was stopped."""
     time: float
     """Seconds since 1970."""
     command: str | None
@@ -182,6 +208,9 @@ def _latest(store: Store) -> tuple[Storage, str]:
     storage, stage = store.storage, Pages.stage
     begun = {key: storage.list(f"{stage}/{key}/attempts") for key in storage.list(stage)}
     last = {key: attempts[-1] for key, attempts in begun.items() if attempts}
+    started = next((event for _, event in _begun(store)), None)
+    if started is not None and is_claimed(storage, f"{stage}/{started['key']}"):
+        last[started["key"]] = started["attempt"]  # nothing of it may be in the store yet
     if not last:
         raise NotACrawlError(
             f"there is no crawl in the store at {storage.root}: `moinho crawl CONFIG` makes one"

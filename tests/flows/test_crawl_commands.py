@@ -1,10 +1,12 @@
 """`moinho crawl` and `moinho frontier`: on a small real crawl, and on one that is not finished."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -201,7 +203,8 @@ def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
     storage, _ = unfinished
     assert "nothing was heard of it yet" in say("crawl", "status", "slow", store=tmp_path)
     tell(storage)
-    told = say("crawl", "status", "slow/pages", store=tmp_path)
+    with being_made(tmp_path):
+        told = say("crawl", "status", "slow/pages", store=tmp_path)
     assert "state      running" in told
     assert "5 of 9 URLs tried, 2 waiting" in told
     assert "2.5 pages/s, 0.00 MB/s, 3 requests under way" in told
@@ -221,9 +224,48 @@ def test_an_interrupted_crawl_is_told_to_be_one(
     monkeypatch.undo()
     frontier.close()
     told = say("crawl", "status", KEY[:6], store=tmp_path)
-    assert "not finished; last heard of 2:" in told
+    assert re.search(r"not finished; last heard of 2:.* ago\. Nobody makes it now", told)
     assert "0.2 pages/s" in told, "the speed of all its time"
     assert "requests under way" not in told
+
+
+def test_a_crawl_that_nobody_makes_any_more_does_not_run_however_lately_it_was_heard_of(
+    unfinished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.crawls.ALIVE_SECONDS", 600.0)
+    tell(unfinished[0])
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert "Nobody makes it now; its command goes on with it" in told
+    assert "requests under way" not in told
+    failed(unfinished[0], "KeyboardInterrupt", "cancelled")
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert re.search(r"state +stopped [0-9.]+ s ago\nto do +go on: moinho crawl slow.toml\n", told)
+
+
+def test_a_crawl_that_is_made_again_is_said_to_start_and_not_to_have_failed(
+    unfinished, tmp_path: Path
+) -> None:
+    storage, _ = unfinished
+    tell(storage)
+    events = failed(storage, "no room")
+    with being_made(tmp_path):
+        told = say("crawl", "status", "slow", store=tmp_path)
+        assert "starting, begun" in told
+        assert "failed" not in told
+        other = "f" * 16  # nothing of it is in the store yet
+        events.write("started", stage="crawl", key=other, attempt="20260201-000000-a", config={})
+        with being_made(tmp_path, other):
+            told = say("crawl", "status", store=tmp_path)
+    assert re.search(rf"crawl +crawl/{other}\nstate +starting, begun", told)
+    assert f"crawl/{KEY}" in say("crawl", "status", store=tmp_path), (
+        "whose making ended before it left anything"
+    )
+
+
+@contextlib.contextmanager
+def being_made(store: Path, key: str = KEY) -> Iterator[None]:
+    with Store(str(store)).claim_lock(f"crawl/{key}"):
+        yield
 
 
 def failed(storage: Storage, error: str, status: str = "failed") -> Journal:
