@@ -39,6 +39,8 @@ class Crawl:
     """Its resolved configuration; empty if that cannot be told."""
     pages: Pages | None
     """The artifact, if it is finished."""
+    before: str | None = None
+    """The name of a finished crawl, if a run of the same name has made one."""
 
     @property
     def key(self) -> str:
@@ -50,6 +52,16 @@ class Crawl:
         NoFrontierError if there are none yet."""
         if self.pages is not None:
             return Frontiers(self.pages.paths("frontier/"), finished=True)
+        try:
+            return self._unfinished()
+        except NoFrontierError as error:
+            if self.before is None:
+                raise
+            raise NoFrontierError(
+                f"{error}; the crawl before it is finished: ask for {self.before}"
+            ) from error
+
+    def _unfinished(self) -> Frontiers:
         paths = frontiers_in(scratch_of(self.storage, self.base))
         attempts = self.attempts()
         found = published(Attempt(self.storage, Pages.stage, self.key, attempts[-1])) if attempts else None
@@ -161,8 +173,12 @@ def find_crawl(store: Store, reference: str | None) -> Crawl:
     pages = Pages(storage, key)
     if pages.exists():
         return Crawl(storage, base, pages.record.config, pages)
-    begun = (event["config"] for _, event in _begun(store) if event["key"] == key)
-    return Crawl(storage, base, next(begun, {}), None)
+    begun = ((name, event["config"]) for name, event in _begun(store) if event["key"] == key)
+    flow, config = next(begun, ("", {}))
+    named = f"{flow}/{Pages.role}"
+    found = store.named().get(named, ("", ""))
+    before = named if found[0] == stage and Pages(store.storage, found[1]).exists() else None
+    return Crawl(storage, base, config, None, before)
 
 
 def _place(store: Store, reference: str) -> tuple[Storage, str]:

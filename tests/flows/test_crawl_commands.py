@@ -19,7 +19,10 @@ from flows.cli import app
 from flows.commands.options import load_configuration, settings_with
 from flows.crawls import NotACrawlError, find_crawl
 from flows.references import UnknownArtifactError
-from pipeline.store import Attempt, Journal, ShardRecord, Storage, Store
+from pipeline.corpus.pages import Pages
+from pipeline.store import Attempt, Journal, Record, ShardRecord, Storage, Store
+from pipeline.store.artifacts import RECORD
+from pipeline.store.records import dump
 from tests.crawler.frontiers import SEED, small_frontier
 from tests.crawler.web import Answer, serve, small_site
 from tests.road import Run
@@ -260,6 +263,36 @@ def test_a_crawl_that_is_made_again_is_said_to_start_and_not_to_have_failed(
     assert f"crawl/{KEY}" in say("crawl", "status", store=tmp_path), (
         "whose making ended before it left anything"
     )
+
+
+def test_while_a_recrawl_has_no_frontier_yet_the_finished_crawl_is_named(tmp_path: Path) -> None:
+    store, earlier = Store(str(tmp_path)), Pages(Storage(str(tmp_path)), "e" * 16)
+    record = {"stage": "crawl", "revision": 1, "key": earlier.key, "attempt": "a", "seconds": 1.0}
+    texts = dict.fromkeys(("digest", "started", "commit"), "x")
+    tables = {
+        name: {}
+        for name in (
+            "identity",
+            "config",
+            "inputs",
+            "versions",
+            "counts",
+            "files",
+            "content",
+            "figures",
+            "compute",
+        )
+    }
+    store.storage.create(f"{earlier.base}/{RECORD}", dump(Record(**record, **texts, **tables)))
+    store.name("slow/pages", earlier)
+    events = Journal(store.storage, "runs/20260102-000000-abc", "events")
+    events.write("flow", name="slow")
+    events.write("started", stage="crawl", key=KEY, attempt=ATTEMPT, config={})
+    with being_made(tmp_path):
+        assert "starting, begun" in say("crawl", "status", "slow", store=tmp_path)
+        with pytest.raises(NoFrontierError, match=r"only just begun.*is finished: ask for slow/pages"):
+            say("frontier", "ls", "slow", store=tmp_path)
+    assert find_crawl(store, "slow/pages").pages is not None
 
 
 @contextlib.contextmanager
