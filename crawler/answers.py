@@ -15,7 +15,7 @@ from crawler.guard import GuardedResolver
 from crawler.markup import Markup, read_markup, visible_text
 from crawler.opt_outs import Honoured, OptOuts, opt_outs
 from crawler.out_of_scope import OTHER_HOST
-from crawler.outcomes import KEPT, PASSED, meaning_of
+from crawler.outcomes import ERROR, KEPT, meaning_of
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
 from crawler.recrawl import Outcome, outcome_of
@@ -169,7 +169,7 @@ class Answers:
         host = self._window.host_of(entry)
         kind = meaning_of(visit.outcome).kind
         host.pages += kind == KEPT
-        host.errors += kind not in (KEPT, PASSED)
+        host.errors += kind == ERROR
         self._partition.finish(entry, visit)
         if entry.url not in self._probes:
             self._window.ended(entry)

@@ -153,6 +153,7 @@ def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compu
         )
     seeds = config.all_seeds()
     check_addresses(seeds, {*config.private_hosts, *compute.config.hosts})
+    check_contact(config.full_user_agent(), seeds, config.private_hosts, compute.config.hosts)
     content = {"seeds": digest_of(seeds)} if config.seeds_file is not None else {}
     earlier = _earlier(store, site, config, content)
     return store.make(
@@ -205,7 +206,6 @@ def _build(
     compute: Compute,
 ) -> Made:
     own_site = site is not None and not config.names_seeds
-    check_contact(config.full_user_agent(), seeds, config.private_hosts, compute.config.hosts)
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from crawler.entries import Visit
 from crawler.hosts import QUEUED, SERVED
-from crawler.out_of_scope import Unwanted, kept_in, merged
+from crawler.out_of_scope import Unwanted, kept_in, merged, number_of
 from crawler.places import url_of
 from crawler.progress import Progress, added
 from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, SENT, VISIT_COLUMNS, WAITING
@@ -198,6 +198,12 @@ class Frontiers:
         """URLs that were found and are not wanted, by the reason, with some of them."""
         rows = (row for connection in self._connections for row in kept_in(connection))
         return merged(rows, examples)
+
+    def unwanted_as(self, url: str) -> str | None:
+        """The reason for which a canonical URL was found and is not wanted, if it is among those kept."""
+        number = number_of(url)
+        rows = (row for connection in self._connections for row in kept_in(connection))
+        return next((reason for reason, kept, _ in rows if kept == number), None)
 
     def robots(self, origin: str) -> bytes | None:
         """The robots.txt that an origin was asked by, if one was kept."""

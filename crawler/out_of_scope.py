@@ -60,7 +60,7 @@ class OutOfScope:
 
     def note(self, reason: str, url: str) -> None:
         """A URL that was found and is not wanted. A microsecond, unless it is among those kept."""
-        self.take(reason, _number_of(url), url)
+        self.take(reason, number_of(url), url)
 
     def take(self, reason: str, number: int, url: str) -> None:
         """The same, as another partition has it."""
@@ -109,6 +109,7 @@ def _unwanted(urls: dict[int, str], examples: int) -> Unwanted:
     return Unwanted(round((KEPT - 1) * 2**NUMBER_BITS / (numbers[-1] + 1)), False, some)
 
 
-def _number_of(url: str) -> int:
+def number_of(url: str) -> int:
+    """The hash by which a URL is kept or not."""
     digest = hashlib.blake2b(url.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> (64 - NUMBER_BITS)

@@ -29,7 +29,7 @@ def check_addresses(seeds: Sequence[str], trusted: Collection[str]) -> None:
     """Of seeds with an address in place of a name. `trusted`: hosts that may be private, in lower case.
     What names lead to shows when they are looked up. Raises PrivateSeedError."""
     found = [(seed, host) for seed in seeds if (host := host_of(canonical(seed) or "")) not in trusted]
-    found = [(seed, host) for seed, host in found if _is_private(host)]
+    found = [(seed, host) for seed, host in found if is_private(host)]
     if found:
         seeds = [seed for seed, _ in found[:TOLD_SEEDS]]
         more = f" and {len(found) - TOLD_SEEDS} more" if len(found) > TOLD_SEEDS else ""
@@ -40,7 +40,7 @@ def check_addresses(seeds: Sequence[str], trusted: Collection[str]) -> None:
         )
 
 
-def _is_private(host: str) -> bool:
+def is_private(host: str) -> bool:
     """Of an address, also as systems read it (`127.1`, `2130706433`), and of this machine's own name."""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -9,8 +9,10 @@ from crawler import robots_txt
 from crawler.entries import Visit
 from crawler.inquiry import Frontiers, HostFacts, Known
 from crawler.origins import product_token
+from crawler.out_of_scope import OTHER_HOST
 from crawler.outcomes import meaning_of
 from crawler.scope import Scope
+from crawler.seed_places import is_private
 from crawler.urls import URL_CHARACTERS, canonical, host_of
 
 
@@ -89,9 +91,14 @@ def why(frontiers: Frontiers, asked: str, config: Mapping[str, Any], *, finished
 
 
 def _of_unknown(
-    frontiers: Frontiers, asked: str, url: str | None, config: Mapping[str, Any], finished: bool
+    frontiers: Frontiers,
+    asked: str,
+    url: str | None,
+    config: Mapping[str, Any],
+    finished: bool,
+    is_found: bool = False,
 ) -> tuple[str, str, str | None]:
-    """State, what became of it, and what to do."""
+    """State, what became of it, and what to do. `is_found`: a page that was fetched leads to it."""
     if url is None:
         if len(asked) > URL_CHARACTERS:
             return (
@@ -111,15 +118,14 @@ def _of_unknown(
             told = f"never asked for: {refusal} (setting crawl.{setting})"
             return "unwanted", told, f"Change crawl.{setting} if it is meant."
     host = frontiers.host(host_of(url))
-    if host is None:
-        near = frontiers.near_hosts(host_of(url))
-        there = f" (there is {', '.join(near)})" if near else ""
-        advice = "Add it to crawl.seeds, or its host to crawl.allowed_hosts if a page links there."
-        return "unknown", f"never seen: nothing that was fetched led to its host{there}", advice
-    named = Scope(allow=tuple(config.get("allow", ()))).names(host.name)
-    if not host.allowed and not named:
+    named = Scope(allow=tuple(config.get("allow", ()))).names(host_of(url))
+    private = _private_setting(host_of(url), config)
+    is_found = is_found or frontiers.unwanted_as(url) == OTHER_HOST
+    if not named and (is_found if host is None else not host.allowed):
         told = "never asked for: pages of its host are not wanted"
-        return "unwanted", told, "Add the host to crawl.allowed_hosts."
+        return "unwanted", told, f"Add the host to crawl.allowed_hosts{private}."
+    if host is None:
+        return "unknown", *_of_unknown_host(frontiers, host_of(url), private)
     told = f"never seen: no page that was fetched links to it, though {host.pages:,} of its host were"
     if not finished:
         return "unknown", told, "The crawl has not ended; it may be found yet."
@@ -128,6 +134,26 @@ def _of_unknown(
         advice = f"Add it to crawl.seeds, or raise crawl.max_depth ({depth}) if deeper pages link to it."
         return "unknown", told, advice
     return "unknown", told, "Add it to crawl.seeds."
+
+
+def _of_unknown_host(frontiers: Frontiers, name: str, private: str) -> tuple[str, str]:
+    near = frontiers.near_hosts(name)
+    there = f" (there is {', '.join(near)})" if near else ""
+    others = frontiers.out_of_scope().get(OTHER_HOST)
+    if others is not None and not others.is_exact:
+        links = f"links to hosts that are not wanted ({others.told}, of which some are kept)"
+        told = f"never seen, or only in {links}{there}"
+    else:
+        told = f"never seen: nothing that was fetched led to its host{there}"
+    advice = f"Add it to crawl.seeds, or its host to crawl.allowed_hosts if a page links there{private}."
+    return told, advice
+
+
+def _private_setting(host: str, config: Mapping[str, Any]) -> str:
+    """What else is to be set for a host at an address that is not on the open internet."""
+    if host in config.get("private_hosts", ()) or not is_private(host):
+        return ""
+    return ", and the host to crawl.private_hosts if that address, not on the open internet, is meant"
 
 
 def _of_waiting(
@@ -181,7 +207,7 @@ def _target(
     host = host_of(url) if host_of(url) != known.host else None
     found = frontiers.find(url)
     if found is None:
-        state, told, _ = _of_unknown(frontiers, url, canonical(url), config, finished)
+        state, told, _ = _of_unknown(frontiers, url, canonical(url), config, finished, is_found=True)
         return Target(url, state, told, host, None)
     if found.visit is not None:
         return Target(url, found.visit.outcome, meaning_of(found.visit.outcome).told, host, found.frontier)

@@ -99,8 +99,9 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
     from crawler.progress import figures
 
     crawl = _find(store, name)
-    failure = crawl.failure()
-    to_do = f"correct that, then go on: {failure.command or 'run its command again'}" if failure else ""
+    failure, ending = crawl.failure(), crawl.ending()
+    to_do = f"go on: {ending.command or 'run its command again'}" if ending else ""
+    to_do = f"correct that, then {to_do}" if failure else to_do
     told, as_of = _standing(crawl)
     unwanted = _unwanted(crawl)
     if as_json:
@@ -235,13 +236,13 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
         with crawl.frontiers() as frontiers:
             standing, as_of = frontiers.standing(), frontiers.as_of
     except NoFrontierError:
-        if told is None and crawl.failure() is None:
+        if told is None and crawl.ending() is None and not crawl.is_running():
             raise
         return told or Progress(), "what it told last"
     if as_of is not None and told is not None and told.tried > standing.tried:
         return told, "what it told last"
     heard = crawl.heard_seconds_ago(of_partitions=True)
-    if told is None or heard is None or heard > ALIVE_SECONDS:
+    if told is None or heard is None or heard > ALIVE_SECONDS or not crawl.is_running():
         return standing, as_of
     live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest", "longest")
     waiting = max(0, standing.hosts_waiting - told.hosts_active)
@@ -261,21 +262,21 @@ def _unwanted(crawl: "Crawl") -> "dict[str, Unwanted]":
 
 
 def _state(crawl: "Crawl") -> str:
-    from flows.crawls import ALIVE_SECONDS
     from flows.display import duration
 
     if crawl.pages is not None:
         return f"finished, begun {crawl.pages.record.started}, took {duration(crawl.pages.record.seconds)}"
-    if (failure := crawl.failure()) is not None:
-        return f"failed {duration(time.time() - failure.time)} ago: {failure.error}"
-    heard = crawl.heard_seconds_ago()
-    if heard is None:
-        return "begun; nothing was heard of it yet"
-    if heard <= ALIVE_SECONDS:
-        return "running"
-    return (
-        f"not finished; last heard of {duration(heard)} ago. If it does not run, its command goes on with it"
-    )
+    if (ending := crawl.ending()) is not None:
+        ago = f"{duration(time.time() - ending.time)} ago"
+        return f"failed {ago}: {ending.error}" if ending.error else f"stopped {ago}"
+    heard, begun = crawl.heard_seconds_ago(), crawl.begun_seconds_ago()
+    if crawl.is_running():
+        is_silent = heard is None or (begun is not None and begun < heard)
+        return f"starting, begun {duration(begun)} ago" if is_silent and begun is not None else "running"
+    told = f"last heard of {duration(heard)} ago" if heard is not None else "nothing was heard of it yet"
+    if crawl.is_claimed() is None:
+        return f"not finished; {told}. If it does not run, its command goes on with it"
+    return f"not finished; {told}. Nobody makes it now; its command goes on with it"
 
 
 def _make_report(crawl: "Crawl", path: Path) -> None:

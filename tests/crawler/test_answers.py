@@ -8,7 +8,7 @@ from scrapy.http import HtmlResponse
 
 from crawler import answers as module
 from crawler.answers import Answers
-from crawler.entries import Entry
+from crawler.entries import Entry, Visit
 from crawler.guard import GuardedResolver
 from crawler.manners import Manners
 from crawler.options import Options
@@ -24,6 +24,18 @@ def answers_of(options: Options) -> tuple[Answers, Window, Partition]:
     window = Window(partition.frontier, Manners())
     rules = RuleBook(partition.frontier, options.user_agent)
     return Answers(partition, window, rules, GuardedResolver({}, [])), window, partition
+
+
+@pytest.mark.parametrize(
+    ("outcome", "errors"), [("robots", 0), ("trap-duplicates", 0), ("redirect", 0), ("timeout", 1)]
+)
+def test_a_hosts_errors_are_those_that_the_crawl_counts(options: Options, outcome: str, errors: int) -> None:
+    answers, window, _ = answers_of(options)
+    entry = window.next()
+    assert entry is not None
+    host = window.host_of(entry)
+    answers.finish(entry, Visit(outcome, fetched="2026-01-01T00:00:00Z"))
+    assert host.errors == errors
 
 
 def test_a_page_is_read_for_its_words_once(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:

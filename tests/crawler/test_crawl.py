@@ -95,7 +95,7 @@ def test_seeds_at_private_addresses_are_refused_before_anything_starts(
     store: Store, seed: str, host: str
 ) -> None:
     compute = Compute(ComputeConfig())
-    config = CrawlConfig(seeds=("https://a.example/", seed))
+    config = CrawlConfig(seeds=("https://a.example/", seed), contact="me@a.example")
     told = (
         f"seed {seed}: an address that is not on the open internet is not asked; if it is meant, "
         f'set crawl.private_hosts to ["{host}"]'
@@ -156,7 +156,8 @@ def test_no_seeds_and_no_site_are_refused_before_anything_starts(store: Store, c
 
 def test_a_plan_estimates_pages_and_fetches_nothing(tmp_path: Path, compute: Compute) -> None:
     store = PlanningStore(str(tmp_path))
-    assert not crawl(store, None, CrawlConfig(seeds=("https://example.org/",)), compute).exists()
+    config = CrawlConfig(seeds=("https://example.org/",), contact="me@example.org")
+    assert not crawl(store, None, config, compute).exists()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_the_snapshot_date_makes_another_crawl(tmp_path: Path, compute: Compute)
     store = PlanningStore(str(tmp_path))
     seeds = ("https://example.org/",)
     keys = {
-        crawl(store, None, CrawlConfig(seeds=seeds, snapshot=date), compute).key
+        crawl(store, None, CrawlConfig(seeds=seeds, snapshot=date, contact="me@example.org"), compute).key
         for date in (None, datetime.date(2026, 1, 1), datetime.date(2026, 2, 1))
     }
     assert len(keys) == 3
@@ -189,7 +190,7 @@ def test_the_web_beyond_this_machine_is_not_crawled_without_a_contact(store: Sto
     config = CrawlConfig(seeds=("https://example.org/",))
     with pytest.raises(NoContactError, match=r"crawl\.contact is not set, and https://example\.org/"):
         crawl(store, None, config, Compute(ComputeConfig()))
-    assert not list(store.records())
+    assert not store.storage.list("crawl"), "not even an attempt"
 
 
 def test_the_user_agent_names_the_project_and_the_contact() -> None:

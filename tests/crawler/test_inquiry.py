@@ -16,6 +16,7 @@ from crawler.inquiry import (
     UnknownOutcomeError,
     place_of,
 )
+from crawler.out_of_scope import KEPT, OTHER_HOST
 from crawler.outcomes import OUTCOMES, meaning_of
 from crawler.places import url_of
 from crawler.urls import bucket_of, canonical, host_of
@@ -221,6 +222,34 @@ def test_why_says_which_partition_knows_a_redirects_target_or_what_rules_it_out(
     assert (answer.leads_to.outcome, answer.leads_to.frontier) == ("robots", str(paths[places[1]]))
     assert (denied.host, denied.outcome, denied.frontier) == ("c.example", "unwanted", None)
     assert "denied by '/login'" in denied.told
+
+
+def test_why_agrees_with_the_count_of_links_to_hosts_that_are_not_wanted(tmp_path: Path):
+    private, public = "http://169.254.169.254/latest", "http://c.example/x"
+    frontier = small_frontier(tmp_path / "00.sqlite")
+    frontier.add([entry(f"{SEED}out", 1, SEED)])
+    frontier.finish(f"{SEED}out", visit("redirect", status=302, detail=private))
+    for url in (private, public):
+        frontier.out_of_scope.note(OTHER_HOST, url)
+    frontier.commit(Position())
+    with Frontiers([tmp_path / "00.sqlite"], finished=False) as found:
+        answers = [why(found, url, CONFIG, finished=True) for url in (private, public)]
+        target = why(found, f"{SEED}out", CONFIG, finished=True).leads_to
+        meant = why(found, private, CONFIG | {"private_hosts": ["169.254.169.254"]}, finished=True)
+        other = why(found, "http://10.0.0.5/", CONFIG, finished=True)
+        for number in range(KEPT):
+            frontier.out_of_scope.note(OTHER_HOST, f"http://d.example/{number}")
+        frontier.commit(Position())
+        beyond = why(found, "http://e.example/", CONFIG, finished=True)
+    frontier.close()
+    for told in (*answers, target, meant):
+        assert told.told == "never asked for: pages of its host are not wanted"
+    assert [each.state for each in answers] == ["unwanted", "unwanted"]
+    assert target.outcome == "unwanted"
+    assert answers[1].advice == meant.advice == "Add the host to crawl.allowed_hosts."
+    assert "crawl.allowed_hosts, and the host to crawl.private_hosts if" in answers[0].advice
+    assert "crawl.private_hosts" in other.advice
+    assert "or only in links to hosts that are not wanted (about 1," in beyond.told
 
 
 def test_a_url_that_waits_is_told_by_whether_the_crawl_has_ended(frontiers: Frontiers):

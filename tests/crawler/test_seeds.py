@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: byt
 def test_the_key_has_what_is_in_the_file_not_where_it_lies(tmp_path: Path) -> None:
     def key(name: str, text: str) -> str:
         (tmp_path / name).write_text(text)
-        config = CrawlConfig(seeds_file=str(tmp_path / name))
+        config = CrawlConfig(seeds_file=str(tmp_path / name), contact="me@a.example")
         return crawl(PlanningStore(str(tmp_path)), None, config, Compute(ComputeConfig())).key
 
     assert key("one.txt", f"{A}\n{B}\n") == key("two.txt", f"# {B}\n{A}\n\n{B}")

@@ -1,10 +1,12 @@
 """`moinho crawl` and `moinho frontier`: on a small real crawl, and on one that is not finished."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,10 @@ from flows.cli import app
 from flows.commands.options import load_configuration, settings_with
 from flows.crawls import NotACrawlError, find_crawl
 from flows.references import UnknownArtifactError
-from pipeline.store import Attempt, Journal, ShardRecord, Storage, Store
+from pipeline.corpus.pages import Pages
+from pipeline.store import Attempt, Journal, Record, ShardRecord, Storage, Store
+from pipeline.store.artifacts import RECORD
+from pipeline.store.records import dump
 from tests.crawler.frontiers import SEED, small_frontier
 from tests.crawler.web import Answer, serve, small_site
 from tests.road import Run
@@ -201,7 +206,8 @@ def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
     storage, _ = unfinished
     assert "nothing was heard of it yet" in say("crawl", "status", "slow", store=tmp_path)
     tell(storage)
-    told = say("crawl", "status", "slow/pages", store=tmp_path)
+    with being_made(tmp_path):
+        told = say("crawl", "status", "slow/pages", store=tmp_path)
     assert "state      running" in told
     assert "5 of 9 URLs tried, 2 waiting" in told
     assert "2.5 pages/s, 0.00 MB/s, 3 requests under way" in told
@@ -221,9 +227,78 @@ def test_an_interrupted_crawl_is_told_to_be_one(
     monkeypatch.undo()
     frontier.close()
     told = say("crawl", "status", KEY[:6], store=tmp_path)
-    assert "not finished; last heard of 2:" in told
+    assert re.search(r"not finished; last heard of 2:.* ago\. Nobody makes it now", told)
     assert "0.2 pages/s" in told, "the speed of all its time"
     assert "requests under way" not in told
+
+
+def test_a_crawl_that_nobody_makes_any_more_does_not_run_however_lately_it_was_heard_of(
+    unfinished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.crawls.ALIVE_SECONDS", 600.0)
+    tell(unfinished[0])
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert "Nobody makes it now; its command goes on with it" in told
+    assert "requests under way" not in told
+    failed(unfinished[0], "KeyboardInterrupt", "cancelled")
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert re.search(r"state +stopped [0-9.]+ s ago\nto do +go on: moinho crawl slow.toml\n", told)
+
+
+def test_a_crawl_that_is_made_again_is_said_to_start_and_not_to_have_failed(
+    unfinished, tmp_path: Path
+) -> None:
+    storage, _ = unfinished
+    tell(storage)
+    events = failed(storage, "no room")
+    with being_made(tmp_path):
+        told = say("crawl", "status", "slow", store=tmp_path)
+        assert "starting, begun" in told
+        assert "failed" not in told
+        other = "f" * 16  # nothing of it is in the store yet
+        events.write("started", stage="crawl", key=other, attempt="20260201-000000-a", config={})
+        with being_made(tmp_path, other):
+            told = say("crawl", "status", store=tmp_path)
+    assert re.search(rf"crawl +crawl/{other}\nstate +starting, begun", told)
+    assert f"crawl/{KEY}" in say("crawl", "status", store=tmp_path), (
+        "whose making ended before it left anything"
+    )
+
+
+def test_while_a_recrawl_has_no_frontier_yet_the_finished_crawl_is_named(tmp_path: Path) -> None:
+    store, earlier = Store(str(tmp_path)), Pages(Storage(str(tmp_path)), "e" * 16)
+    record = {"stage": "crawl", "revision": 1, "key": earlier.key, "attempt": "a", "seconds": 1.0}
+    texts = dict.fromkeys(("digest", "started", "commit"), "x")
+    tables = {
+        name: {}
+        for name in (
+            "identity",
+            "config",
+            "inputs",
+            "versions",
+            "counts",
+            "files",
+            "content",
+            "figures",
+            "compute",
+        )
+    }
+    store.storage.create(f"{earlier.base}/{RECORD}", dump(Record(**record, **texts, **tables)))
+    store.name("slow/pages", earlier)
+    events = Journal(store.storage, "runs/20260102-000000-abc", "events")
+    events.write("flow", name="slow")
+    events.write("started", stage="crawl", key=KEY, attempt=ATTEMPT, config={})
+    with being_made(tmp_path):
+        assert "starting, begun" in say("crawl", "status", "slow", store=tmp_path)
+        with pytest.raises(NoFrontierError, match=r"only just begun.*is finished: ask for slow/pages"):
+            say("frontier", "ls", "slow", store=tmp_path)
+    assert find_crawl(store, "slow/pages").pages is not None
+
+
+@contextlib.contextmanager
+def being_made(store: Path, key: str = KEY) -> Iterator[None]:
+    with Store(str(store)).claim_lock(f"crawl/{key}"):
+        yield
 
 
 def failed(storage: Storage, error: str, status: str = "failed") -> Journal:
