@@ -38,6 +38,11 @@ OUTCOMES: dict[str, Meaning] = {
     "robots": Meaning(
         REFUSED, "forbidden by robots.txt", "Only the site can allow it; robots.txt is always obeyed."
     ),
+    "robots-unreachable": Meaning(
+        REFUSED,
+        "its robots.txt could not be read, which forbids the host for as long (RFC 9309, section 2.3.1.4)",
+        "It lies with the server, not with its rules. A later crawl (another crawl.snapshot) asks again.",
+    ),
     "opt-out": Meaning(
         REFUSED,
         "the page asks not to be used",

@@ -15,7 +15,7 @@ from scrapy.exceptions import (
 from scrapy.http import Headers, Response
 
 from crawler.entries import Visit
-from crawler.origins import Forbidden, Unreachable, describe
+from crawler.origins import Forbidden, Unreachable, Unreadable, describe
 from crawler.scope import wants_type
 from crawler.warc import Exchange, Place
 
@@ -77,6 +77,8 @@ def classify(error: BaseException, refused_address: str | None) -> tuple[str, st
     """Outcome, detail, and whether it may be otherwise at the next try."""
     if isinstance(error, Unreachable | CannotResolveHostError) and refused_address is not None:
         return "refused-address", f"its address {refused_address} is not public", False
+    if isinstance(error, Unreadable):
+        return "robots-unreachable", describe(error), False
     if isinstance(error, Forbidden):
         return "robots", describe(error), False
     if isinstance(error, Unreachable):
