@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.errors import StageError
 
-UNREACHED = frozenset({"unreachable", "timeout", "error", "robots-unreachable"})
+UNREACHED = frozenset({"unreachable", "timeout", "error", "robots-unreachable", "no-answer", "tls-error"})
 """Outcomes that may be others at another time."""
 TOLD_SEEDS = 10
 """Seeds that an error message names."""

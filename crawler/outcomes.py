@@ -67,6 +67,15 @@ OUTCOMES: dict[str, Meaning] = {
     "unreachable": Meaning(ERROR, "could not be reached", "See that the address is right, then crawl again."),
     "timeout": Meaning(ERROR, "took too long", "Raise crawl.timeout_seconds."),
     "too-large": Meaning(ERROR, "larger than is wanted", "Raise crawl.max_bytes."),
+    "decompression-bomb": Meaning(
+        ERROR, "a small body that unpacks to a huge one", "Nothing is to be mended; crawl.deny spares asking."
+    ),
+    "broken-compression": Meaning(ERROR, "packed otherwise than its header says", SERVER),
+    "broken-chunks": Meaning(ERROR, "its chunked body was broken", SERVER),
+    "wrong-length": Meaning(ERROR, "shorter than its Content-Length", SERVER),
+    "broken-http": Meaning(ERROR, "answered what is no HTTP", SERVER),
+    "no-answer": Meaning(ERROR, "the connection ended without an answer", SERVER),
+    "tls-error": Meaning(ERROR, "no secure connection came about", SERVER),
     "truncated": Meaning(
         ERROR, "cut off by whoever archived it", "Set ingest.keep_truncated to take what there is."
     ),
