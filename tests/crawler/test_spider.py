@@ -179,11 +179,13 @@ def endless() -> Iterator[bytes]:
 def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_here: Crawl) -> None:
     bomb = gzip.compress(b"<html>" + bytes(8 << 20))
     site = {
-        "/": page("/huge", "/endless", "/slow", "/bomb", "/good"),
+        "/": page("/huge", "/endless", "/slow", "/bomb", "/lie", "/silent", "/good"),
         "/huge": Answer(b"x" * (2 << 20)),
         "/endless": Answer(chunks=endless),
         "/slow": Answer(chunks=drip),
         "/bomb": Answer(bomb, headers=HTML | {"Content-Encoding": "gzip"}),
+        "/lie": Answer(b"<html>not packed</html>" * 9, headers=HTML | {"Content-Encoding": "gzip"}),
+        "/silent": Answer(status=None),
         "/good": Answer(gzip.compress(b"<html>good</html>"), headers=HTML | {"Content-Encoding": "gzip"}),
     }
     with serve(site) as web:
@@ -194,7 +196,9 @@ def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_he
         "/good": "page",
         "/huge": "too-large",
         "/endless": "too-large",
-        "/bomb": "too-large",
+        "/bomb": "decompression-bomb",
+        "/lie": "broken-compression",
+        "/silent": "no-answer",
         "/slow": "timeout",
     }
 

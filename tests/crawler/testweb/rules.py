@@ -99,7 +99,7 @@ def _robots_host(kind: str, robots: Robots) -> Host:
         closed=robots.closed,
         delay_seconds=robots.delay_seconds,
         listens=robots.listens,
-        counted=outcomes("robots", "unreachable") if robots.closed else outcomes(),
+        counted=outcomes("robots", "robots-unreachable", "unreachable") if robots.closed else outcomes(),
     )
 
 
