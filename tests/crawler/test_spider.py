@@ -230,7 +230,7 @@ def test_what_is_not_answered_on_a_kept_connection_is_asked_for_again_after_a_de
     site = {"/": page("/nothing", "/z"), "/nothing": Answer(status=None), "/z": page(text="z")}
     with serve(site) as web:
         log = crawl_here(web.url(), delay_seconds=0.5, requests_per_host=1)
-    assert outcomes(log) == {"page": 2, "error": 1}
+    assert outcomes(log) == {"page": 2, "no-answer": 1}
     assert web.times_asked()["/nothing"] == TRIES
     times = [at for at, _ in web.asked]
     assert min(after - before for before, after in pairwise(times)) >= 0.45
