@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from crawler import robots_txt
 from crawler.entries import Visit
@@ -14,6 +15,15 @@ from crawler.outcomes import meaning_of
 from crawler.scope import Scope
 from crawler.seed_places import is_private
 from crawler.urls import URL_CHARACTERS, canonical, host_of
+from pipeline.errors import InputError
+
+SCHEMES = ("http://", "https://")
+
+
+class NoWebPageError(InputError):
+    """What was asked about is no URL of a web page, and the crawl knows none of that name."""
+
+    remedy = "Write the URL whole, as the address line of a browser has it."
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,15 @@ class Answer:
 
 
 def why(frontiers: Frontiers, asked: str, config: Mapping[str, Any], *, finished: bool) -> Answer:
-    """`config` is the crawl's resolved configuration, `finished` tells that nothing more will come."""
+    """`config` is the crawl's resolved configuration, `finished` tells that nothing more will come. Raises
+    NoWebPageError."""
     url = canonical(asked)
     known = frontiers.find(url or asked)
+    if known is None and not asked.lower().startswith(SCHEMES):
+        raise NoWebPageError(
+            f"{asked}: no URL of a web page, which begins with http:// or https://"
+            + ("" if urlsplit(asked).scheme else f"; write it whole, such as https://{asked.lstrip('/')}")
+        )
     if known is None:
         state, told, advice = _of_unknown(frontiers, asked, url, config, finished)
         return Answer(asked, url, state, told, advice)
@@ -106,8 +122,8 @@ def _of_unknown(
                 f"longer than {URL_CHARACTERS:,} characters, and such a URL is not followed",
                 None,
             )
-        if not asked.lower().startswith(("http://", "https://")):
-            return "unknown", "no URL of a web page", f"Write it whole, such as https://{asked.lstrip('/')}"
+        if not asked.lower().startswith(SCHEMES):
+            return "unknown", "no URL of a web page", None
         advice = "See how it is spelled; one with a user name is not asked for."
         return "unknown", "no URL that can be asked for", advice
     for setting, scope in (

@@ -208,7 +208,8 @@ def why(
     crawl = _find(store, name)
     with crawl.frontiers() as frontiers:
         answer = find_out(frontiers, url, crawl.config, finished=crawl.pages is not None)
-        host = frontiers.host(answer.known.host) if answer.known else None
+        known = answer.known
+        host = frontiers.host(known.host) if known and known.host else None
         as_of, several = frontiers.as_of, frontiers.count > 1
     if as_json:
         facts = dataclasses.asdict(answer)

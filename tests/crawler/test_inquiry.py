@@ -20,7 +20,7 @@ from crawler.out_of_scope import KEPT, OTHER_HOST
 from crawler.outcomes import OUTCOMES, meaning_of
 from crawler.places import url_of
 from crawler.urls import bucket_of, canonical, host_of
-from crawler.why import why
+from crawler.why import NoWebPageError, why
 from tests.crawler.frontiers import SEED, entry, page, partitioned, small_frontier, visit
 
 CONFIG = {"user_agent": "moinho/1.0", "max_pages": 10, "max_depth": None}
@@ -158,7 +158,6 @@ def test_pages_that_led_to_each_other_are_no_endless_way(tmp_path: Path):
             "allowed_hosts",
         ),
         ("http://b.example/x", "unwanted", "pages of its host are not wanted", "Add the host"),
-        ("a.example/2", "unknown", "no URL of a web page", "https://a.example/2"),
         ("http://me:secret@a.example/", "unknown", "no URL that can be asked for", "user name"),
         ("http://a.example/" + "a" * 9000, "unknown", "longer than 8,192 characters", None),
     ],
@@ -222,6 +221,18 @@ def test_why_says_which_partition_knows_a_redirects_target_or_what_rules_it_out(
     assert (answer.leads_to.outcome, answer.leads_to.frontier) == ("robots", str(paths[places[1]]))
     assert (denied.host, denied.outcome, denied.frontier) == ("c.example", "unwanted", None)
     assert "denied by '/login'" in denied.told
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("a.example/2", "a.example/2: no URL of a web page, .* such as https://a.example/2$"),
+        ("file:///etc/passwd", "begins with http:// or https://$"),
+    ],
+)
+def test_what_is_no_url_of_a_web_page_is_an_input_error(frontiers: Frontiers, asked: str, told: str):
+    with pytest.raises(NoWebPageError, match=told):
+        why(frontiers, asked, CONFIG, finished=True)
 
 
 def test_why_agrees_with_the_count_of_links_to_hosts_that_are_not_wanted(tmp_path: Path):
