@@ -129,7 +129,7 @@ BOMB = b"<!DOCTYPE u [<!ENTITY a 'http://a.org/" + b"a" * 1000 + b"'>" + b"".joi
         BOMB + b"<urlset><url id='&i;'><loc>http://a.org/</loc></url></urlset>",
         b"<!DOCTYPE u [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><urlset><url><loc>http://a.org/&a;</loc></url></urlset>",
         gzip.compress(b"<urlset>" + b" " * (200 << 20), mtime=0),
-        gzip.compress(b"a" * (200 << 20)),
+        gzip.compress(b"a" * (200 << 20), mtime=0),
         b"<a>" * 1_000_000,
         b"<url><loc>" * 300_000,
         b"<urlset>" + b"<x/>" * 2_000_000,
