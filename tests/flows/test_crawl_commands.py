@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from crawler.entries import Position
 from crawler.history import Plan
 from crawler.inquiry import NoFrontierError, UnknownOutcomeError
 from crawler.progress import PARTITION, Progress, SlowHost
@@ -23,7 +24,7 @@ from pipeline.corpus.pages import Pages
 from pipeline.store import Attempt, Journal, Record, ShardRecord, Storage, Store
 from pipeline.store.artifacts import RECORD
 from pipeline.store.records import dump
-from tests.crawler.frontiers import SEED, small_frontier
+from tests.crawler.frontiers import SEED, entry, small_frontier, visit
 from tests.crawler.web import Answer, serve, small_site
 from tests.road import Run
 from tests.store.stages import GrindConfig, grind
@@ -215,6 +216,15 @@ def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
     assert "traps      trap-calendar 1" in told
     assert "waiting for its turn" in say("frontier", "why", f"{SEED}waiting", "slow", store=tmp_path)
     assert f"{SEED}waiting" in say("frontier", "ls", "slow", "--state", "waiting", store=tmp_path)
+
+
+def test_a_url_without_a_host_has_no_line_of_its_host(unfinished, tmp_path: Path) -> None:
+    _, frontier = unfinished
+    frontier.refuse("file:///etc/passwd", visit("refused-scheme"), entry(SEED))
+    frontier.commit(Position(seconds=31.0))
+    told = say("frontier", "why", "file:///etc/passwd", "slow", store=tmp_path)
+    assert "neither http nor https" in told
+    assert "\nhost " not in told
 
 
 def test_an_interrupted_crawl_is_told_to_be_one(
