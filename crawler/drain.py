@@ -1,7 +1,10 @@
 """A round's end: what is in flight may end, and meanwhile hosts that answer quickly go on."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 DRAIN_SECONDS = 10.0
 """So long what is in flight when a round is over may take to end; other partitions have nothing to do
@@ -33,10 +36,18 @@ class Drain:
         """The round is over no longer."""
         self._since, self._awaited = None, frozenset()
 
-    def rest_seconds(self) -> float:
-        """What is in flight may still take so long."""
+    def rest_seconds(self, in_flight: Collection[object]) -> float:
+        """The next of what is in flight to be left may still take so long. What was begun since the round
+        was over has as much time as what was in flight then."""
         assert self._since is not None
-        return self._since + DRAIN_SECONDS - self._clock()
+        fill = 0.0 if any(each in in_flight for each in self._awaited) else FILL_SECONDS
+        return self._since + fill + DRAIN_SECONDS - self._clock()
+
+    def late(self, in_flight: Iterable[T]) -> list[T]:
+        """What has had its time."""
+        assert self._since is not None
+        over = self._clock() - self._since - DRAIN_SECONDS
+        return [each for each in in_flight if over >= (0.0 if each in self._awaited else FILL_SECONDS)]
 
     def may_fill(self, in_flight: Collection[object]) -> bool:
         """True while quick hosts may go on."""

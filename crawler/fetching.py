@@ -128,15 +128,15 @@ class Fetching:
         not failed, and the next request there comes a delay from now. The try counts, and a URL that was
         tried before is not left but waited for until its own time is over. So none is left twice, however
         short the rounds are, and none loses the time that is configured for it."""
-        rest = self._drain.rest_seconds()
-        if rest > 0:
+        late = self._drain.late(self._tasks)
+        for task in late:
+            if self._tasks[task].tries == 0:
+                task.cancel()
+        if len(late) < len(self._tasks):
+            rest = self._drain.rest_seconds(self._tasks.keys() - set(late))
             host = self._window.wait_seconds() if self._fills() and not self._is_full else None
             wait = rest if host is None else max(SHORTEST_WAIT_SECONDS, min(rest, host))
             self._timer = self._loop.call_later(wait, self._go_on)
-            return
-        for task, entry in self._tasks.items():
-            if entry.tries == 0:
-                task.cancel()
 
     @property
     def drains(self) -> bool:

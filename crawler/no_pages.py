@@ -5,6 +5,8 @@ from typing import Any
 
 from pipeline.errors import StageError
 
+UNREACHED = frozenset({"unreachable", "timeout", "error", "robots-unreachable", "no-answer", "tls-error"})
+"""Outcomes that may be others at another time."""
 TOLD_SEEDS = 10
 """Seeds that an error message names."""
 
@@ -57,12 +59,12 @@ def no_page_error(
             f"no seed lies on the open internet: {reasons}. Name the hosts in crawl.private_hosts if these "
             "addresses are meant"
         )
-    if outcomes <= {"unreachable", "timeout", "refused-address", "error"}:
+    if outcomes <= UNREACHED | {"refused-address"}:
         advice = "look whether the addresses are right and the network is up"
         if "refused-address" in outcomes:
             advice += "; name a host in crawl.private_hosts if its private address is meant"
         return UnreachableError(f"no seed could be reached: {reasons}. To continue, {advice}, and run again")
-    if "robots" in outcomes and outcomes <= {"robots", "redirect"}:
+    if "robots" in outcomes and outcomes <= {"robots", "robots-unreachable", "redirect"}:
         return ForbiddenError(
             f"robots.txt forbids all seeds: {reasons}. Choose pages that {user_agent} may fetch"
         )

@@ -38,6 +38,11 @@ OUTCOMES: dict[str, Meaning] = {
     "robots": Meaning(
         REFUSED, "forbidden by robots.txt", "Only the site can allow it; robots.txt is always obeyed."
     ),
+    "robots-unreachable": Meaning(
+        REFUSED,
+        "its robots.txt could not be read, which forbids the host for as long (RFC 9309, section 2.3.1.4)",
+        "It lies with the server, not with its rules. A later crawl (another crawl.snapshot) asks again.",
+    ),
     "opt-out": Meaning(
         REFUSED,
         "the page asks not to be used",
@@ -62,6 +67,15 @@ OUTCOMES: dict[str, Meaning] = {
     "unreachable": Meaning(ERROR, "could not be reached", "See that the address is right, then crawl again."),
     "timeout": Meaning(ERROR, "took too long", "Raise crawl.timeout_seconds."),
     "too-large": Meaning(ERROR, "larger than is wanted", "Raise crawl.max_bytes."),
+    "decompression-bomb": Meaning(
+        ERROR, "a small body that unpacks to a huge one", "Nothing is to be mended; crawl.deny spares asking."
+    ),
+    "broken-compression": Meaning(ERROR, "packed otherwise than its header says", SERVER),
+    "broken-chunks": Meaning(ERROR, "its chunked body was broken", SERVER),
+    "wrong-length": Meaning(ERROR, "shorter than its Content-Length", SERVER),
+    "broken-http": Meaning(ERROR, "answered what is no HTTP", SERVER),
+    "no-answer": Meaning(ERROR, "the connection ended without an answer", SERVER),
+    "tls-error": Meaning(ERROR, "no secure connection came about", SERVER),
     "truncated": Meaning(
         ERROR, "cut off by whoever archived it", "Set ingest.keep_truncated to take what there is."
     ),

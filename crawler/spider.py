@@ -190,7 +190,7 @@ def settings_for(options: Options, guard: GuardedResolver) -> dict[str, Any]:
             f"{middlewares}.downloadtimeout.DownloadTimeoutMiddleware": 350,
             f"{middlewares}.defaultheaders.DefaultHeadersMiddleware": 400,
             f"{middlewares}.useragent.UserAgentMiddleware": 500,
-            f"{middlewares}.httpcompression.HttpCompressionMiddleware": 590,
+            "crawler.unpacking.Unpacking": 590,
         },
         "SPIDER_MIDDLEWARES_BASE": {},
         "EXTENSIONS_BASE": {},

@@ -279,13 +279,22 @@ def _tell_road(road: Road, name: str, console: Console) -> None:
 
 
 def _tell_pages(pages: Pages, name: str, console: Console) -> None:
-    console.print(
-        f"\nnext:\n"
-        f"  [bold]moinho crawl report {name}/pages[/bold]          what was found, in pictures\n"
-        f"  [bold]moinho frontier ls {name}/pages[/bold]           what became of each URL\n"
-        f"  [bold]moinho frontier why URL {name}/pages[/bold]      what became of one, and why",
-        soft_wrap=True,
-    )
+    """What to look at next. Pages that were taken from archives have no frontier and no report."""
+    if pages.stage == Pages.stage:
+        commands = {
+            f"moinho crawl report {name}/pages": "what was found, in pictures",
+            f"moinho frontier ls {name}/pages": "what became of each URL",
+            f"moinho frontier why URL {name}/pages": "what became of one, and why",
+        }
+    else:
+        commands = {
+            f"moinho show {name}/pages": "what was counted, and where the log of all URLs lies",
+            f"moinho ls {name}": "all that this run made",
+        }
+    width = max(map(len, commands))
+    console.print("\nnext:")
+    for command, told in commands.items():
+        console.print(f"  [bold]{command:<{width}}[/bold]    {told}", soft_wrap=True)
 
 
 class StopSignals:

@@ -37,10 +37,16 @@ def test_while_a_slow_answer_is_awaited_quick_hosts_go_on_for_a_while() -> None:
     drain.begin({"slow", "later"})
     assert drain.may_fill({"slow", "later"})
     assert not drain.may_fill({"later"}), "what was begun meanwhile is no reason to begin more"
-    assert drain.rest_seconds() == DRAIN_SECONDS
+    assert drain.rest_seconds({"slow", "later"}) == DRAIN_SECONDS
     now += FILL_SECONDS
     assert not drain.may_fill({"slow", "later"})
-    assert drain.rest_seconds() == DRAIN_SECONDS - FILL_SECONDS
+    assert drain.rest_seconds({"slow", "later"}) == DRAIN_SECONDS - FILL_SECONDS
+    assert drain.late(["slow", "later"]) == []
+    now += DRAIN_SECONDS - FILL_SECONDS
+    assert drain.late(["slow", "later"]) == ["slow"]
+    assert drain.rest_seconds({"later"}) == FILL_SECONDS, "it has as much time as the slow one had"
+    now += FILL_SECONDS
+    assert drain.late(["slow", "later"]) == ["slow", "later"]
     drain.end()
     assert not drain.is_on
 

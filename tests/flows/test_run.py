@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from crawler.crawl import CrawlConfig
+from crawler.ingest import IngestedPages
 from crawler.seed_places import NoContactError
 from flows.display import Display
-from flows.run import History, StageLog, StopSignals, tell_failure, tell_stages
+from flows.run import History, StageLog, StopSignals, _tell_pages, tell_failure, tell_stages
 from pipeline.cluster import deferred_stop
 from pipeline.config import Config
 from pipeline.corpus.pages import EARLIER, Pages
@@ -110,6 +111,17 @@ def test_the_table_of_stages_tells_what_a_recrawl_found_of_the_crawl_before(stor
         told.append(console.file.getvalue())
     assert "crawl before" not in told[0]
     assert "9 pages; since the crawl before: 6 unchanged, 0 not-due, 1 changed, 0 gone, 2 new" in told[1]
+
+
+@pytest.mark.parametrize(("kind", "is_crawl"), [(Pages, True), (IngestedPages, False)])
+def test_only_commands_that_work_there_are_named_as_next(
+    kind: type[Pages], is_crawl: bool, store: Store
+) -> None:
+    console = Console(file=io.StringIO(), width=1000)
+    _tell_pages(kind(store.storage, "0" * 16), "archives", console)
+    assert isinstance(console.file, io.StringIO)
+    named = [line.split()[1] for line in console.file.getvalue().splitlines() if "moinho" in line]
+    assert named == (["crawl", "frontier", "frontier"] if is_crawl else ["show", "ls"])
 
 
 class WindError(StageError):

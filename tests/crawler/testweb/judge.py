@@ -151,12 +151,12 @@ def forbidden(hosts: Mapping[str, Host], requests: Iterable[Request]) -> Iterato
         url = f"{request.host}{request.path[:200]} at {request.address}"
         if host is None:
             yield f"{url}: asked, though it is no host of this web"
+        elif request.path in host.never:
+            yield f"{url}: asked, though {host.never[request.path]}"
         elif request.is_well_known:
             continue
         elif host.closed:
             yield f"{url}: asked, though {host.closed}"
-        elif request.path in host.never:
-            yield f"{url}: asked, though {host.never[request.path]}"
         elif host.at_most is None and request.path not in host.pages and request.path not in host.may:
             if request.status == 404 and host.name not in probed:
                 probed.add(host.name)  # one look at how the host says that it has no such page
