@@ -264,7 +264,9 @@ class Frontiers:
     def near_hosts(self, name: str) -> list[str]:
         """Known host names like this one."""
         query = "SELECT name FROM hosts WHERE name != '' LIMIT ?"
-        names = [each for (each,) in self.rows(query, (SIMILAR_HOSTS,))]
+        names = {
+            each: None for (each,) in self.rows(query, (SIMILAR_HOSTS,))
+        }  # several partitions may know one
         return difflib.get_close_matches(name, names, n=3, cutoff=0.5)
 
     def _serving(self, host: str) -> list[sqlite3.Connection]:

@@ -5,7 +5,11 @@ from typing import Any
 
 from pipeline.errors import StageError
 
-UNREACHED = frozenset({"unreachable", "timeout", "error", "robots-unreachable", "no-answer", "tls-error"})
+BROKEN = frozenset(
+    {"broken-chunks", "wrong-length", "broken-compression", "broken-http", "no-answer", "tls-error"}
+)
+"""Outcomes of answers that could not be understood."""
+UNREACHED = BROKEN | {"unreachable", "timeout", "error", "robots-unreachable"}
 """Outcomes that may be others at another time."""
 TOLD_SEEDS = 10
 """Seeds that an error message names."""

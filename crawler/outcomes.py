@@ -62,6 +62,7 @@ OUTCOMES: dict[str, Meaning] = {
     ),
     "given-up": Meaning(REFUSED, "its host failed again and again, and was given up", SERVER),
     "redirect-loop": Meaning(TRAP, "redirects without an end", SERVER),
+    "trap-url-length": Meaning(TRAP, "longer than any URL that is asked for"),
     "soft-404": Meaning(TRAP, "says in words, not by its status, that there is no such page"),
     "http-error": Meaning(ERROR, "answered with an error", SERVER),
     "unreachable": Meaning(ERROR, "could not be reached", "See that the address is right, then crawl again."),
@@ -94,8 +95,8 @@ UNKNOWN = Meaning(ERROR, "not known to this version")
 
 
 def meaning_of(outcome: str) -> Meaning:
-    """Traps have names of their own, which all begin alike."""
-    return A_TRAP if outcome.startswith(TRAP_PREFIX) else OUTCOMES.get(outcome, UNKNOWN)
+    """Traps have names of their own, which all begin alike, and mostly mean the same."""
+    return OUTCOMES.get(outcome, A_TRAP if outcome.startswith(TRAP_PREFIX) else UNKNOWN)
 
 
 def pages_in(outcomes: Mapping[str, int]) -> int:

@@ -23,6 +23,8 @@ STALE_SECONDS = 5.0
 """A partition that has told nothing for so long is at rest: its counts stand, it does nothing now."""
 SLOWEST_HOSTS = 5
 LONGEST_HOSTS = 5
+SHOWN_SECONDS = 0.05
+"""A host that answers sooner is not shown as slow."""
 TOLD_KINDS = 6
 
 
@@ -44,14 +46,19 @@ class LongHost:
     """URLs that wait or are in flight."""
     delay_seconds: float
     """Between two requests, as it is in force now."""
+    spared: int = 0
+    """Of those that wait, so many as the crawl can reach its limit of pages without."""
 
     @property
     def seconds(self) -> float:
         """The crawl takes at least so long, whatever else it does meanwhile."""
-        return self.waiting * self.delay_seconds
+        return (self.waiting - self.spared) * self.delay_seconds
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.waiting:,} waiting at {self.delay_seconds:.1f} s each"
+        needed = (
+            f", of which {self.waiting - self.spared:,} are needed for crawl.max_pages" if self.spared else ""
+        )
+        return f"{self.name}: {self.waiting:,} waiting at {self.delay_seconds:.1f} s each{needed}"
 
 
 @dataclass(frozen=True)
@@ -151,8 +158,8 @@ def limited(told: Progress, max_pages: int) -> Progress:
     """The same, of a crawl that ends with `max_pages` at the latest: so many URLs as are not needed for that
     need not be had of a host, if they are pages."""
     beyond = max(0, told.pages + told.waiting - max_pages)
-    needed = (dataclasses.replace(host, waiting=host.waiting - beyond) for host in told.longest)
-    return dataclasses.replace(told, longest=_longest_first(host for host in needed if host.waiting > 0))
+    needed = (dataclasses.replace(host, spared=beyond) for host in told.longest if host.waiting > beyond)
+    return dataclasses.replace(told, longest=_longest_first(needed))
 
 
 class Rate:
@@ -227,6 +234,7 @@ def rows(told: Progress) -> list[tuple[str, str]]:
     """What is shown under the line of the stage: label and text. What there is not has no row."""
     hosts = (("active", told.hosts_active), ("waiting", told.hosts_waiting), ("done", told.hosts_done))
     speed = f"{told.pages_per_second:,.1f} pages/s, {told.bytes_per_second / 1e6:,.2f} MB/s"
+    slowest = [host for host in told.slowest if host.seconds >= SHOWN_SECONDS]
     under_way = f", {told.in_flight:,} requests under way" if told.in_flight else ""
     found = [
         ("speed", speed + under_way),
@@ -238,7 +246,7 @@ def rows(told: Progress) -> list[tuple[str, str]]:
         ("errors", counts_line(of_kind(told.outcomes, ERROR))),
         ("refused", counts_line(of_kind(told.outcomes, REFUSED))),
         ("traps", counts_line(of_kind(told.outcomes, TRAP))),
-        ("slowest", ", ".join(f"{host.name} {host.seconds:.1f} s" for host in told.slowest)),
+        ("slowest", ", ".join(f"{host.name} {host.seconds:.1f} s" for host in slowest)),
         ("longest", str(told.longest[0]) if told.longest else ""),
     ]
     return [(label, text) for label, text in found if text]

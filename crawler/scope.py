@@ -64,7 +64,7 @@ class UrlPattern:
 def url_pattern(text: str) -> UrlPattern:
     """Raises ValueError, which says what would be right."""
     if "://" in text:
-        raise ValueError(f"pattern {text!r} has a scheme; write {text.partition('://')[2]!r}")
+        raise ValueError(f"pattern {text!r} has a scheme; write {_without_scheme(text)!r}")
     if not text or any(character.isspace() for character in text):
         raise ValueError(
             f"pattern {text!r} is empty or has a blank; write `host/path`, such as 'example.org/wiki/'"
@@ -89,6 +89,13 @@ def url_pattern(text: str) -> UrlPattern:
         Pattern(f"{host}$") if host.strip("*") else None,
         pattern_of(f"/{path}") if slash and path else None,
     )
+
+
+def _without_scheme(text: str) -> str:
+    """The pattern that was probably meant, also of a regular expression."""
+    rest = text.partition("://")[2].replace("\\", "").replace(".*", "*")
+    is_path = rest.startswith("*") and "/" not in rest and (rest == "*" or rest.endswith("$"))
+    return f"/{rest}" if is_path else rest
 
 
 def check_pattern(text: str) -> str:

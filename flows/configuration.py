@@ -158,10 +158,13 @@ def _section(kind: type[BaseModel], location: KeyPath) -> type[BaseModel] | None
 
 def _not_a_setting(kind: type[BaseModel], location: KeyPath) -> str | None:
     """Why there is none of that name, where users look for one."""
-    section = _section(kind, location[:-1])
-    if section is None or not issubclass(section, Config):
-        return None
-    return next((told for part, told in section.not_settings.items() if part in location[-1].lower()), None)
+    for length in range(len(location) - 1, -1, -1):  # also what a section further out says of it
+        section = _section(kind, location[:length])
+        if section is not None and issubclass(section, Config):
+            for part, told in section.not_settings.items():
+                if part in location[-1].lower():
+                    return told
+    return None
 
 
 def _table(section: type[BaseModel] | None, key: str, where: str) -> str:
@@ -194,8 +197,10 @@ def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
     here = [name for name in valid if name.rpartition(".")[0] == section]
     by_last = {name.rpartition(".")[2]: name for name in reversed(valid)}
     exact = [by_last[location[-1]]] if location[-1] in by_last else []
+    begun = [name for name in here if name.startswith(key)]
     near = (
-        exact
+        begun
+        or exact
         or difflib.get_close_matches(key, here, n=1, cutoff=0.6)
         or [by_last[last] for last in difflib.get_close_matches(location[-1], by_last, n=1, cutoff=0.6)]
     )

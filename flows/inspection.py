@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.store import Artifact, JournalReader, Record, Storage, Store, read_record
 from pipeline.store.discard import RUNS
 
-FILES = (".parquet", ".warc.gz", ".jsonl")
+FILES = (".parquet", ".warc.gz", ".jsonl", ".cdxj", ".html")
 """Files that are looked into with other tools."""
 NAMED_FILES = 5
 """Of a kind, so many are named one by one."""
@@ -172,15 +172,16 @@ def _files(record: Record) -> Iterator[tuple[str, str]]:
     for name, file in record.files.items():
         for suffix in FILES:
             if name.endswith(suffix):
-                places.setdefault((name.partition("/")[0], suffix), set()).add(file.path)
+                folder, slash, _ = name.partition("/")
+                places.setdefault((folder + slash, suffix), set()).add(file.path)
     for (kind, suffix), paths in sorted(places.items()):
         split = [path.split("/") for path in paths]
         if suffix != ".parquet" and len(paths) <= NAMED_FILES:
             for number, path in enumerate(sorted(paths)):
-                yield f"{kind}/" if not number else "", path
+                yield kind if not number else "", path
         elif len({len(parts) for parts in split}) == 1:
             same = ["*" if len(set(parts)) > 1 else parts[0] for parts in zip(*split, strict=True)]
-            yield f"{kind}/", "/".join([*same[:-1], f"*{suffix}"])
+            yield kind, "/".join([*same[:-1], f"*{suffix}"])
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,10 @@ class ComputeConfig(Config):
     @classmethod
     def hosts_have_ports(cls, hosts: dict[str, str]) -> dict[str, str]:
         for name, target in hosts.items():
+            if "*" in name:
+                raise ValueError(
+                    f"hosts maps {name!r}, a pattern; write each name whole, on a line of its own"
+                )
             address, _, port = target.rpartition(":")
             if not address or not port.isdigit():
                 raise ValueError(

@@ -125,6 +125,7 @@ def test_only_what_may_pass_by_itself_is_worth_another_run() -> None:
     assert isinstance(both, UnreachableError)
     assert "crawl.private_hosts" in str(both)
     assert error("robots-unreachable").passes
+    assert error("broken-chunks", "tls-error").passes
     assert [each.passes for each in (refused, both, error("robots"), error("not-html"))] == [
         False,
         True,

@@ -121,6 +121,7 @@ def test_the_table_names_errors_refusals_and_traps_by_kind():
         ("longest", "b.example.org: 9 waiting at 1.5 s each"),
     ]
     assert [label for label, _ in rows(Progress())] == ["speed"]
+    assert "slowest" not in dict(rows(Progress(slowest=(SlowHost("a.example.org", 0.01),))))
 
 
 def test_a_recrawl_tells_what_is_new_beside_what_became_of_known_pages():
@@ -140,6 +141,8 @@ def test_of_a_host_only_what_the_limit_of_pages_cannot_do_without_holds_up_the_e
     told = dataclasses.replace(held_up(("a.example", 100, 10.0), ("b.example", 2_000, 0.4)), waiting=2_500)
     assert limited(told, 2_500).longest == told.longest
     assert [host.name for host in limited(told, 2_410).longest] == ["b.example", "a.example"]
+    told_of = str(limited(told, 2_410).longest[1])
+    assert told_of == "a.example: 100 waiting at 10.0 s each, of which 10 are needed for crawl.max_pages"
     assert limited(told, 400).longest == ()
 
 
@@ -187,7 +190,7 @@ def test_the_driver_tells_the_sum_of_all_attempts_and_partitions(tmp_path: Path)
     assert (progress["done"], progress["total"], progress["unit"]) == (45, 50, "pages")
     assert progress["bound"] == {
         "seconds": 10.5,
-        "by": "host b.example.org: 7 waiting at 1.5 s each",
+        "by": "host b.example.org: 20 waiting at 1.5 s each, of which 7 are needed for crawl.max_pages",
     }, "5 of 18 URLs may make the 50 pages, 13 need not be had"
     assert table["rows"][0] == ["speed", "2.5 pages/s, 0.50 MB/s, 3 requests under way"]
     assert (metrics["step"], metrics["values"]["crawl.pages"]) == (90, 45)

@@ -10,6 +10,7 @@ from crawler.crawl import CrawlConfig, crawl
 from crawler.entries import Position, Visit
 from crawler.frontier import Frontier
 from crawler.inquiry import Frontiers
+from crawler.outcomes import A_TRAP, meaning_of
 from crawler.report import (
     EXAMPLES,
     GROUPS,
@@ -213,3 +214,8 @@ def test_a_crawl_ends_with_a_report_that_knows_its_pages_languages(store: Store,
     assert languages.declared == {"en": 1, "pt": 2, "none": 1}
     report = pages.path(REPORT).read_text()
     assert re.search(r"Languages are those of 4 of the 4 pages", report)
+
+
+def test_a_url_that_is_too_long_is_no_advice_to_make_it_a_seed() -> None:
+    assert meaning_of("trap-url-length").advice is None
+    assert meaning_of("trap-path").advice == A_TRAP.advice

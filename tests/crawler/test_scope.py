@@ -140,3 +140,20 @@ def test_links_of_pages_in_a_wanted_language_come_first() -> None:
         2,
     ]
     assert priority_of("de", ()) == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        (r"^https?://.*\.pdf$", "/*.pdf$"),
+        (r"^https?://example\.org/.*", "example.org/*"),
+        ("https://*.example.org", "*.example.org"),
+        ("https://.*", "/*"),
+    ],
+)
+def test_what_is_said_to_be_written_in_place_of_a_pattern_with_a_scheme_is_one(
+    pattern: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"write {meant!r}")):
+        url_pattern(pattern)
+    url_pattern(meant)

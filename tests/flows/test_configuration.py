@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,19 @@ def test_no_setting_makes_a_crawl_ignore_robots_txt(tmp_path: Path, name: str) -
     assert told == [
         f"FILE: crawl.{name}: robots.txt is always obeyed, and no setting changes that; leave it out"
     ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("crawl.seed=1", "did you mean crawl.seeds?"),
+        ("crawl.delay=1", "did you mean crawl.delay_seconds?"),
+        ("crawl.opt_outs.robots=false", "robots.txt is always obeyed"),
+        ('compute.hosts={"*.test" = "127.0.0.1:9"}', "write each name whole"),
+    ],
+)
+def test_what_was_probably_meant_is_named(tmp_path: Path, setting: str, told: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text('name = "x"\n')
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        load(WebToModel, path, [setting])

@@ -12,18 +12,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from crawler.entries import Position
 from crawler.history import Plan
 from crawler.inquiry import NoFrontierError, UnknownOutcomeError
 from crawler.progress import PARTITION, Progress, SlowHost
 from flows.cli import app
 from flows.commands.options import load_configuration, settings_with
+from flows.configuration import ConfigurationError
 from flows.crawls import NotACrawlError, find_crawl
 from flows.references import UnknownArtifactError
 from pipeline.corpus.pages import Pages
 from pipeline.store import Attempt, Journal, Record, ShardRecord, Storage, Store
 from pipeline.store.artifacts import RECORD
 from pipeline.store.records import dump
-from tests.crawler.frontiers import SEED, small_frontier
+from tests.crawler.frontiers import SEED, entry, small_frontier, visit
 from tests.crawler.web import Answer, serve, small_site
 from tests.road import Run
 from tests.store.stages import GrindConfig, grind
@@ -67,11 +69,12 @@ def test_the_crawl_alone_makes_pages_and_says_what_to_look_at_next(crawled) -> N
 def test_a_snapshot_is_given_beside_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text('name = "small"\n[crawl]\nseeds = ["https://a.example/"]\nsnapshot = 2026-01-01\n')
-    settings = settings_with(["crawl.max_pages=5"], datetime.datetime(2026, 2, 1))
+    settings = settings_with(["crawl.max_pages=5"], "2026-02-01")
     crawl = load_configuration(path, settings, None, None).crawl
     assert (crawl.snapshot, crawl.max_pages) == (datetime.date(2026, 2, 1), 5)
-    told = CliRunner().invoke(app, ["crawl", str(path), "--snapshot", "tomorrow"])
-    assert (told.exit_code, "tomorrow" in told.output) == (2, True)
+    for date in ("tomorrow", "2026-13-01", "20260101"):
+        with pytest.raises(ConfigurationError, match=rf"crawl\.snapshot: .*{date}"):
+            say("crawl", str(path), "--snapshot", date, store=tmp_path)
 
 
 def test_the_status_of_a_finished_crawl(crawled) -> None:
@@ -215,6 +218,15 @@ def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
     assert "traps      trap-calendar 1" in told
     assert "waiting for its turn" in say("frontier", "why", f"{SEED}waiting", "slow", store=tmp_path)
     assert f"{SEED}waiting" in say("frontier", "ls", "slow", "--state", "waiting", store=tmp_path)
+
+
+def test_a_url_without_a_host_has_no_line_of_its_host(unfinished, tmp_path: Path) -> None:
+    _, frontier = unfinished
+    frontier.refuse("file:///etc/passwd", visit("refused-scheme"), entry(SEED))
+    frontier.commit(Position(seconds=31.0))
+    told = say("frontier", "why", "file:///etc/passwd", "slow", store=tmp_path)
+    assert "neither http nor https" in told
+    assert "\nhost " not in told
 
 
 def test_an_interrupted_crawl_is_told_to_be_one(
