@@ -13,7 +13,8 @@ from crawler import backoff, keeping
 from crawler.entries import Entry, Visit
 from crawler.guard import GuardedResolver
 from crawler.markup import Markup, read_markup, visible_text
-from crawler.outcomes import KEPT, PASSED, meaning_of
+from crawler.out_of_scope import OTHER_HOST
+from crawler.outcomes import ERROR, KEPT, meaning_of
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
 from crawler.recrawl import Outcome, outcome_of
@@ -60,6 +61,8 @@ NOTED_SCHEMES = ("file:", "ftp:", "s3:")
 """Links that are refused and written to the log; others, such as mailto:, are no pages anyway."""
 TOLD_CHARACTERS = 500
 """Of a URL that is too long, so many are written to the log."""
+NO_BREAKS = {9: None, 10: None, 13: None}
+"""What browsers leave out of a URL, and what would end its line where links are kept."""
 
 
 class Answers:
@@ -167,7 +170,7 @@ class Answers:
         host = self._window.host_of(entry)
         kind = meaning_of(visit.outcome).kind
         host.pages += kind == KEPT
-        host.errors += kind not in (KEPT, PASSED)
+        host.errors += kind == ERROR
         self._partition.finish(entry, visit)
         if entry.url not in self._probes:
             self._window.ended(entry)
@@ -292,10 +295,14 @@ class Answers:
         every: list[str] = []
         new: list[str] = []
         depth, seen, limit = entry.depth + 1, self._seen, self._options.max_depth
+        are_followed = limit is None or entry.depth < limit
         for link in found:
             url = resolve(entry.url, link)
             if url is None:
-                self._note(entry, link)
+                if (named := _named(entry.url, link)) is not None:
+                    every.append(named)
+                    if are_followed:
+                        self._refuse_link(entry, named)
                 continue
             every.append(url)
             if seen.get(url, depth + 1) > depth:
@@ -303,20 +310,24 @@ class Answers:
                 new.append(url)
         if len(seen) > SEEN_URLS:
             seen.clear()
-        if limit is None:
-            self._link(entry, new, priority)
-            return
-        self._frontier.keep_links(entry.url, every)
-        if entry.depth < limit:
+        if limit is not None:
+            self._frontier.keep_links(entry.url, every)
+        if are_followed:
             self._link(entry, new, priority)
 
-    def _note(self, entry: Entry, link: str) -> None:
-        """A link that leads to no web page, if that is worth a line in the log."""
-        scheme = link[:11].lower()
-        if scheme.startswith(NOTED_SCHEMES):
-            self._refuse(entry, link, "refused-scheme", "not a web page's scheme")
-        elif len(link) > URL_CHARACTERS and not scheme.startswith(("javascript:", "data:")):
-            self._refuse(entry, joined(entry.url, link), "trap-url-length", f"{len(link)} characters")
+    def _follow_again(self, entry: Entry, kept: Iterable[str]) -> None:
+        """The links of a page that is nearer than it was when it was read."""
+        urls = {link: resolve(entry.url, link) for link in kept if link}
+        self._link(entry, [url for url in urls.values() if url is not None], entry.priority)
+        for link, url in urls.items():
+            if url is None:
+                self._refuse_link(entry, link)
+
+    def _refuse_link(self, entry: Entry, named: str) -> None:
+        if named.lower().startswith(NOTED_SCHEMES):
+            self._refuse(entry, named, "refused-scheme", "not a web page's scheme")
+        else:
+            self._refuse(entry, named, "trap-url-length", f"{len(named)} characters")
 
     def _link(self, entry: Entry, urls: Iterable[str], priority: int = 0) -> None:
         level, depth = entry.level + 1, entry.depth + 1
@@ -344,7 +355,11 @@ class Answers:
         return is_sitemap
 
     def _is_in_scope(self, entry: Entry) -> bool:
-        return self._scope.refusal(entry.url, entry.host) is None
+        """False if a pattern is against it, which is noted."""
+        refusal = self._scope.refusal(entry.url, entry.host)
+        if refusal is not None:
+            self._frontier.out_of_scope.note(refusal, entry.url)
+        return refusal is None
 
     def list_pages(self, entry: Entry, sitemap: str, urls: Iterable[str]) -> None:
         """Pages that a sitemap of the entry's host lists: as if its front page had linked to them."""
@@ -360,6 +375,7 @@ class Answers:
                 continue
             is_wanted_host = allows(each.host) or scope.names(each.host)
             if not is_wanted_host and self._frontier.settled:
+                self._frontier.out_of_scope.note(OTHER_HOST, each.url)
                 continue
             trap = self.traps.refusal(each.url)
             if trap is None:
@@ -383,4 +399,14 @@ class Answers:
             if visit.outcome == "redirect" and visit.detail:
                 self._lead_on(entry, visit.detail)
             elif meaning_of(visit.outcome).kind == KEPT and entry.depth < limit:
-                self._link(entry, self._frontier.kept_links(entry.url), entry.priority)
+                self._follow_again(entry, self._frontier.kept_links(entry.url))
+
+
+def _named(base: str, link: str) -> str | None:
+    """How a link that leads to no web page is named in the log; None if it is not worth a line there."""
+    scheme = link[:11].lower()
+    if scheme.startswith(NOTED_SCHEMES):
+        return link.translate(NO_BREAKS)
+    if len(link) > URL_CHARACTERS and not scheme.startswith(("javascript:", "data:")):
+        return joined(base, link).translate(NO_BREAKS)
+    return None

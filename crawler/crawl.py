@@ -2,24 +2,34 @@
 
 import contextlib
 import dataclasses
-import datetime
 import importlib.metadata
-import ipaddress
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
+from crawler.history import History, Limits
 from crawler.no_pages import no_page_error
 from crawler.options import Options
-from crawler.progress import telling
 from crawler.recrawl import earlier_crawl
-from crawler.rounds import History, Limits, crawl_in_rounds, forget_rounds
-from crawler.scope import Scope
-from crawler.seeds import check_seed, digest_of, read_seeds
+from crawler.rounds import crawl_in_rounds, forget_rounds
+from crawler.scope import Patterns
+from crawler.seed_places import check_addresses, check_contact
+from crawler.seeds import Seeds, digest_of, read_seeds
+from crawler.settings import (
+    Contact,
+    ContentTypes,
+    Hosts,
+    Languages,
+    ReadsSitemaps,
+    Snapshot,
+    UserAgent,
+)
+from crawler.telling import telling
 from crawler.turns import Logged, log_of, write_log
 from pipeline.compute import Compute, any_lost, files_of
 from pipeline.config import Config
@@ -33,6 +43,8 @@ if TYPE_CHECKING:
 
 OWN_SITE_REQUESTS = 8
 """Requests at once to the site that moinho serves to itself, which needs no politeness."""
+KEY_CHARACTERS = 8
+"""Of a crawl's key, so many are in the names of its WARC files."""
 WEB_PAGE_BYTES = 60_000
 """HTML of a page, as a plan reckons; four sites of documentation had between 51,000 and 103,000."""
 
@@ -40,24 +52,28 @@ WEB_PAGE_BYTES = 60_000
 class CrawlConfig(Config):
     """Which pages are fetched, and how politely. Every field is part of the key."""
 
-    seeds: tuple[str, ...] = ()
+    not_settings = MappingProxyType(
+        {"robots": "robots.txt is always obeyed, and no setting changes that; leave it out"}
+    )
+
+    seeds: Seeds = ()
     """URLs to begin with; one of a sitemap stands for the pages that it lists. Default: those of the site
     that moinho renders itself."""
     seeds_file: str | None = None
     """A text file with more of them, one a line, comments begin with `#`; also packed (.gz). What is in it is
     part of the key, not where it lies."""
-    snapshot: datetime.date | None = None
+    snapshot: Snapshot = None
     """The web changes: a later date makes a new crawl of the same seeds, which starts from the earlier one
     (YYYY-MM-DD)."""
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: Hosts = ()
     """Hosts whose pages are fetched. Default: those of the seeds, and where the seeds redirect to."""
-    allow: tuple[str, ...] = ()
+    allow: Patterns = ()
     """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
-    deny: tuple[str, ...] = ()
+    deny: Patterns = ()
     """Patterns of URLs that are not fetched, whatever `allow` says."""
-    languages: tuple[str, ...] = ()
+    languages: Languages = ()
     """Languages wanted, such as `pt`: links on pages in them come first. Default: all alike."""
-    sitemaps: bool = True
+    sitemaps: ReadsSitemaps = True
     """Read the sitemaps that a host's robots.txt names."""
     opt_outs: Honoured = Honoured()
     """Which of a page's own statements against its use are obeyed."""
@@ -67,9 +83,9 @@ class CrawlConfig(Config):
     """Links followed from a seed at most. Default: no limit."""
     max_seconds: float | None = Field(default=None, gt=0)
     """Seconds of crawling at most, interruptions not counted. Default: no limit."""
-    user_agent: str | None = None
+    user_agent: UserAgent | None = None
     """Default: moinho and its version."""
-    contact: str = ""
+    contact: Contact = ""
     """URL or e-mail address appended to the user agent, for those whose pages are fetched."""
     delay_seconds: float = Field(default=1.0, ge=0)
     """Between two requests to a host, at least; robots.txt may ask for more. Moinho's own site: none."""
@@ -90,37 +106,10 @@ class CrawlConfig(Config):
     """For one page, from connecting to its last byte."""
     max_bytes: int = Field(default=16 << 20, ge=1)
     """Of one page, after decompression."""
-    content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml")
+    content_types: ContentTypes = ("text/html", "application/xhtml+xml")
     """What is stored as a page; everything else is counted."""
-    private_hosts: tuple[str, ...] = ()
+    private_hosts: Hosts = ()
     """Host names or addresses that may be private or loopback addresses. All others must be public."""
-
-    @field_validator("seeds")
-    @classmethod
-    def seeds_are_web_pages(cls, seeds: tuple[str, ...]) -> tuple[str, ...]:
-        for seed in seeds:
-            check_seed(seed)
-        return seeds
-
-    @field_validator("allowed_hosts", "private_hosts")
-    @classmethod
-    def hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        for host in hosts:
-            if "/" in host or not host.strip():
-                raise ValueError(f"{host!r} is not a host name; write it without scheme, port and path")
-        return tuple(host.lower().strip("[]") for host in hosts)
-
-    @model_validator(mode="after")
-    def patterns_can_be_read(self) -> Self:
-        Scope(self.allow, self.deny)
-        return self
-
-    @field_validator("contact", "user_agent")
-    @classmethod
-    def headers_are_one_line(cls, value: str | None) -> str | None:
-        if value and not (value.isascii() and value.isprintable()):
-            raise ValueError(f"{value!r} cannot stand in a header; use printable ASCII characters")
-        return value
 
     def derived(self) -> Mapping[str, Any]:
         return {"user_agent": f"moinho/{importlib.metadata.version('moinho')}"}
@@ -134,8 +123,9 @@ class CrawlConfig(Config):
         return bool(self.seeds) or self.seeds_file is not None
 
     def all_seeds(self) -> list[str]:
-        """Those that are named here, then those of the file. Raises SeedsFileError."""
-        return [*self.seeds, *(read_seeds(self.seeds_file) if self.seeds_file is not None else ())]
+        """Those that are named here, then those of the file, each once. Raises SeedsFileError."""
+        more = read_seeds(self.seeds_file) if self.seeds_file is not None else ()
+        return list(dict.fromkeys([*self.seeds, *more]))
 
     def full_user_agent(self) -> str:
         agent: str = self.resolved()["user_agent"]
@@ -148,12 +138,6 @@ class NoSeedsError(InputError):
     remedy = "Set crawl.seeds or crawl.seeds_file to the pages to begin with."
 
 
-class NoContactError(InputError):
-    """A crawl beyond this machine does not say whose it is."""
-
-    remedy = "Set crawl.contact to a URL or an e-mail address at which you can be reached."
-
-
 def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compute) -> Pages:
     """Fetch the seeds and all that they lead to within the limits. Pages obey robots.txt.
 
@@ -161,13 +145,15 @@ def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compu
     With a snapshot date it starts from the latest earlier crawl of the same configuration: what is due is
     asked for under conditions, what did not change is taken over.
     Interrupted, it continues where the last page was stored. Raises NoSeedsError, SeedsFileError,
-    NoContactError, UnreachableError, ForbiddenError or NoPagesError.
+    PrivateSeedError, NoContactError, UnreachableError, ForbiddenError or NoPagesError.
     """
     if not config.names_seeds and site is None:
         raise NoSeedsError(
             'crawl.seeds is empty; name a page to begin with, such as ["https://example.org/"]'
         )
     seeds = config.all_seeds()
+    check_addresses(seeds, {*config.private_hosts, *compute.config.hosts})
+    check_contact(config.full_user_agent(), seeds, config.private_hosts, compute.config.hosts)
     content = {"seeds": digest_of(seeds)} if config.seeds_file is not None else {}
     earlier = _earlier(store, site, config, content)
     return store.make(
@@ -220,7 +206,6 @@ def _build(
     compute: Compute,
 ) -> Made:
     own_site = site is not None and not config.names_seeds
-    _check_contact(config, seeds, compute.config.hosts)
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
         if site is not None:
@@ -230,7 +215,11 @@ def _build(
         stack.enter_context(telling(attempt, config.max_pages))
         history = crawl_in_rounds(
             attempt,
-            dataclasses.replace(_options(site, seeds, config, hosts), **_start(earlier)),
+            dataclasses.replace(
+                _options(site, seeds, config, hosts),
+                crawl=f"moinho-{attempt.key[:KEY_CHARACTERS]}",
+                **_start(earlier),
+            ),
             Limits(
                 config.max_pages, config.max_seconds, config.max_depth, compute.config.crawl_round_seconds
             ),
@@ -239,7 +228,7 @@ def _build(
             beside_driver=site is not None,
             starts=_known_hosts(earlier, config),
         )
-    return _gather(attempt, history, config, compute)
+    return _gather(attempt, history, config, compute, seeds)
 
 
 def _start(earlier: Pages | None) -> dict[str, Any]:
@@ -251,39 +240,16 @@ def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:
     """A URL of each host of which an earlier crawl has a page: there is something to do there."""
     if earlier is None or config.snapshot is None:
         return []
-    from crawler.frontier import url_of
+    from crawler.places import url_of
     from crawler.revisiting import EarlierCrawl
 
     with EarlierCrawl(earlier, config.snapshot) as crawled:
         return [url_of(host, "http/") for host in crawled.hosts()]
 
 
-def _check_contact(config: CrawlConfig, seeds: Sequence[str], mapped: Mapping[str, str]) -> None:
-    """Those whose pages are fetched are told by whom. Raises NoContactError."""
-    agent = config.full_user_agent()
-    if "@" in agent or "://" in agent:
-        return
-    for seed in seeds:
-        host = (urlsplit(seed).hostname or "").lower()
-        place = mapped.get(host, host).removeprefix("[").partition("]")[0]
-        if place.count(":") == 1:
-            place = place.partition(":")[0]
-        if not (host in config.private_hosts or is_local(place)):
-            raise NoContactError(
-                f"crawl.contact is {config.contact!r}, and {seed} lies beyond this machine; set it to a "
-                "URL or an e-mail address, so that whoever runs that site can reach you"
-            )
-
-
-def is_local(place: str) -> bool:
-    """True for an address that is not on the open internet, and for names of this machine."""
-    try:
-        return not ipaddress.ip_address(place).is_global
-    except ValueError:
-        return place == "localhost" or place.endswith(".localhost")
-
-
-def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Compute) -> Made:
+def _gather(
+    attempt: Attempt, history: History, config: CrawlConfig, compute: Compute, seeds: Sequence[str]
+) -> Made:
     """The artifact: archive, frontiers, crawl log, index. Raises an error if there is not one page; then
     nothing is kept, so that the next attempt begins anew."""
     frontiers = history.frontiers()
@@ -298,7 +264,7 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
     shards = {name: Logged(attempt, name, file) for name, file in frontiers.items()}
     logs = compute.map_shards(attempt, "log", shards, write_log)
     index = index_archive(compute, attempt, archive)
-    shown = ToReport(attempt, tuple(frontiers.values()), archive)
+    shown = ToReport(attempt, tuple(frontiers.values()), archive, config.resolved())
     report = compute.map_shards(attempt, "report", {"report": shown}, write_report)
     # What the rounds made has links of its own in the store.
     shutil.rmtree(attempt.scratch(), ignore_errors=True)
@@ -307,6 +273,8 @@ def _gather(attempt: Attempt, history: History, config: CrawlConfig, compute: Co
         for name in sorted({name for _, record in history.last.values() for name in record.counts})
         if name in ("pages", "tried", "left") or name.startswith("outcome.")
     }
+    counts |= {"seeds": len(seeds)} if config.seeds_file is not None else {}
+    counts |= {name: count for record in report for name, count in record.counts.items()}
     frontier_files = {f"frontier/{name}.sqlite": file for name, file in frontiers.items()}
     return Made(
         files=archive | frontier_files | files_of(logs) | index | files_of(report),

@@ -15,12 +15,13 @@ from typing import Any
 
 from crawler import backoff
 from crawler.answers import Answers
+from crawler.drain import Drain
 from crawler.entries import Entry, Visit
 from crawler.markup import visible_text
 from crawler.origins import Forbidden, Reply, Unreachable, describe
 from crawler.partition import Partition
 from crawler.politeness import OriginRules, RuleBook, origin_of
-from crawler.requests import ANSWERED, FILE_BYTES, SEED, Download, Requests
+from crawler.requests import ANSWERED, FILE_BYTES, SEED, Download, Requests, address_of
 from crawler.responses import header, now, text_of
 from crawler.revisiting import Archived
 from crawler.sitemaps import listed
@@ -31,10 +32,6 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.25
 """With partition.COMMIT_PAGES the window within which a kill costs what was done."""
-DRAIN_SECONDS = 10.0
-"""So long what is in flight when a round is over may take to end; other partitions have nothing to do
-meanwhile. A request that takes longer is left. It is longer than a busy machine takes to read an answer
-that has come, for what is left is asked for again."""
 BATCH = 200
 """URLs that are refused without being asked for, before answers get their turn."""
 SHORTEST_WAIT_SECONDS = 0.005
@@ -60,7 +57,7 @@ class Fetching:
         self._requests, self._give_up = Requests(window, partition.frontier, download, self._wake), give_up
         self._rules = rules
         self._tasks: dict[asyncio.Task[None], Entry] = {}
-        self._over_since: float | None = None
+        self._drain = Drain()
         self._timer: asyncio.TimerHandle | None = None
         self._waking: asyncio.Handle | None = None
 
@@ -94,11 +91,13 @@ class Fetching:
 
     def _begin_more(self) -> None:
         if not self._is_over():
-            self._over_since = None  # where a seed has led on, the first round is over no longer
+            self._drain.end()  # where a seed has led on, the first round is over no longer
+        elif self._tasks:
+            self._drain.begin(self._tasks)
         for _ in range(BATCH):
             if self._is_full:
                 break
-            entry = None if self._is_enough() else self._window.next()
+            entry = self._next()
             if entry is None:
                 break
             self._begin(entry)
@@ -106,15 +105,12 @@ class Fetching:
             self._wake()
             return
         if self._tasks:
-            self._leave_slow() if self._is_over() else self._wait()
+            self._leave_slow() if self._drain.is_on else self._wait()
         elif self._is_enough() or not self._may_go_on():
-            self._end()
+            if not self._over.done():
+                self._over.set_result(None)
         else:
             self._wait()
-
-    def _end(self) -> None:
-        if not self._over.done():
-            self._over.set_result(None)
 
     def _wait(self) -> None:
         """Until a host may be asked, or the time is over; an answer wakes us before."""
@@ -132,20 +128,39 @@ class Fetching:
         not failed, and the next request there comes a delay from now. The try counts, and a URL that was
         tried before is not left but waited for until its own time is over. So none is left twice, however
         short the rounds are, and none loses the time that is configured for it."""
-        now = time.monotonic()
-        self._over_since = self._over_since or now
-        rest = self._over_since + DRAIN_SECONDS - now
-        if rest > 0:
-            self._timer = self._loop.call_later(rest, self._go_on)
-            return
-        for task, entry in self._tasks.items():
-            if entry.tries == 0:
+        late = self._drain.late(self._tasks)
+        for task in late:
+            if self._tasks[task].tries == 0:
                 task.cancel()
+        if len(late) < len(self._tasks):
+            rest = self._drain.rest_seconds(self._tasks.keys() - set(late))
+            host = self._window.wait_seconds() if self._fills() and not self._is_full else None
+            wait = rest if host is None else max(SHORTEST_WAIT_SECONDS, min(rest, host))
+            self._timer = self._loop.call_later(wait, self._go_on)
+
+    @property
+    def drains(self) -> bool:
+        """True while the round is over, but for what is in flight."""
+        return self._drain.is_on
+
+    def _fills(self) -> bool:
+        """True while the round's time is over, what is slow is awaited, and quick hosts go on."""
+        left, most = self._seconds_left(), self._options.max_seconds
+        has_time = most is None or self._partition.seconds < most
+        is_due = left is not None and left <= 0 and has_time and not self._is_full_of_pages()
+        return is_due and self._drain.may_fill(self._tasks)
+
+    def _next(self) -> Entry | None:
+        if not self._is_enough():
+            return self._window.next()
+        return self._window.next(only_quick=True) if self._fills() else None
+
+    def _is_full_of_pages(self) -> bool:
+        return self._partition.pages + self._window.in_flight >= self._options.max_pages
 
     def _is_enough(self) -> bool:
         """True once no further page is to be begun in this round."""
-        full = self._partition.pages + self._window.in_flight >= self._options.max_pages
-        return full or self._is_over()
+        return self._is_full_of_pages() or self._is_over()
 
     def _is_over(self) -> bool:
         """True once the round is to end, whatever is in flight."""
@@ -248,15 +263,7 @@ class Fetching:
 
     async def _look_up(self, entry: Entry) -> None:
         """Learn at which address the host is; then it is the entry's turn again, among others there."""
-        mapped = self._options.hosts.get(entry.host)
-        if mapped is not None:
-            address = mapped.rpartition(":")[0].strip("[]")
-        else:
-            try:
-                address = str((await self._loop.getaddrinfo(entry.host, None))[0][4][0])
-            except OSError:
-                address = entry.host  # it shares it with nobody
-        self._window.moved(entry, address)
+        self._window.moved(entry, await address_of(entry.host, self._options.hosts.get(entry.host)))
         self._window.put_back(entry)
 
     async def _read_rules(self, entry: Entry) -> None:

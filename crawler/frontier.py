@@ -19,7 +19,6 @@ a repartition would each be code of our own on it; DuckDB 11.
 
 import json
 import sqlite3
-import sys
 import time
 import zlib
 from collections import Counter
@@ -30,11 +29,15 @@ from typing import Any, TypeVar
 
 from crawler import hosts
 from crawler.entries import Entry, Position, Visit
-from crawler.hosts import Host, Hosts
+from crawler.hosts import COUNTED_URLS, Host, Hosts
 from crawler.origins import KEPT_SECONDS
+from crawler.out_of_scope import OTHER_HOST, OutOfScope
+from crawler.places import Places, url_of
 from crawler.schema import (
     ADD,
     ASIDE,
+    COUNT,
+    COUNT_ORDERED,
     DONE,
     ENTRY_COLUMNS,
     ENTRY_FIELDS,
@@ -55,7 +58,6 @@ from crawler.schema import (
     VISIT_COLUMNS,
     WAITING,
 )
-from crawler.urls import bucket_of, host_of
 
 BIG_HOST_URLS = 2_000
 """The waiting URLs of a host with at least so many are kept in order. Going through fewer takes half a
@@ -64,15 +66,10 @@ CACHE_KIB = 32 << 10
 """Memory that SQLite may use for pages of the file. More is slower: after a page of a B-tree was split, a
 commit goes through the whole cache (as long as the file is below 1 GiB). With 128 MiB a page's links cost
 half as much again, ours and a bare insert's; what is not in it the operating system has."""
-KNOWN_ORIGINS = 200_000
-"""Origins whose host is remembered in memory: some 50 MB."""
 
 T = TypeVar("T")
 Row = tuple[int, str, int, int, int, int, int, int | None]
 """What is inserted for a URL: host, place, state, level, priority, depth, redirects, source."""
-Origin = tuple[int, str, bool]
-"""What the URLs of one origin have in common: the host; what their places begin with (the scheme, and the
-port if it is not the scheme's own); whether another partition serves it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,6 @@ class Frontier:
 
     def __init__(self, path: Path, partition: int = 0, partitions: int = 1) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.partition, self.partitions = partition, partitions
         self.db = sqlite3.connect(path, isolation_level=None)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = NORMAL")
@@ -100,12 +96,13 @@ class Frontier:
         self.db.executescript(hosts.SCHEMA + SCHEMA)
         self.db.execute("BEGIN")
         self.hosts = Hosts(self.db)
+        self.out_of_scope = OutOfScope(self.db)
         row = self.db.execute("SELECT known, settled, outcomes FROM position").fetchone()
         self.known: int = row[0] if row else 0
         self.settled: bool = bool(row[1]) if row else False
         """True once all seeds have led somewhere, so that it is known whose pages are wanted."""
         self.outcomes: Counter[str] = Counter(json.loads(row[2]) if row else {})
-        self._origins: dict[str, Origin] = {}
+        self.places = Places(self.hosts, partition, partitions)
         self._source: tuple[str | None, int | None] = (None, None)
 
     def outside(self, make: Callable[[sqlite3.Connection], T]) -> T:
@@ -132,12 +129,12 @@ class Frontier:
         depth, takes the smaller one. Those of other partitions' hosts wait to be handed over."""
         rows: list[Row] = []
         outgoing: list[Row] = []
-        origins, ordered = self._origins, self.hosts.ordered
+        origins, ordered = self.places.known, self.hosts.ordered
         referrer, source = self._source
         for each in entries:
             url = each.url
             end = url.find("/", 8)
-            host, prefix, foreign = origins.get(url[:end]) or self._origin(url[:end])
+            host, prefix, foreign = origins.get(url[:end]) or self.places.learn(url[:end])
             if each.referrer != referrer:
                 referrer, source = each.referrer, self.source_of(each.referrer)
             state = ASIDE if aside else OUTGOING if foreign else WAITING if host in ordered else FRESH
@@ -152,21 +149,28 @@ class Frontier:
 
     def insert(self, rows: list[Row]) -> Added:
         """Write down what was not known yet, and what is nearer now."""
-        if not rows:
-            return Added(0, 0)
-        changed = self.db.executemany(ADD, rows).rowcount
-        lowered = len(self._lowered)
-        if lowered:
+        by_host: dict[int, list[Row]] = {}
+        for row in rows:
+            by_host.setdefault(row[0], []).append(row)
+        waiting, new, lowered = self.hosts.waiting, 0, 0
+        for host, group in by_host.items():
+            before = len(self._lowered)
+            changed = self.db.executemany(ADD, group).rowcount + before - len(self._lowered)
+            new += changed
+            if host in waiting and group[0][2] in (WAITING, FRESH):
+                waiting[host] += changed
+        if self._lowered:
+            lowered = len(self._lowered)
             self.db.executemany(LOWERED, self._lowered)
             self._lowered.clear()
-        return Added(changed - lowered, lowered)
+        return Added(new, lowered)
 
     def add_seeds(self, entries: list[Entry]) -> None:
         """Remember seeds, and where seeds redirect to, whose hosts are wanted."""
         self.hosts.allow(each.host for each in entries)
         self.add(entries)
         for each in entries:
-            host, place, _ = self._locate(each.url)
+            host, place, _ = self.places.locate(each.url)
             self.db.execute(
                 "INSERT OR IGNORE INTO seeds SELECT host, place FROM urls "
                 f"WHERE host = ? AND place = ? AND state IN ({WAITING}, {FRESH})",
@@ -180,11 +184,11 @@ class Frontier:
 
     def take_refused(self, entry: Entry, visit: Visit) -> None:
         """As `refuse`; `entry` is the URL itself."""
-        if not self.counts(entry.url):
+        if not self.places.counts(entry.url):
             values = (*(visit.outcome, visit.fetched, visit.detail), entry.level, entry.depth, entry.referrer)
             self.db.execute(REFUSED, (entry.url, *values))
             return
-        host, place, _ = self._locate(entry.url)
+        host, place, _ = self.places.locate(entry.url)
         source = self.source_of(entry.referrer)
         if self.insert([(host, place, DONE, entry.level, 0, entry.depth, 0, source)]).new:
             self.known += 1
@@ -203,9 +207,12 @@ class Frontier:
         query = "SELECT DISTINCT host, name, allowed FROM urls JOIN hosts ON hosts.id = host WHERE state = ?"
         for host, name, allowed in self.db.execute(query, (ASIDE,)).fetchall():
             if not allowed:
+                dropped = "SELECT place FROM urls WHERE host = ? AND state = ?"
+                for (place,) in self.db.execute(dropped, (host, ASIDE)).fetchall():
+                    self.out_of_scope.note(OTHER_HOST, url_of(name, place))
                 self.db.execute("DELETE FROM urls WHERE host = ? AND state = ?", (host, ASIDE))
                 continue
-            own = self.serves(name)
+            own = self.places.serves(name)
             state = OUTGOING if not own else WAITING if host in self.hosts.ordered else FRESH
             moved = self.db.execute(MOVE, (state, host, ASIDE)).rowcount
             if own:
@@ -254,8 +261,10 @@ class Frontier:
             host.big = True
             self.hosts.ordered.add(host.id)
             self.db.execute(MOVE, (WAITING, host.id, FRESH))
-        rows = self.db.execute(TAKE_ORDERED if host.big else TAKE, (host.id, limit))
-        return [_entry(row) for row in rows]
+        count, take = (COUNT_ORDERED, TAKE_ORDERED) if host.big else (COUNT, TAKE)
+        counted = self.db.execute(count, (host.id, COUNTED_URLS)).fetchone()
+        self.hosts.waiting[host.id] = int(counted[0])
+        return [_entry(row) for row in self.db.execute(take, (host.id, limit))]
 
     def _is_big(self, host: int) -> bool:
         query = "SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? LIMIT ?)"
@@ -263,10 +272,12 @@ class Frontier:
 
     def finish(self, url: str, visit: Visit) -> None:
         """Record what became of a URL."""
-        host, place, _ = self._locate(url)
+        host, place, _ = self.places.locate(url)
         self.db.execute("UPDATE urls SET state = ? WHERE host = ? AND place = ?", (DONE, host, place))
         if not self.settled:
             self.db.execute("DELETE FROM seeds WHERE host = ? AND place = ?", (host, place))
+        if host in self.hosts.waiting:
+            self.hosts.waiting[host] -= 1
         self._visit(host, place, visit)
 
     def _visit(self, host: int, place: str, visit: Visit) -> None:
@@ -275,37 +286,29 @@ class Frontier:
 
     def failed(self, url: str, tries: int) -> None:
         """The URL was asked for `tries` times in vain and stays waiting."""
-        host, place, _ = self._locate(url)
+        host, place, _ = self.places.locate(url)
         self.db.execute("UPDATE urls SET tries = ? WHERE host = ? AND place = ?", (tries, host, place))
 
     def depth_of(self, url: str) -> tuple[int, int]:
         """Level and depth of a known URL as of now: a shorter way may have been found since it was taken."""
-        host, place, _ = self._locate(url)
+        host, place, _ = self.places.locate(url)
         query = "SELECT level, depth FROM urls WHERE host = ? AND place = ?"
         level, depth = self.db.execute(query, (host, place)).fetchone()
         return level, depth
 
     def keep_links(self, url: str, links: Sequence[str]) -> None:
         """Keep what a page led to, lest it be read again when a shorter way to it is found."""
-        host, place, _ = self._locate(url)
+        host, place, _ = self.places.locate(url)
         body = zlib.compress("\n".join(links).encode(), 1)
         self.db.execute("INSERT OR REPLACE INTO links VALUES (?, ?, ?)", (host, place, body))
 
     def kept_links(self, url: str) -> list[str]:
-        host, place, _ = self._locate(url)
+        host, place, _ = self.places.locate(url)
         query = "SELECT urls FROM links WHERE host = ? AND place = ?"
         row = self.db.execute(query, (host, place)).fetchone()
         return zlib.decompress(row[0]).decode().split("\n") if row else []
 
     # --- URLs of other partitions ---
-
-    def counts(self, url: str) -> bool:
-        """True if this partition counts the URL, should it be refused by name."""
-        return self.serves(owner_of(url))
-
-    def serves(self, host: str) -> bool:
-        """True if the host is this partition's."""
-        return self.partitions == 1 or bucket_of(host) % self.partitions == self.partition
 
     def outgoing(self) -> Iterator[tuple[Entry, bool]]:
         """URLs of other partitions' hosts that are to be handed over, by host and URL; False goes with those
@@ -369,28 +372,7 @@ class Frontier:
         """Leave; changes since the last commit are dropped."""
         self.db.close()
 
-    # --- where a URL stands ---
-
-    def _locate(self, url: str) -> tuple[int, str, bool]:
-        """Its host, its place there, and whether the host is another partition's."""
-        end = url.find("/", 8)
-        origin = self._origins.get(url[:end])
-        if origin is None:
-            if end < 0 or not url.startswith(("http://", "https://")):
-                return self.hosts.id_of(""), url, False
-            origin = self._origin(url[:end])
-        host, prefix, foreign = origin
-        return host, prefix + url[end:], foreign
-
-    def _origin(self, text: str) -> Origin:
-        scheme, _, netloc = text.partition("://")
-        name = host_of(text)
-        port = netloc.rpartition("]")[2] if netloc.startswith("[") else netloc[len(name) :]
-        if len(self._origins) >= KNOWN_ORIGINS:
-            self._origins.clear()
-        origin = (self.hosts.id_of(name), sys.intern(scheme + port), not self.serves(name))
-        self._origins[text] = origin
-        return origin
+    # --- the page that links ---
 
     def source_of(self, url: str | None) -> int | None:
         """The number under which the URL of a page that links is kept."""
@@ -400,29 +382,12 @@ class Frontier:
         return self._source[1]
 
 
-def owner_of(url: str) -> str:
-    """What decides which partition counts a URL that is refused by name: its host, or all of it."""
-    return (url.startswith(("http://", "https://")) and host_of(url)) or url
-
-
 def _noting(lowered: list[tuple[int, str]]) -> Callable[[int, str, int], int]:
     def nearer(host: int, place: str, depth: int) -> int:
         lowered.append((host, place))
         return depth
 
     return nearer
-
-
-def url_of(host: str, place: str) -> str:
-    """The URL at a place. A place is what a canonical URL has beside its host's name (scheme, port if it is
-    not the scheme's own, path and query), so that a host's places sort as its URLs do; where there is no
-    host it is the whole URL."""
-    if not host:
-        return place
-    head, _, path = place.partition("/")
-    scheme, colon, port = head.partition(":")
-    name = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{name}{colon}{port}/{path}"
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

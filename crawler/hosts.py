@@ -10,6 +10,9 @@ QUEUED, SERVED, REFUSED = 1, 2, 3
 more and there may be URLs of it without an outcome; otherwise 0."""
 LONGEST_SECONDS = 3600.0
 """What a host may ask us to wait for; one that wants more is not asked again in this crawl."""
+COUNTED_URLS = 50_000
+"""So many waiting URLs of a host are counted at most, in an index: it takes some milliseconds. It is done
+when URLs of a host are taken from disk, some 256 at a time."""
 REMEMBERED_HOSTS = 200_000
 """Hosts of which is kept in memory that they are queued, or wanted."""
 
@@ -73,6 +76,9 @@ class Hosts:
         """Hosts that are known to be queued or served: most are, when a link to them is found."""
         self.ordered = {number for (number,) in db.execute("SELECT id FROM hosts WHERE big")}
         """Big ones: their URLs are put in order as they are found."""
+        self.waiting: dict[int, int] = {}
+        """Of each host that is served: its URLs that wait or are in flight. Of one with more than
+        `COUNTED_URLS` there are more."""
         self._allowed: dict[str, bool] = {}
         settled = f"queued IN (0, {REFUSED}) AND requests > 0"
         done = db.execute(f"SELECT count(*) FROM hosts WHERE {settled}").fetchone()
@@ -139,6 +145,7 @@ class Hosts:
     def leave(self, host: Host, *, waiting: bool) -> None:
         """The host is served no longer; it is queued again if it has waiting URLs."""
         self.save([host])
+        self.waiting.pop(host.id, None)
         self._db.execute("UPDATE hosts SET queued = ? WHERE id = ?", (QUEUED if waiting else 0, host.id))
         self._done += not waiting
         if waiting:
@@ -149,6 +156,7 @@ class Hosts:
     def close(self, host: Host, reason: str) -> None:
         """The host is asked no more in this crawl; `Frontier.refuse_rest` tells of what waits there."""
         self.save([host])
+        self.waiting.pop(host.id, None)
         change = f"UPDATE hosts SET queued = {REFUSED}, closed = ? WHERE id = ? AND closed IS NULL"
         self._done += self._db.execute(change, (reason, host.id)).rowcount
         self._queued.add(host.id)

@@ -7,7 +7,6 @@ artifact, and which files there are to read.
 """
 
 import contextlib
-import datetime
 import glob
 import gzip
 import hashlib
@@ -24,7 +23,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from crawler.crawl import WEB_PAGE_BYTES
-from crawler.scope import Scope
+from crawler.scope import Patterns
+from crawler.settings import ContentTypes, Snapshot
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.opt_outs import Honoured
@@ -53,25 +53,20 @@ class IngestConfig(Config):
     """Put before each line of the list, such as https://data.commoncrawl.org/."""
     max_archives: int | None = Field(default=None, ge=1)
     """Lines of the list that are read, from its beginning. Default: all."""
-    snapshot: datetime.date | None = None
+    snapshot: Snapshot = None
     """The web changes: a later date fetches the same URLs again (YYYY-MM-DD)."""
-    allow: tuple[str, ...] = ()
+    allow: Patterns = ()
     """Patterns (`host/path`, with `*`; see crawler/scope.py) of which a URL must match one. Default: all."""
-    deny: tuple[str, ...] = ()
+    deny: Patterns = ()
     """Patterns of URLs that are not taken, whatever `allow` says."""
     opt_outs: Honoured = Honoured()
     """Which of a page's own statements against its use are obeyed."""
-    content_types: tuple[str, ...] = ("text/html", "application/xhtml+xml")
+    content_types: ContentTypes = ("text/html", "application/xhtml+xml")
     """What is taken as a page; everything else is counted."""
     max_bytes: int = Field(default=16 << 20, ge=1)
     """Of one page, after decompression."""
     keep_truncated: bool = False
     """Take pages too that whoever archived them cut off (WARC-Truncated), at a megabyte for example."""
-
-    @model_validator(mode="after")
-    def patterns_can_be_read(self) -> Self:
-        Scope(self.allow, self.deny)
-        return self
 
     @model_validator(mode="after")
     def names_archives(self) -> Self:
@@ -115,6 +110,7 @@ class ArchiveChangedError(StageError):
 class NoArchiveError(StageError):
     """A file holds no web pages as they were received: it is no WARC file, or one of extracted text."""
 
+    passes = False
     remedy = "Leave the file out, or name the WARC file that it was made from."
 
 
@@ -127,6 +123,7 @@ class DamagedArchiveError(StageError):
 class NoPagesInArchivesError(StageError):
     """The archives were read, and not one page was taken."""
 
+    passes = False
     remedy = "Name other archives, or widen ingest.allow and ingest.content_types."
 
 

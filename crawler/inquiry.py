@@ -10,13 +10,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from crawler.entries import Visit
-from crawler.frontier import url_of
 from crawler.hosts import QUEUED, SERVED
+from crawler.out_of_scope import Unwanted, kept_in, merged, number_of
+from crawler.places import url_of
 from crawler.progress import Progress, added
 from crawler.schema import ASIDE, DONE, FRESH, NEARER, OUTGOING, SENT, VISIT_COLUMNS, WAITING
 from crawler.urls import bucket_of, host_of
@@ -88,6 +90,8 @@ class Known:
     """The page that led to it; None for a seed."""
     visit: Visit | None
     """What became of it; None while it has no outcome."""
+    frontier: str
+    """The file that tells this: that of the partition which serves its host."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,9 @@ class Frontiers:
         self.as_of = as_of
         if not paths:
             raise NoFrontierError("this crawl has no frontier to look into; its crawl log may say more")
-        found = [_opened(path, finished, cache_kib) for path in paths]
-        self._connections = [connection for connection in found if _has_begun(connection)]
+        opened = ((_opened(path, finished, cache_kib), str(path)) for path in paths)
+        self._files = {connection: path for connection, path in opened if _has_begun(connection)}
+        self._connections = list(self._files)
         if not self._connections:
             raise NoFrontierError("this crawl has only just begun, and nothing is written yet; ask again")
 
@@ -140,6 +145,11 @@ class Frontiers:
     ) -> None:
         for connection in self._connections:
             connection.close()
+
+    @property
+    def count(self) -> int:
+        """How many frontiers these are."""
+        return len(self._connections)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """What a query gives in every partition, one after the other."""
@@ -158,7 +168,7 @@ class Frontiers:
         for connection in self._serving(name):
             row = connection.execute(f"{URLS} WHERE hosts.name = ? AND place = ?", (name, place)).fetchone()
             if row is not None:
-                known = _known(row)
+                known = _known(row, self._files[connection])
                 if known.state != "elsewhere":
                     return known
                 found = found or known
@@ -184,6 +194,17 @@ class Frontiers:
                 return HostFacts(row[0], bool(row[1]), *row[2:])
         return None
 
+    def out_of_scope(self, examples: int = 0) -> dict[str, Unwanted]:
+        """URLs that were found and are not wanted, by the reason, with some of them."""
+        rows = (row for connection in self._connections for row in kept_in(connection))
+        return merged(rows, examples)
+
+    def unwanted_as(self, url: str) -> str | None:
+        """The reason for which a canonical URL was found and is not wanted, if it is among those kept."""
+        number = number_of(url)
+        rows = (row for connection in self._connections for row in kept_in(connection))
+        return next((reason for reason, kept, _ in rows if kept == number), None)
+
     def robots(self, origin: str) -> bytes | None:
         """The robots.txt that an origin was asked by, if one was kept."""
         query = "SELECT body FROM kept_files WHERE url = ?"
@@ -206,8 +227,12 @@ class Frontiers:
             conditions.append("visits.outcome = ?")
             values.append(outcome)
         query = f"{URLS} WHERE {' AND '.join(conditions)} ORDER BY host, place"
-        for row, _ in zip(self.rows(query, values), range(limit), strict=False):
-            yield _known(row)
+        found = (
+            _known(row, path)
+            for connection, path in self._files.items()
+            for row in connection.execute(query, values)
+        )
+        yield from islice(found, limit)
 
     def outcomes(self) -> dict[str, int]:
         """How many URLs came to what, the most frequent first."""
@@ -239,7 +264,9 @@ class Frontiers:
     def near_hosts(self, name: str) -> list[str]:
         """Known host names like this one."""
         query = "SELECT name FROM hosts WHERE name != '' LIMIT ?"
-        names = [each for (each,) in self.rows(query, (SIMILAR_HOSTS,))]
+        names = {
+            each: None for (each,) in self.rows(query, (SIMILAR_HOSTS,))
+        }  # several partitions may know one
         return difflib.get_close_matches(name, names, n=3, cutoff=0.5)
 
     def _serving(self, host: str) -> list[sqlite3.Connection]:
@@ -287,8 +314,10 @@ def _has_begun(connection: sqlite3.Connection) -> bool:
         return False
 
 
-def _known(row: tuple[Any, ...]) -> Known:
+def _known(row: tuple[Any, ...], frontier: str) -> Known:
     name, place, state, level, depth, redirects, tries, referrer = row[:KNOWN_FIELDS]
     visit = Visit(**dict(zip(VISIT_COLUMNS, row[KNOWN_FIELDS:], strict=True))) if row[KNOWN_FIELDS] else None
     word = next(word for word, numbers in STATES.items() if state in numbers)
-    return Known(url_of(name, place), name, word, level, depth, redirects, tries or 0, referrer, visit)
+    return Known(
+        url_of(name, place), name, word, level, depth, redirects, tries or 0, referrer, visit, frontier
+    )

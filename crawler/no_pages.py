@@ -5,6 +5,12 @@ from typing import Any
 
 from pipeline.errors import StageError
 
+BROKEN = frozenset(
+    {"broken-chunks", "wrong-length", "broken-compression", "broken-http", "no-answer", "tls-error"}
+)
+"""Outcomes of answers that could not be understood."""
+UNREACHED = BROKEN | {"unreachable", "timeout", "error", "robots-unreachable"}
+"""Outcomes that may be others at another time."""
 TOLD_SEEDS = 10
 """Seeds that an error message names."""
 
@@ -12,18 +18,27 @@ TOLD_SEEDS = 10
 class UnreachableError(StageError):
     """None of the seeds could be reached."""
 
-    remedy = "Check addresses and network; name a private host in crawl.private_hosts if it is meant."
+    remedy = "Check addresses and network, then run again."
+
+
+class RefusedAddressError(StageError):
+    """The seeds' names lead to addresses that are not on the open internet."""
+
+    passes = False
+    remedy = "Name these hosts in crawl.private_hosts if the addresses are meant, or choose other seeds."
 
 
 class ForbiddenError(StageError):
     """robots.txt forbids all seeds."""
 
+    passes = False
     remedy = "Choose pages that the site lets crawlers fetch."
 
 
 class NoPagesError(StageError):
     """Seeds answered, but not one page could be stored."""
 
+    passes = False
     remedy = "Choose other seeds, or widen crawl.content_types."
 
 
@@ -43,12 +58,17 @@ def no_page_error(
         )
         for line in sorted(lines, key=lambda line: line["depth"])[:TOLD_SEEDS]
     )
-    if outcomes <= {"unreachable", "timeout", "refused-address", "error"}:
+    if outcomes == {"refused-address"}:
+        return RefusedAddressError(
+            f"no seed lies on the open internet: {reasons}. Name the hosts in crawl.private_hosts if these "
+            "addresses are meant"
+        )
+    if outcomes <= UNREACHED | {"refused-address"}:
         advice = "look whether the addresses are right and the network is up"
         if "refused-address" in outcomes:
-            advice = "name the host in crawl.private_hosts if this address is meant"
+            advice += "; name a host in crawl.private_hosts if its private address is meant"
         return UnreachableError(f"no seed could be reached: {reasons}. To continue, {advice}, and run again")
-    if "robots" in outcomes and outcomes <= {"robots", "redirect"}:
+    if "robots" in outcomes and outcomes <= {"robots", "robots-unreachable", "redirect"}:
         return ForbiddenError(
             f"robots.txt forbids all seeds: {reasons}. Choose pages that {user_agent} may fetch"
         )

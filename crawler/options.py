@@ -62,10 +62,13 @@ class Options:
     year: int | None = None
     """The crawl's own; dates far beyond it are traps. Default: this one."""
 
+    crawl: str = "moinho"
+    """How the names of this crawl's WARC files begin."""
+
     @property
     def prefix(self) -> str:
         """How the names of this round's WARC files begin."""
-        return f"{self.partition:02d}-{self.round:05d}"
+        return f"{self.crawl}-{self.partition:02d}-{self.round:05d}"
 
 
 @dataclass(frozen=True)

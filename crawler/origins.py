@@ -32,6 +32,10 @@ class Forbidden(IgnoreRequest):
     """robots.txt does not allow the URL."""
 
 
+class Unreadable(Forbidden):
+    """robots.txt could not be read, which forbids everything meanwhile (RFC 9309, section 2.3.1.4)."""
+
+
 class Unreachable(IgnoreRequest):
     """The host of a robots.txt gave no answer, which forbids everything on it."""
 
@@ -64,9 +68,9 @@ class Rules:
     """What the cache is to hold; empty if everything is allowed."""
 
     def check(self, url: str) -> None:
-        """Raises Forbidden or Unreachable."""
+        """Raises Forbidden, of which Unreadable is one, or Unreachable."""
         if self.refusal is not None:
-            raise (Forbidden if self.reached else Unreachable)(self.refusal)
+            raise (Unreadable if self.reached else Unreachable)(self.refusal)
         if not self.text.allows(url):
             raise Forbidden("robots.txt disallows it")
 

@@ -38,6 +38,11 @@ OUTCOMES: dict[str, Meaning] = {
     "robots": Meaning(
         REFUSED, "forbidden by robots.txt", "Only the site can allow it; robots.txt is always obeyed."
     ),
+    "robots-unreachable": Meaning(
+        REFUSED,
+        "its robots.txt could not be read, which forbids the host for as long (RFC 9309, section 2.3.1.4)",
+        "It lies with the server, not with its rules. A later crawl (another crawl.snapshot) asks again.",
+    ),
     "opt-out": Meaning(
         REFUSED,
         "the page asks not to be used",
@@ -57,11 +62,21 @@ OUTCOMES: dict[str, Meaning] = {
     ),
     "given-up": Meaning(REFUSED, "its host failed again and again, and was given up", SERVER),
     "redirect-loop": Meaning(TRAP, "redirects without an end", SERVER),
+    "trap-url-length": Meaning(TRAP, "longer than any URL that is asked for"),
     "soft-404": Meaning(TRAP, "says in words, not by its status, that there is no such page"),
     "http-error": Meaning(ERROR, "answered with an error", SERVER),
     "unreachable": Meaning(ERROR, "could not be reached", "See that the address is right, then crawl again."),
     "timeout": Meaning(ERROR, "took too long", "Raise crawl.timeout_seconds."),
     "too-large": Meaning(ERROR, "larger than is wanted", "Raise crawl.max_bytes."),
+    "decompression-bomb": Meaning(
+        ERROR, "a small body that unpacks to a huge one", "Nothing is to be mended; crawl.deny spares asking."
+    ),
+    "broken-compression": Meaning(ERROR, "packed otherwise than its header says", SERVER),
+    "broken-chunks": Meaning(ERROR, "its chunked body was broken", SERVER),
+    "wrong-length": Meaning(ERROR, "shorter than its Content-Length", SERVER),
+    "broken-http": Meaning(ERROR, "answered what is no HTTP", SERVER),
+    "no-answer": Meaning(ERROR, "the connection ended without an answer", SERVER),
+    "tls-error": Meaning(ERROR, "no secure connection came about", SERVER),
     "truncated": Meaning(
         ERROR, "cut off by whoever archived it", "Set ingest.keep_truncated to take what there is."
     ),
@@ -80,8 +95,8 @@ UNKNOWN = Meaning(ERROR, "not known to this version")
 
 
 def meaning_of(outcome: str) -> Meaning:
-    """Traps have names of their own, which all begin alike."""
-    return A_TRAP if outcome.startswith(TRAP_PREFIX) else OUTCOMES.get(outcome, UNKNOWN)
+    """Traps have names of their own, which all begin alike, and mostly mean the same."""
+    return OUTCOMES.get(outcome, A_TRAP if outcome.startswith(TRAP_PREFIX) else UNKNOWN)
 
 
 def pages_in(outcomes: Mapping[str, int]) -> int:
@@ -92,6 +107,12 @@ def pages_in(outcomes: Mapping[str, int]) -> int:
 def recrawled(outcomes: Mapping[str, int]) -> Counter[str]:
     """What became of pages that an earlier crawl has; empty if there was none."""
     return Counter({name: outcomes[name] for name in RECRAWLED if outcomes.get(name)})
+
+
+def compared(outcomes: Mapping[str, int]) -> Counter[str]:
+    """The same, and how many pages are new beside them."""
+    known = recrawled(outcomes)
+    return known + Counter(new=outcomes.get("page", 0)) if known else known
 
 
 def of_kind(outcomes: Mapping[str, int], *kinds: str) -> Counter[str]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from crawler.entries import Entry, Position, Visit
-from crawler.frontier import Frontier, owner_of
+from crawler.frontier import Frontier
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
 from crawler.outcomes import pages_in
+from crawler.places import owner_of
 from crawler.repetition import Traps
 from crawler.responses import now
 from crawler.revisiting import EarlierCrawl
@@ -140,10 +141,10 @@ class Partition:
         frontier.hosts.allow(options.allowed_hosts)
         found = [url for seed in options.seeds if (url := canonical(seed)) is not None]
         seeds = [Entry(url, host_of(url), level=0, depth=0) for url in found]
-        frontier.add_seeds([each for each in seeds if frontier.serves(each.host)])
+        frontier.add_seeds([each for each in seeds if self._takes_seed(each)])
         if is_first and self.earlier is not None:
             for batch in _batches(self.earlier.entries()):
-                self._take_in_earlier([each for each in batch if frontier.serves(each.host)])
+                self._take_in_earlier([each for each in batch if frontier.places.serves(each.host)])
         for path in options.incoming:
             for handed in _batches(read_handed(Path(path))):
                 entries = [entry for entry, visit in handed if visit is None]
@@ -155,6 +156,15 @@ class Partition:
         if options.settled and not frontier.settled:
             frontier.settle()
         frontier.commit(self._position)
+
+    def _takes_seed(self, seed: Entry) -> bool:
+        """What `deny` says holds for seeds too; `allow` is about what they lead to."""
+        if not self.frontier.places.serves(seed.host):
+            return False
+        refusal = Scope(deny=tuple(self.options.deny)).refusal(seed.url, seed.host)
+        if refusal is not None:
+            self.frontier.out_of_scope.note(refusal, seed.url)
+        return refusal is None
 
     def _take_in_earlier(self, entries: list[Entry]) -> None:
         """Pages that an earlier crawl has, lest one to which no link leads any more be forgotten. Where it is

@@ -82,7 +82,8 @@ class RuleBook:
             self._frontier.keep_file(f"{origin}/robots.txt", rules.keep)
             slow_down(rules.text.delay_seconds)
             if self._reads_tdmrep:
-                tdmrep = await obtain_tdmrep(origin, get)
+                if rules.text.allows(origin + TDMREP_PATH):
+                    tdmrep = await obtain_tdmrep(origin, get)
                 self._frontier.keep_file(origin + TDMREP_PATH, tdmrep)
         elif rules.is_passing and not is_refused():
             self._tries[origin] += 1

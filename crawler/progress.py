@@ -1,26 +1,18 @@
 """What the partitions of a crawl tell while they work, how it is added up, and how it is shown.
 
 A child process tells a `Progress` about once a second; its partition's journal keeps it as a line of the
-kind `partition`. The driver reads those journals, wherever the partitions run, and tells the sum in the
-stage's own journal: as progress with a table for whoever is watching, and as metrics over time.
+kind `partition`. telling.py passes the sum on.
 """
 
-import contextlib
 import dataclasses
 import heapq
-import logging
 import math
-import threading
-import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crawler.outcomes import ERROR, REFUSED, TRAP, of_kind, pages_in, recrawled
-from pipeline.store import Attempt, Journal, JournalReader
-
-log = logging.getLogger(__name__)
+from crawler.outcomes import ERROR, REFUSED, TRAP, compared, of_kind, pages_in
 
 PARTITION = "partition"
 """The kind of a journal's line that holds a `Progress`."""
@@ -29,10 +21,10 @@ RATE_SECONDS = 10.0
 """Rates are those of so long a while."""
 STALE_SECONDS = 5.0
 """A partition that has told nothing for so long is at rest: its counts stand, it does nothing now."""
-EVEN_POINTS = 600
-"""Metrics are told every second for twice as many seconds, then ever more rarely, as keeps the points of a
-curve bounded: a crawl of a day has 3,800."""
 SLOWEST_HOSTS = 5
+LONGEST_HOSTS = 5
+SHOWN_SECONDS = 0.05
+"""A host that answers sooner is not shown as slow."""
 TOLD_KINDS = 6
 
 
@@ -46,11 +38,38 @@ class SlowHost:
 
 
 @dataclass(frozen=True)
+class LongHost:
+    """One of the hosts that take longest to be asked for all that waits there."""
+
+    name: str
+    waiting: int
+    """URLs that wait or are in flight."""
+    delay_seconds: float
+    """Between two requests, as it is in force now."""
+    spared: int = 0
+    """Of those that wait, so many as the crawl can reach its limit of pages without."""
+
+    @property
+    def seconds(self) -> float:
+        """The crawl takes at least so long, whatever else it does meanwhile."""
+        return (self.waiting - self.spared) * self.delay_seconds
+
+    def __str__(self) -> str:
+        needed = (
+            f", of which {self.waiting - self.spared:,} are needed for crawl.max_pages" if self.spared else ""
+        )
+        return f"{self.name}: {self.waiting:,} waiting at {self.delay_seconds:.1f} s each{needed}"
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a partition is. Counts are of the whole crawl, interruptions included."""
 
     partition: int = 0
     partitions: int = 1
+    round: int = 0
+    is_over: bool = False
+    """The round: nothing is begun in it any more."""
     seconds: float = 0.0
     """Of crawling, interruptions not counted."""
     waiting: int = 0
@@ -72,6 +91,9 @@ class Progress:
     """Hosts that were asked, and of which nothing waits or that are asked no more."""
     slowest: tuple[SlowHost, ...] = ()
     """Of the hosts that are being served the slowest first, `SLOWEST_HOSTS` at most."""
+    longest: tuple[LongHost, ...] = ()
+    """Of the hosts that are being served those that hold up the crawl's end, the longest first,
+    `LONGEST_HOSTS` at most."""
 
     @property
     def pages(self) -> int:
@@ -86,7 +108,9 @@ class Progress:
         """From a line of a journal."""
         known = {each.name for each in dataclasses.fields(cls)}
         given = {name: value for name, value in line.items() if name in known}
-        return cls(**given | {"slowest": tuple(SlowHost(**host) for host in given.get("slowest", ()))})
+        slowest = tuple(SlowHost(**host) for host in given.get("slowest", ()))
+        longest = tuple(LongHost(**host) for host in given.get("longest", ()))
+        return cls(**given | {"slowest": slowest, "longest": longest})
 
     def at_rest(self) -> "Progress":
         """The same, doing nothing now: hosts that it served wait."""
@@ -109,6 +133,7 @@ def added(parts: Iterable[Progress]) -> Progress:
         outcomes.update(part.outcomes)
     every = (host for part in parts for host in part.slowest)
     slowest = heapq.nsmallest(SLOWEST_HOSTS, every, key=lambda host: (-host.seconds, host.name))
+    longest = _longest_first(host for part in parts for host in part.longest)
     return Progress(
         seconds=max((part.seconds for part in parts), default=0.0),
         waiting=sum(part.waiting for part in parts),
@@ -121,7 +146,20 @@ def added(parts: Iterable[Progress]) -> Progress:
         hosts_waiting=sum(part.hosts_waiting for part in parts),
         hosts_done=sum(part.hosts_done for part in parts),
         slowest=tuple(slowest),
+        longest=longest[:LONGEST_HOSTS],
     )
+
+
+def _longest_first(hosts: Iterable[LongHost]) -> tuple[LongHost, ...]:
+    return tuple(sorted(hosts, key=lambda host: (-host.seconds, host.name, host.waiting)))
+
+
+def limited(told: Progress, max_pages: int) -> Progress:
+    """The same, of a crawl that ends with `max_pages` at the latest: so many URLs as are not needed for that
+    need not be had of a host, if they are pages."""
+    beyond = max(0, told.pages + told.waiting - max_pages)
+    needed = (dataclasses.replace(host, spared=beyond) for host in told.longest if host.waiting > beyond)
+    return dataclasses.replace(told, longest=_longest_first(needed))
 
 
 class Rate:
@@ -152,9 +190,13 @@ class Total:
             self._told.clear()
         self._told[told.partition] = (at, told)
 
+    def parts(self) -> list[Progress]:
+        """The latest word of each."""
+        return [told for _, told in self._told.values()]
+
     def latest(self) -> Progress | None:
         """As it was told last, however long ago that is. None while nothing was told."""
-        return added(told for _, told in self._told.values()) if self._told else None
+        return added(self.parts()) if self._told else None
 
     def sum(self, now: float) -> Progress | None:
         """None while nothing was told."""
@@ -168,7 +210,7 @@ class Total:
 def figures(told: Progress) -> dict[str, float]:
     """The numbers, each by its name as a metric."""
     errors = of_kind(told.outcomes, ERROR)
-    again = recrawled(told.outcomes)
+    again = compared(told.outcomes)
     return {
         "pages": told.pages,
         "tried": told.tried,
@@ -192,6 +234,7 @@ def rows(told: Progress) -> list[tuple[str, str]]:
     """What is shown under the line of the stage: label and text. What there is not has no row."""
     hosts = (("active", told.hosts_active), ("waiting", told.hosts_waiting), ("done", told.hosts_done))
     speed = f"{told.pages_per_second:,.1f} pages/s, {told.bytes_per_second / 1e6:,.2f} MB/s"
+    slowest = [host for host in told.slowest if host.seconds >= SHOWN_SECONDS]
     under_way = f", {told.in_flight:,} requests under way" if told.in_flight else ""
     found = [
         ("speed", speed + under_way),
@@ -199,11 +242,12 @@ def rows(told: Progress) -> list[tuple[str, str]]:
             "hosts",
             ", ".join(f"{count:,} {name}" for name, count in hosts) if any(n for _, n in hosts) else "",
         ),
-        ("recrawl", counts_line(recrawled(told.outcomes))),
+        ("recrawl", counts_line(compared(told.outcomes))),
         ("errors", counts_line(of_kind(told.outcomes, ERROR))),
         ("refused", counts_line(of_kind(told.outcomes, REFUSED))),
         ("traps", counts_line(of_kind(told.outcomes, TRAP))),
-        ("slowest", ", ".join(f"{host.name} {host.seconds:.1f} s" for host in told.slowest)),
+        ("slowest", ", ".join(f"{host.name} {host.seconds:.1f} s" for host in slowest)),
+        ("longest", str(told.longest[0]) if told.longest else ""),
     ]
     return [(label, text) for label, text in found if text]
 
@@ -211,69 +255,3 @@ def rows(told: Progress) -> list[tuple[str, str]]:
 def counts_line(counts: Counter[str]) -> str:
     """The most frequent first: `robots 40, host-limit 3`."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common(TOLD_KINDS))
-
-
-def told_in(attempt: Attempt) -> Total:
-    """What the partitions told in all attempts so far, this one included, as of long ago."""
-    total = Total()
-    for each in attempt.storage.list(f"{attempt.base}/attempts"):
-        for line in JournalReader(attempt.storage, f"{attempt.base}/attempts/{each}/journal").read():
-            if line["kind"] == PARTITION:
-                total.take(Progress.read(line), -math.inf)
-    return total
-
-
-@contextlib.contextmanager
-def telling(attempt: Attempt, max_pages: int) -> Iterator[None]:
-    """Meanwhile tell how far the whole crawl is, about once a second, and once more at the end."""
-    teller = Teller(attempt, max_pages)
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(TELL_SECONDS):
-            teller.tell()
-
-    thread = threading.Thread(target=follow, daemon=True, name="crawl progress")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        teller.tell()
-
-
-class Teller:
-    """Reads what the partitions tell in this attempt, and tells the sum in a journal of its own."""
-
-    def __init__(self, attempt: Attempt, max_pages: int) -> None:
-        self._total, self._max_pages = told_in(attempt), max_pages
-        self._reader = JournalReader(attempt.storage, f"{attempt.folder}/journal")
-        self._journal: Journal = attempt.journal("whole-crawl")
-        self._next_step = 0
-
-    def tell(self) -> None:
-        """Once. A store that cannot be written to holds up no crawl, which will hear of it soon enough."""
-        try:
-            self._tell()
-        except OSError as error:
-            log.warning("progress cannot be told: %s", error)
-
-    def _tell(self) -> None:
-        now, news = time.monotonic(), False
-        for line in self._reader.read():
-            if line["kind"] == PARTITION:
-                self._total.take(Progress.read(line), now)
-                news = True
-        told = self._total.sum(now)
-        if told is None:
-            return
-        numbers = figures(told)
-        shown = {name: numbers[name] for name in ("waiting", "errors", "pages_per_second", "hosts_active")}
-        self._journal.progress(told.pages, min(self._max_pages, told.pages + told.waiting), "pages", **shown)
-        self._journal.table(rows(told))
-        step = int(told.seconds)
-        if news and step >= self._next_step:
-            # The artifact's counts have names such as `pages` too, and stand at step 0.
-            self._journal.metrics(step, **{f"crawl.{name}": number for name, number in numbers.items()})
-            self._next_step = step + max(1, step // EVEN_POINTS)

@@ -9,6 +9,7 @@ from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
 from crawler.hosts import COLUMNS, QUEUED, REFUSED
 from crawler.options import Ended
+from crawler.out_of_scope import kept_in
 from crawler.partition import ended_of
 from crawler.repetition import TABLES, Traps
 from crawler.responses import now
@@ -48,6 +49,10 @@ def regrouped(
             _take_served(frontier, source, old, before)
         for source in opened.values():
             _take_found(frontier, source)
+        if partition == 0:  # what is nobody's is counted once
+            for source in opened.values():
+                for row in kept_in(source):
+                    frontier.out_of_scope.take(*row)
         query = "SELECT seconds, settled FROM position"
         places = [source.execute(query).fetchone() for source in opened.values()]
         _count(frontier)
@@ -75,7 +80,7 @@ def _take_hostless(frontier: Frontier, source: sqlite3.Connection, host: int) ->
         "FROM visits JOIN urls USING (host, place) WHERE host = ?"
     )
     for url, outcome, fetched, detail, level, depth, referrer in source.execute(query, (host,)):
-        if frontier.counts(url):
+        if frontier.places.counts(url):
             entry = Entry(url, "", level, depth, referrer=referrer)
             frontier.take_refused(entry, Visit(outcome, fetched, detail=detail))
 
@@ -92,7 +97,7 @@ def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, cou
             frontier.hosts.allow([name])
         if not name:
             hostless.append(old)
-        if not (name and _is_from(name, index, count) and frontier.serves(name)):
+        if not (name and _is_from(name, index, count) and frontier.places.serves(name)):
             continue
         new = frontier.hosts.id_of(name)
         statement = (
@@ -119,7 +124,7 @@ def _take_served(frontier: Frontier, source: sqlite3.Connection, index: int, cou
     for old in hostless:  # after the numbers above are taken, as it adds sources of its own
         _take_hostless(frontier, source, old)
     for url, fetched, body in source.execute("SELECT url, fetched, body FROM kept_files"):
-        if frontier.serves(host_of(url)):
+        if frontier.places.serves(host_of(url)):
             frontier.db.execute("INSERT OR REPLACE INTO kept_files VALUES (?, ?, ?)", (url, fetched, body))
 
 
@@ -151,11 +156,11 @@ def _take_found(frontier: Frontier, source: sqlite3.Connection) -> None:
         f"FROM urls JOIN hosts ON hosts.id = host WHERE state IN ({OUTGOING}, {SENT}, {NEARER}, {ASIDE})"
     )
     for url, outcome, fetched, detail, level, depth, referrer in source.execute(ALL_REFUSED):
-        if frontier.counts(url):
+        if frontier.places.counts(url):
             entry = Entry(url, "", level, depth, referrer=referrer)
             frontier.take_refused(entry, Visit(outcome, fetched, detail=detail))
     for name, place, state, level, priority, depth, redirects, referrer in source.execute(query):
-        if name and frontier.serves(name):
+        if name and frontier.places.serves(name):
             found = (level, priority, depth, redirects, frontier.source_of(referrer))
             new_state = ASIDE if state == ASIDE else FRESH
             frontier.insert([(frontier.hosts.id_of(name), place, new_state, *found)])

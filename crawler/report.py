@@ -1,7 +1,7 @@
 """The report at a crawl's end: what is counted in its frontiers, by SQL and in bounded memory.
 
-`report_page.py` draws it. The report is a function of the crawl's files alone: the same frontiers and
-archive give the same page, byte by byte, with the same version of matplotlib.
+`report_page.py` draws it. The report is a function of the crawl's files and configuration alone: the same
+frontiers and archive give the same page, byte by byte, with the same version of matplotlib.
 """
 
 import hashlib
@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from crawler.hosts import Host
 from crawler.inquiry import Frontiers
+from crawler.manners import Manners
 from crawler.markup import read_markup, visible_text
-from crawler.outcomes import IS_PAGE, IS_STORED, TRAP, meaning_of
+from crawler.out_of_scope import Unwanted
+from crawler.outcomes import ERROR, IS_PAGE, IS_STORED, REFUSED, TRAP, meaning_of, of_kind
 from crawler.recrawl import NOT_MODIFIED
 from crawler.schema import DONE
 from pipeline.store import Attempt, File, Storage
@@ -30,6 +33,8 @@ SHOWN = 20
 """Hosts, and names of other things, that a chart shows; what is rarer is added up."""
 GROUPS = 200
 """Values that a server chooses, such as content types, of which so many are counted each for itself."""
+EXAMPLES = 5
+"""URLs that are shown of each outcome that is no page, and of each reason why URLs are not wanted."""
 BINS = 120
 """Bars of the chart over time, at most."""
 BIN_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
@@ -65,8 +70,17 @@ class SlowHost:
     latency: float
     """Seconds to the headers of an answer: a moving average."""
     delay: float
-    """Seconds between two requests that it asked for, or that its slowness called for."""
+    """Seconds between two requests that were kept to at the end: the configured ones, or more as it asked
+    for more or was slow."""
     requests: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A URL of an outcome."""
+
+    url: str
+    detail: str | None
 
 
 @dataclass
@@ -109,7 +123,18 @@ class Facts:
     timeline: Timeline
     hosts: HostTotals
     slowest: list[SlowHost]
+    examples: dict[str, list[Example]]
+    """Outcome → some of its URLs; of refusals, traps and errors."""
+    unwanted: dict[str, Unwanted]
+    """URLs that were found and are not wanted, by the reason."""
     languages: Languages
+
+
+def manners_of(config: Mapping[str, Any]) -> Manners:
+    """How hosts were asked; moinho's own site, which is crawled without seeds, needs no politeness."""
+    if not (config.get("seeds") or config.get("seeds_file")):
+        return Manners()
+    return Manners(config["delay_seconds"], config["max_delay_seconds"])
 
 
 @dataclass(frozen=True)
@@ -130,28 +155,35 @@ class ToReport:
     """By partition."""
     archive: Mapping[str, File]
     """WARC files by their logical name."""
+    config: Mapping[str, Any]
+    """Of the crawl, resolved."""
 
 
 def write_report(given: ToReport, output: "ShardOutput") -> Mapping[str, int]:
-    """In a Ray task: the report as a file of the artifact."""
+    """In a Ray task: the report as a file of the artifact; how many URLs are not wanted, by the reason."""
     storage, base = given.attempt.storage, given.attempt.base
     paths = [storage.download(f"{base}/{file.path}", file.sha256) for file in given.frontiers]
     with Frontiers(paths, finished=True) as frontiers:
         pages = archived(
             frontiers, storage, {name: f"{base}/{file.path}" for name, file in given.archive.items()}
         )
-        make_report(frontiers, pages, output.path(REPORT))
-    return {}
+        make_report(frontiers, pages, output.path(REPORT), base, given.config)
+        unwanted = frontiers.out_of_scope()
+    return {f"out-of-scope.{reason}": each.urls for reason, each in unwanted.items()}
 
 
-def make_report(frontiers: Frontiers, pages: Iterator[bytes], target: Path) -> None:
-    """Write the page; `pages` are the archived responses to look for languages in."""
+def make_report(
+    frontiers: Frontiers, pages: Iterator[bytes], target: Path, name: str, config: Mapping[str, Any]
+) -> None:
+    """Write the page. `pages` are the archived responses to look for languages in; `name` is that by which
+    `moinho frontier` finds the crawl, `config` its resolved configuration, empty where it cannot be told."""
     from crawler.report_page import page
 
-    target.write_text(page(facts_of(frontiers, languages_of(pages))), encoding="utf-8")
+    facts = facts_of(frontiers, languages_of(pages), manners_of(config))
+    target.write_text(page(facts, name), encoding="utf-8")
 
 
-def facts_of(frontiers: Frontiers, languages: Languages) -> Facts:
+def facts_of(frontiers: Frontiers, languages: Languages, manners: Manners) -> Facts:
     """Counts that need a pass over all URLs: of outcomes and times, of hosts, of depths."""
     outcomes: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
@@ -175,7 +207,11 @@ def facts_of(frontiers: Frontiers, languages: Languages) -> Facts:
         depths=_depths(frontiers),
         timeline=_timeline(frontiers),
         hosts=_hosts(frontiers),
-        slowest=_slowest(frontiers),
+        slowest=_slowest(frontiers, manners),
+        examples={
+            outcome: _examples(frontiers, outcome) for outcome in of_kind(outcomes, REFUSED, TRAP, ERROR)
+        },
+        unwanted=frontiers.out_of_scope(EXAMPLES),
         languages=languages,
     )
 
@@ -263,13 +299,30 @@ def _keep_largest(top: list[tuple[str, int]]) -> None:
     del top[SHOWN:]
 
 
-def _slowest(frontiers: Frontiers) -> list[SlowHost]:
+def _slowest(frontiers: Frontiers, manners: Manners) -> list[SlowHost]:
     query = (
         "SELECT name, latency, delay, requests FROM hosts WHERE requests > 0 "
         f"ORDER BY latency DESC, name LIMIT {SHOWN}"
     )
-    found = [SlowHost(*row) for row in frontiers.rows(query)]
+    found = [
+        SlowHost(name, latency, manners.delay_of(Host(0, name, delay=delay, latency=latency)), requests)
+        for name, latency, delay, requests in frontiers.rows(query)
+    ]
     return sorted(found, key=lambda host: (-host.latency, host.name))[:SHOWN]
+
+
+def _examples(frontiers: Frontiers, outcome: str) -> list[Example]:
+    """Of several hosts, if it has several; `visits` are in the order of hosts, so that nothing is sorted."""
+    query = (
+        "SELECT url_of((SELECT name FROM hosts WHERE hosts.id = host), {place}), detail FROM visits "
+        f"WHERE outcome = ? {{group}} LIMIT {EXAMPLES}"
+    )
+    found: dict[str, Example] = {}
+    for place, group in (("min(place)", "GROUP BY host"), ("place", "")):
+        if len(found) < EXAMPLES:
+            for url, detail in frontiers.rows(query.format(place=place, group=group), (outcome,)):
+                found.setdefault(url, Example(url, detail))
+    return list(found.values())[:EXAMPLES]
 
 
 # --- languages ---

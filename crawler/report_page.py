@@ -16,6 +16,8 @@ from pipeline.tracking.charts import COLOUR, bars
 
 NAME_CHARACTERS = 50
 """Of a name that somebody else chose, so many are shown."""
+URL_CHARACTERS = 200
+"""The same of a URL, and of what is told of it."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 1rem }
 h1 { font-size: 1.5rem }
@@ -25,6 +27,8 @@ th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top 
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 svg { max-width: 100%; height: auto }
 p.note { color: #666 }
+h3 { font-size: 1rem; margin-bottom: 0 }
+li code { overflow-wrap: anywhere }
 """
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">
@@ -32,8 +36,8 @@ HEAD = """<!doctype html>
 """
 
 
-def page(facts: Facts) -> str:
-    """The whole file."""
+def page(facts: Facts, name: str) -> str:
+    """The whole file; `name` is that of the crawl in commands."""
     # Equal pictures are equal bytes; text stays text, and a dollar sign a dollar sign.
     drawing = {"svg.hashsalt": "moinho", "svg.fonttype": "none", "text.parse_math": False}
     with matplotlib.rc_context(drawing):  # type: ignore[arg-type]
@@ -42,6 +46,7 @@ def page(facts: Facts) -> str:
             _outcomes(facts),
             _answers(facts),
             _refusals(facts),
+            _examples(facts, name),
             _hosts(facts),
             _course(facts),
         ]
@@ -116,12 +121,50 @@ def _refusals(facts: Facts) -> str:
     )
 
 
+def _examples(facts: Facts, name: str) -> str:
+    parts = ["<h2>URLs without a page</h2>"]
+    for outcome, count in sorted(facts.outcomes.items(), key=lambda each: (-each[1], each[0])):
+        if outcome not in facts.examples:
+            continue
+        meaning = meaning_of(outcome)
+        command = f"moinho frontier ls {name} --outcome {outcome} --limit {count}"
+        parts += [
+            f"<h3>{escape(outcome)}: {count:,}</h3>",
+            f"<p>{escape(meaning.told)}. {escape(meaning.advice or '')}</p>",
+            _listed([(each.url, each.detail or "") for each in facts.examples[outcome]]),
+            f"<p>All of them: <code>{escape(command)}</code></p>",
+        ]
+    if not facts.examples:
+        parts.append("<p>Every URL that was tried is a page, or leads to one.</p>")
+    parts.append("<h2>URLs that are not wanted</h2>")
+    for reason, unwanted in facts.unwanted.items():
+        parts.append(f"<h3>{escape(_readable(reason, URL_CHARACTERS))}: {unwanted.told}</h3>")
+        parts.append(_listed([(url, "") for url in unwanted.examples]))
+    note = (
+        "They were found on pages and never asked for. They are counted, and some are kept, but they are not "
+        "in the frontier: of any one of them `moinho frontier why URL` tells what rules it out."
+    )
+    told = note if facts.unwanted else "No link was ruled out by crawl.deny, crawl.allow or its host."
+    parts.append(f'<p class="note">{escape(told)}</p>')
+    return "\n".join(parts)
+
+
+def _listed(urls: Sequence[tuple[str, str]]) -> str:
+    items = (
+        f"<li><code>{escape(_readable(url, URL_CHARACTERS))}</code> "
+        f"{escape(_readable(detail, URL_CHARACTERS))}</li>"
+        for url, detail in urls
+    )
+    return f"<ul>{''.join(items)}</ul>"
+
+
 def _hosts(facts: Facts) -> str:
     rows = [
         (host.name, f"{host.latency:.2f}", f"{host.delay:.1f}", f"{host.requests:,}")
         for host in facts.slowest
     ]
-    slowest = _table(("slowest hosts", "seconds to an answer", "delay (s)", "requests"), rows)
+    names = ("slowest hosts", "seconds to an answer", "seconds between requests", "requests")
+    slowest = _table(names, rows)
     return "\n".join(
         [
             "<h2>Hosts</h2>",
@@ -217,10 +260,10 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table>\n<tr>{head}</tr>\n{body}</table>"
 
 
-def _readable(name: str) -> str:
+def _readable(name: str, characters: int = NAME_CHARACTERS) -> str:
     """What somebody else chose, such as a content type: in one line, of printable ASCII, not too long."""
     line = "".join(letter if " " <= letter <= "~" else "?" for letter in name)
-    return line if len(line) <= NAME_CHARACTERS else line[: NAME_CHARACTERS - 1] + "…"
+    return line if len(line) <= characters else line[: characters - 1] + "…"
 
 
 def _span(timeline: Timeline) -> str:

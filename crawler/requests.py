@@ -99,3 +99,13 @@ class Requests:
             self._frontier.keep_file(url + ELSEWHERE, response.body if response.status == 200 else b"")
         later = header(response, "Retry-After")
         return Reply(response.status, response.body, header(response, "Location"), later)
+
+
+async def address_of(host: str, mapped: str | None) -> str:
+    """Where a host is that may be `mapped` to an address and port; its name, if that cannot be told."""
+    if mapped is not None:
+        return mapped.rpartition(":")[0].strip("[]")
+    try:
+        return str((await asyncio.get_running_loop().getaddrinfo(host, None))[0][4][0])
+    except OSError:
+        return host  # it shares it with nobody

@@ -9,14 +9,17 @@ from scrapy.exceptions import (
     CannotResolveHostError,
     DownloadCancelledError,
     DownloadConnectionRefusedError,
+    DownloadFailedError,
     DownloadTimeoutError,
-    IgnoreRequest,
+    ResponseDataLossError,
 )
 from scrapy.http import Headers, Response
+from twisted.internet.error import ConnectionDone
 
 from crawler.entries import Visit
-from crawler.origins import Forbidden, Unreachable, describe
+from crawler.origins import Forbidden, Unreachable, Unreadable, describe
 from crawler.scope import wants_type
+from crawler.unpacking import BombError, BrokenCompressionError, TooLargeError
 from crawler.warc import Exchange, Place
 
 SNIFFED_BYTES = 1024
@@ -77,6 +80,8 @@ def classify(error: BaseException, refused_address: str | None) -> tuple[str, st
     """Outcome, detail, and whether it may be otherwise at the next try."""
     if isinstance(error, Unreachable | CannotResolveHostError) and refused_address is not None:
         return "refused-address", f"its address {refused_address} is not public", False
+    if isinstance(error, Unreadable):
+        return "robots-unreachable", describe(error), False
     if isinstance(error, Forbidden):
         return "robots", describe(error), False
     if isinstance(error, Unreachable):
@@ -85,11 +90,38 @@ def classify(error: BaseException, refused_address: str | None) -> tuple[str, st
         return "unreachable", describe(error), True
     if isinstance(error, DownloadTimeoutError):
         return "timeout", describe(error), True
-    if isinstance(error, DownloadCancelledError | IgnoreRequest):
+    if isinstance(error, BombError):
+        return "decompression-bomb", describe(error), False
+    if isinstance(error, TooLargeError):
         return "too-large", describe(error), False
+    if isinstance(error, DownloadCancelledError):
+        return "too-large", "its body is longer than crawl.max_bytes", False
     if isinstance(error, DownloadConnectionRefusedError):
         return "unreachable", describe(error), True
+    if isinstance(error, BrokenCompressionError):
+        return "broken-compression", describe(error), True
+    if isinstance(error, ResponseDataLossError | DownloadFailedError):
+        return *_broken(error), True
     return "error", f"{type(error).__name__}: {describe(error)}", True
+
+
+def _broken(error: BaseException) -> tuple[str, str]:
+    """Outcome and detail of an answer that broke off or is none, by the reasons that Twisted gives; by their
+    names, as some of the classes are its own affair."""
+    reasons = [each.value for each in getattr(error.__cause__, "reasons", ())]
+    names = {type(each).__name__ for each in reasons}
+    if "_MalformedChunkedDataError" in names or any("Chunked" in str(each) for each in reasons):
+        return "broken-chunks", "its chunked body is malformed, or ended before its last chunk"
+    if isinstance(error, ResponseDataLossError):
+        return "wrong-length", "the connection ended before as many bytes came as Content-Length says"
+    if any(type(each).__module__.startswith("OpenSSL") for each in reasons):
+        return "tls-error", "no secure connection came about: its certificate or its TLS is not right"
+    if names and names <= {"ConnectionDone", "ConnectionLost", "ConnectionAborted"}:
+        return "no-answer", "the connection ended without a whole answer"
+    told = "; ".join(
+        str(each.args[0]) for each in reasons if each.args and not isinstance(each, ConnectionDone)
+    )
+    return "broken-http", f"what came is no answer by HTTP: {told}" if told else "what came is no HTTP answer"
 
 
 def text_of(body: bytes, response: Response) -> str:

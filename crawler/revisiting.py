@@ -13,10 +13,10 @@ from scrapy.http import Headers, Response
 from scrapy.responsetypes import responsetypes
 
 from crawler.entries import Entry, Visit
-from crawler.frontier import url_of
 from crawler.inquiry import Frontiers
 from crawler.options import Options
 from crawler.outcomes import IS_PAGE
+from crawler.places import url_of
 from crawler.recrawl import Known, conditional_headers, is_due, known_page, original_of
 from crawler.warc import Original
 from pipeline.corpus.pages import STORED, Pages

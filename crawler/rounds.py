@@ -10,126 +10,20 @@ another P, ends the round that was begun, as it was begun.
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from crawler.history import History, Limits, Plan
 from crawler.options import Options
-from crawler.turns import FRONTIERS, HANDED, Regroup, Turn, crawl_turn, regroup
+from crawler.telling import Round
+from crawler.turns import Regroup, Turn, crawl_turn, regroup
 from pipeline.compute import Compute
 from pipeline.store import Attempt, File, ShardRecord
 
 FIRST_ROUND_SECONDS = 10.0
 """The first rounds are short, as much is found for others in them; each is twice as long as the last."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a round is to do; written down before it begins."""
-
-    number: int
-    partitions: int
-    layout: int
-    """The round in which the partitions came to be as they are."""
-    settled: bool = False
-    seconds: float | None = None
-    max_pages: dict[str, int] = field(default_factory=dict)
-    """For each partition that takes part: its pages after this round at most, all rounds counted."""
-    regroups: bool = False
-    """The round crawls nothing, but makes the partitions of this layout from those before."""
-
-    @property
-    def step(self) -> str:
-        return f"round-{self.number:05d}"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of the whole crawl."""
-
-    max_pages: int
-    max_seconds: float | None
-    max_depth: int | None
-    round_seconds: float
-
-
-@dataclass
-class History:
-    """The rounds so far: what each was to do, and how it ended in each partition."""
-
-    rounds: list[tuple[Plan, dict[str, ShardRecord]]] = field(default_factory=list)
-
-    @property
-    def layout(self) -> list[tuple[Plan, dict[str, ShardRecord]]]:
-        """The rounds since the partitions are as they are."""
-        if not self.rounds:
-            return []
-        return [each for each in self.rounds if each[0].layout == self.rounds[-1][0].layout]
-
-    @cached_property
-    def last(self) -> dict[str, tuple[int, ShardRecord]]:
-        """Partition → the last round it took part in, and its record of it."""
-        return {
-            name: (plan.number, record) for plan, records in self.layout for name, record in records.items()
-        }
-
-    def add(self, plan: Plan, records: dict[str, ShardRecord]) -> None:
-        self.rounds.append((plan, records))
-        self.__dict__.pop("last", None)
-
-    def total(self, name: str) -> int:
-        return sum(record.counts.get(name, 0) for _, record in self.last.values())
-
-    def incoming(self, partition: str) -> list[File]:
-        """What was found for a partition and it has not read yet."""
-        name = f"{HANDED}/{partition}.jsonl"
-        return [record.files[name] for record in self._unread(partition) if name in record.files]
-
-    def handed(self, kind: str, partition: str) -> int:
-        """How much of it is of a kind: `handed` are new to it, `seeds` those that seeds lead to."""
-        return sum(record.counts.get(f"{kind}.{partition}", 0) for record in self._unread(partition))
-
-    def _unread(self, partition: str) -> Iterator[ShardRecord]:
-        since = self.last[partition][0] if partition in self.last else -1
-        for plan, records in self.layout:
-            if plan.number >= since:
-                yield from records.values()
-
-    def seconds(self) -> float:
-        """Of crawling, in all rounds: those of the slowest partition of each."""
-        total = 0.0
-        before: dict[str, float] = {}
-        for plan, records in self.rounds:
-            if plan.regroups:
-                before = dict.fromkeys(records, max(before.values(), default=0.0))
-                continue
-            now = {name: record.counts.get("milliseconds", 0) / 1000 for name, record in records.items()}
-            total += max((now[name] - before.get(name, 0.0) for name in now), default=0.0)
-            before |= now
-        return total
-
-    def files(self, prefix: str) -> dict[str, File]:
-        return {
-            name: file
-            for _, records in self.rounds
-            for record in records.values()
-            for name, file in record.files.items()
-            if name.startswith(prefix)
-        }
-
-    def frontiers(self) -> dict[str, File]:
-        """Partition → its frontier as it stood at its last round's end."""
-        return {
-            name: file
-            for _, records in self.layout
-            for name, record in sorted(records.items())
-            for path, file in record.files.items()
-            if path.startswith(FRONTIERS)
-        }
-
-    def any_lost(self) -> bool:
-        return any(record.lost is not None for _, records in self.rounds for record in records.values())
 
 
 def crawl_in_rounds(
@@ -151,6 +45,7 @@ def crawl_in_rounds(
         if records is None:
             break
         history.add(begun, records)
+    journal = attempt.journal("rounds")
     while True:
         plan = _begun(attempt, len(history.rounds))
         if plan is None:
@@ -160,6 +55,8 @@ def crawl_in_rounds(
         if plan is None:
             return history
         plan = _written(attempt, plan)
+        taking_part = len(_names(plan))
+        Round(plan.number, plan.partitions, taking_part, plan.seconds, plan.regroups).tell(journal)
         before = history.frontiers()
         history.add(plan, _run(attempt, plan, history, options, compute, beside_driver))
         for file in set(before.values()) - set(history.frontiers().values()):
@@ -350,15 +247,16 @@ def _run(
     beside_driver: bool,
 ) -> dict[str, ShardRecord]:
     names = _names(plan)
+    run = partial(compute.map_shards, attempt, plan.step, beside_driver=beside_driver, tells=False)
     if plan.regroups:
         before, sources = history.rounds[-1][0].partitions, history.frontiers()
         shards: dict[str, Any] = {
             name: Regroup(attempt, sources, before, plan.number, int(name), plan.partitions) for name in names
         }
-        records = compute.map_shards(attempt, plan.step, shards, regroup, beside_driver=beside_driver)
+        records = run(shards, regroup)
     else:
         shards = {name: _turn(attempt, plan, history, options, name) for name in names}
-        records = compute.map_shards(attempt, plan.step, shards, crawl_turn, beside_driver=beside_driver)
+        records = run(shards, crawl_turn)
     return dict(zip(names, records, strict=True))
 
 

@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS refused (
     url TEXT PRIMARY KEY, outcome TEXT NOT NULL, fetched TEXT, detail TEXT, level INTEGER, depth INTEGER,
     referrer TEXT, sent INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS out_of_scope (
+    reason TEXT, number INTEGER, url TEXT NOT NULL, PRIMARY KEY (reason, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS position (
     id INTEGER PRIMARY KEY, number INTEGER, offset INTEGER, seconds REAL, round INTEGER, ended INTEGER,
     known INTEGER, settled INTEGER, outcomes TEXT
@@ -71,6 +74,10 @@ SELECT {ENTRY_COLUMNS} FROM urls JOIN hosts ON hosts.id = host WHERE host = ?1 A
     AND level = (SELECT min(level) FROM urls WHERE host = ?1 AND state {waiting})
 ORDER BY priority, place LIMIT ?2
 """
+    for waiting in (f"IN ({WAITING}, {FRESH})", f"= {WAITING}")
+)
+COUNT, COUNT_ORDERED = (
+    f"SELECT count(*) FROM (SELECT 1 FROM urls WHERE host = ? AND state {waiting} LIMIT ?)"
     for waiting in (f"IN ({WAITING}, {FRESH})", f"= {WAITING}")
 )
 LOG_COLUMNS = (

@@ -10,6 +10,10 @@ and a last `$` the end (RFC 9309, section 2.2.3). The host may have `*` as well,
     /*.pdf$                   what ends so, on any host
     *?*sort=                  a name in the query, on any host
 
+What no URL can match is refused: a host with other characters than names have, a path with a backslash or a
+`#`. So is what is more likely part of a path: a host without a dot is written with a slash behind it
+(`wiki/`), but for `localhost`.
+
 A URL is wanted if no `deny` pattern matches it, and an `allow` pattern does or there is none. Unlike in
 robots.txt no length decides: what is denied stays so.
 
@@ -25,11 +29,19 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Annotated
+
+import idna
+from pydantic import AfterValidator
 
 from crawler.robots_txt import Pattern, path_of, pattern_of
 
 LANGUAGE_TAG = re.compile(r"([a-z]{2,3})(?:[-_][a-z0-9]{1,8})*", re.IGNORECASE)
 """BCP 47, of which the language itself counts and, if that is wanted, its region."""
+HOST = re.compile(r"[a-z0-9_*-]+(\.[a-z0-9_*-]+)*")
+"""A host's name with `*` for any text in it, in lower case."""
+FILE_ENDINGS = (".html", ".htm", ".xhtml", ".php", ".asp", ".aspx", ".jsp", ".pdf", ".xml", ".txt", ".json")
+"""No top-level domain is called so."""
 NO_LANGUAGE = frozenset({"und", "mul", "zxx", "mis"})
 READ_CHARACTERS = 1_500
 """Of a page's text, to find its language."""
@@ -52,23 +64,74 @@ class UrlPattern:
 def url_pattern(text: str) -> UrlPattern:
     """Raises ValueError, which says what would be right."""
     if "://" in text:
-        raise ValueError(f"pattern {text!r} has a scheme; write {text.partition('://')[2]!r}")
+        raise ValueError(f"pattern {text!r} has a scheme; write {_without_scheme(text)!r}")
     if not text or any(character.isspace() for character in text):
         raise ValueError(
             f"pattern {text!r} is empty or has a blank; write `host/path`, such as 'example.org/wiki/'"
         )
+    if "\\" in text or "#" in text:
+        raise ValueError(
+            f"pattern {text!r} has a backslash or a '#', which no URL has that is asked for; patterns are no "
+            "regular expressions: write '*' for any text, such as 'example.org/wiki/*.html'"
+        )
     if text.startswith("*?"):
         text = f"/{text}"
     host, slash, path = text.partition("/")
-    if re.search(r"[:?#@$\[\]]", host):
+    host = _host_pattern(text, host) if host else ""
+    if not slash and _looks_like_path(host):
         raise ValueError(
-            f"pattern {text!r}: {host!r} is not a host name; begin with '/' if a path on any host is meant"
+            f"pattern {text!r} is taken for a host, which has a dot in its name and no file's ending; write "
+            f"'/{text}' for paths that begin so on any host, '/*{text}' for those that have it, or "
+            f"'{text}/' for a host of that name"
         )
     return UrlPattern(
         text,
-        Pattern(f"{host.lower()}$") if host.strip("*") else None,
+        Pattern(f"{host}$") if host.strip("*") else None,
         pattern_of(f"/{path}") if slash and path else None,
     )
+
+
+def _without_scheme(text: str) -> str:
+    """The pattern that was probably meant, also of a regular expression."""
+    rest = text.partition("://")[2].replace("\\", "").replace(".*", "*")
+    is_path = rest.startswith("*") and "/" not in rest and (rest == "*" or rest.endswith("$"))
+    return f"/{rest}" if is_path else rest
+
+
+def check_pattern(text: str) -> str:
+    """What it is given. Raises ValueError as `url_pattern` does."""
+    url_pattern(text)
+    return text
+
+
+Patterns = tuple[Annotated[str, AfterValidator(check_pattern)], ...]
+"""In a configuration: each one that is wrong is told."""
+
+
+def _host_pattern(text: str, host: str) -> str:
+    """As hosts are spelled in URLs: in lower case and ASCII. Raises ValueError if none can be called so."""
+    try:
+        labels = host.lower().split(".")
+        spelled = ".".join(
+            each if each.isascii() else idna.encode(each, uts46=True).decode() for each in labels
+        )
+    except idna.IDNAError:
+        spelled = ""
+    if HOST.fullmatch(spelled):
+        return spelled
+    if HOST.fullmatch(host.lower().strip(".")):
+        fit = f"*{text}" if host.startswith(".") else text.replace(host, host.strip("."), 1)
+        raise ValueError(f"pattern {text!r}: {host!r} is not a host name; write {fit!r}")
+    raise ValueError(
+        f"pattern {text!r}: {host!r} is not a host name (patterns are no regular expressions); write "
+        "'example.org' or '*.example.org', or begin with '/' if a path on any host is meant"
+    )
+
+
+def _looks_like_path(host: str) -> bool:
+    """`git-add` and `index.html` are hardly meant as hosts."""
+    word = "." not in host and "*" not in host and host not in ("", "localhost")
+    return word or host.endswith(FILE_ENDINGS)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ class FolderMissingError(InputError):
 class NoPageError(StageError):
     """Nothing that the site was to be made of gave a page."""
 
+    passes = False
     remedy = (
         "Name modules with documentation in site.modules, or folders with HTML in site.folders; the "
         "log says what was left out."

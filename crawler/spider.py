@@ -31,16 +31,25 @@ from twisted.web.client import HTTPConnectionPool
 from crawler.answers import Answers
 from crawler.fetching import Fetching
 from crawler.guard import GuardedResolver
+from crawler.manners import Manners
 from crawler.options import Options
 from crawler.origins import describe
 from crawler.partition import Partition
 from crawler.politeness import RuleBook
-from crawler.progress import SLOWEST_HOSTS, TELL_SECONDS, Progress, Rate, SlowHost
+from crawler.progress import (
+    LONGEST_HOSTS,
+    SLOWEST_HOSTS,
+    TELL_SECONDS,
+    LongHost,
+    Progress,
+    Rate,
+    SlowHost,
+)
 from crawler.requests import ANSWERED, SEED, SLOT, WELL_KNOWN
 from crawler.responses import content_type
 from crawler.scope import wants_type
 from crawler.sitemaps import TYPES as SITEMAP_TYPES
-from crawler.window import Manners, Window
+from crawler.window import Window
 from pipeline.corpus.opt_outs import Honoured
 
 log = logging.getLogger(__name__)
@@ -88,7 +97,7 @@ class PageSpider(scrapy.Spider):
         rules = RuleBook(self.partition.frontier, options.user_agent, reads_tdmrep=reads_tdmrep)
         answers = Answers(self.partition, self.window, rules, self.guard)
         fetching = Fetching(self.partition, self.window, rules, answers, engine.download_async, give_up)
-        telling = asyncio.get_running_loop().create_task(self._tell_now_and_then())
+        telling = asyncio.get_running_loop().create_task(self._tell_now_and_then(fetching))
         engine.pause()  # it would look for scheduled requests after each answer
         try:
             await fetching.run()
@@ -97,7 +106,7 @@ class PageSpider(scrapy.Spider):
             os._exit(1)  # as after a kill: what is committed stays
         engine.unpause()
         telling.cancel()
-        self._tell()
+        self._tell(is_over=True)
         nothing: tuple[Any, ...] = ()
         for each in nothing:
             yield each
@@ -115,12 +124,12 @@ class PageSpider(scrapy.Spider):
         if kind and not wants_type(kind, self._content_types) and not small:
             raise StopDownload(fail=False)
 
-    async def _tell_now_and_then(self) -> None:
+    async def _tell_now_and_then(self, fetching: Fetching) -> None:
         while True:
             await asyncio.sleep(TELL_SECONDS)
-            self._tell()
+            self._tell(is_over=fetching.drains)
 
-    def _tell(self) -> None:
+    def _tell(self, *, is_over: bool) -> None:
         partition, frontier, window = self.partition, self.partition.frontier, self.window
         now, (waiting, done) = time.monotonic(), frontier.hosts.counts()
         served = (each.host for each in window.served.values())
@@ -128,6 +137,8 @@ class PageSpider(scrapy.Spider):
         progress = Progress(
             partition=partition.options.partition,
             partitions=partition.options.partitions,
+            round=partition.options.round,
+            is_over=is_over,
             seconds=partition.seconds,
             waiting=frontier.left,
             bytes=self._bytes_before + window.bytes,
@@ -139,6 +150,7 @@ class PageSpider(scrapy.Spider):
             hosts_waiting=waiting,
             hosts_done=done,
             slowest=tuple(SlowHost(host.name, round(host.latency, 3)) for host in slowest if host.latency),
+            longest=tuple(LongHost(*each) for each in window.longest(LONGEST_HOSTS)),
         )
         tell("progress", progress=dataclasses.asdict(progress))
 
@@ -178,7 +190,7 @@ def settings_for(options: Options, guard: GuardedResolver) -> dict[str, Any]:
             f"{middlewares}.downloadtimeout.DownloadTimeoutMiddleware": 350,
             f"{middlewares}.defaultheaders.DefaultHeadersMiddleware": 400,
             f"{middlewares}.useragent.UserAgentMiddleware": 500,
-            f"{middlewares}.httpcompression.HttpCompressionMiddleware": 590,
+            "crawler.unpacking.Unpacking": 590,
         },
         "SPIDER_MIDDLEWARES_BASE": {},
         "EXTENSIONS_BASE": {},

@@ -192,7 +192,7 @@ def write_log(given: Logged, output: ShardOutput) -> Mapping[str, int]:
 
 def log_of(attempt: Attempt, file: File) -> Iterator[dict[str, Any]]:
     """What became of each URL that is known in a frontier."""
-    from crawler.frontier import url_of
+    from crawler.places import url_of
     from crawler.schema import LOG, LOG_COLUMNS
 
     db = sqlite3.connect(f"file:{_local(attempt, file)}?mode=ro&immutable=1", uri=True)

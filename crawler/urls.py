@@ -14,11 +14,14 @@ import ipaddress
 import re
 from functools import cache, lru_cache
 from importlib import resources
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 import idna
-import tldextract
 from w3lib.url import canonicalize_url
+
+if TYPE_CHECKING:
+    import tldextract
 
 URL_CHARACTERS = 8_192
 """Longer URLs are not followed: no honest link is that long."""
@@ -215,7 +218,9 @@ def domain_of(host: str) -> str:
 
 
 @cache
-def _extract() -> tldextract.TLDExtract:
+def _extract() -> "tldextract.TLDExtract":
+    import tldextract  # takes longer than all else here, and to check a configuration needs none of it
+
     return tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), include_psl_private_domains=True)
 
 

@@ -89,7 +89,9 @@ class Archive:
     """Appends records to size-bounded files `<prefix>-<number>.warc.gz` in one folder.
 
     No file is written to by two rounds, since a finished round's files are published: the prefix
-    names both partition and round.
+    names crawl, partition and round. So files of several crawls can lie in one folder, as the standard's
+    annex on names wants it; a time stamp, which it suggests as well, would give a file that a killed round
+    goes on with another name. Its warcinfo record has the time.
     """
 
     def __init__(

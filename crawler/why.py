@@ -4,13 +4,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from crawler import robots_txt
+from crawler.entries import Visit
 from crawler.inquiry import Frontiers, HostFacts, Known
 from crawler.origins import product_token
+from crawler.out_of_scope import OTHER_HOST
 from crawler.outcomes import meaning_of
 from crawler.scope import Scope
+from crawler.seed_places import is_private
 from crawler.urls import URL_CHARACTERS, canonical, host_of
+from pipeline.errors import InputError
+
+SCHEMES = ("http://", "https://")
+
+
+class NoWebPageError(InputError):
+    """What was asked about is no URL of a web page, and the crawl knows none of that name."""
+
+    remedy = "Write the URL whole, as the address line of a browser has it."
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Where a URL redirects to."""
+
+    url: str
+    outcome: str | None
+    """None while it has none."""
+    told: str
+    """What became of it, in words."""
+    host: str | None
+    """Its host, if that is another one than the URL's."""
+    frontier: str | None
+    """The file that tells this; None if none knows it."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """What there is to say about a URL."""
 
@@ -30,7 +58,7 @@ class Answer:
     url: str | None
     """Its canonical form, by which it is known; None if it can have none."""
     state: str
-    """`waiting`, `done`, `aside`, `elsewhere`, or `unknown`."""
+    """`waiting`, `done`, `aside`, `elsewhere`; `unwanted` if it is ruled out, or `unknown`."""
     told: str
     """What became of it, in words."""
     advice: str | None
@@ -40,17 +68,22 @@ class Answer:
     """The line of robots.txt that decides about it."""
     way: list[Step] = field(default_factory=list)
     """From the seed to the URL."""
-    leads_to: Step | None = None
-    """Where it redirects to."""
+    leads_to: Target | None = None
 
 
 def why(frontiers: Frontiers, asked: str, config: Mapping[str, Any], *, finished: bool) -> Answer:
-    """`config` is the crawl's resolved configuration, `finished` tells that nothing more will come."""
+    """`config` is the crawl's resolved configuration, `finished` tells that nothing more will come. Raises
+    NoWebPageError."""
     url = canonical(asked)
     known = frontiers.find(url or asked)
+    if known is None and not asked.lower().startswith(SCHEMES):
+        raise NoWebPageError(
+            f"{asked}: no URL of a web page, which begins with http:// or https://"
+            + ("" if urlsplit(asked).scheme else f"; write it whole, such as https://{asked.lstrip('/')}")
+        )
     if known is None:
-        told, advice = _of_unknown(frontiers, asked, url, config, finished)
-        return Answer(asked, url, "unknown", told, advice)
+        state, told, advice = _of_unknown(frontiers, asked, url, config, finished)
+        return Answer(asked, url, state, told, advice)
     host = frontiers.host(known.host)
     way = [
         Step(each.url, each.depth, each.visit.outcome if each.visit else None)
@@ -69,39 +102,74 @@ def why(frontiers: Frontiers, asked: str, config: Mapping[str, Any], *, finished
         known,
         rule=_rule(frontiers, known.url, config) if known.visit.outcome == "robots" else None,
         way=way[::-1],
-        leads_to=_target(frontiers, known) if known.visit.outcome == "redirect" else None,
+        leads_to=_target(frontiers, known, known.visit, config, finished),
     )
 
 
 def _of_unknown(
-    frontiers: Frontiers, asked: str, url: str | None, config: Mapping[str, Any], finished: bool
-) -> tuple[str, str | None]:
+    frontiers: Frontiers,
+    asked: str,
+    url: str | None,
+    config: Mapping[str, Any],
+    finished: bool,
+    is_found: bool = False,
+) -> tuple[str, str, str | None]:
+    """State, what became of it, and what to do. `is_found`: a page that was fetched leads to it."""
     if url is None:
         if len(asked) > URL_CHARACTERS:
-            return f"longer than {URL_CHARACTERS:,} characters, and such a URL is not followed", None
-        if not asked.lower().startswith(("http://", "https://")):
-            return "no URL of a web page", f"Write it whole, such as https://{asked.lstrip('/')}"
-        return "no URL that can be asked for", "See how it is spelled; one with a user name is not asked for."
+            return (
+                "unknown",
+                f"longer than {URL_CHARACTERS:,} characters, and such a URL is not followed",
+                None,
+            )
+        if not asked.lower().startswith(SCHEMES):
+            return "unknown", "no URL of a web page", None
+        advice = "See how it is spelled; one with a user name is not asked for."
+        return "unknown", "no URL that can be asked for", advice
+    for setting, scope in (
+        ("deny", Scope(deny=tuple(config.get("deny", ())))),
+        ("allow", Scope(allow=tuple(config.get("allow", ())))),
+    ):
+        if (refusal := scope.refusal(url, host_of(url))) is not None:
+            told = f"never asked for: {refusal} (setting crawl.{setting})"
+            return "unwanted", told, f"Change crawl.{setting} if it is meant."
     host = frontiers.host(host_of(url))
-    scope = Scope(tuple(config.get("allow", ())), tuple(config.get("deny", ())))
+    named = Scope(allow=tuple(config.get("allow", ()))).names(host_of(url))
+    private = _private_setting(host_of(url), config)
+    is_found = is_found or frontiers.unwanted_as(url) == OTHER_HOST
+    if not named and (is_found if host is None else not host.allowed):
+        told = "never asked for: pages of its host are not wanted"
+        return "unwanted", told, f"Add the host to crawl.allowed_hosts{private}."
     if host is None:
-        near = frontiers.near_hosts(host_of(url))
-        there = f" (there is {', '.join(near)})" if near else ""
-        return (
-            f"never seen: nothing that was fetched led to its host{there}",
-            "Add it to crawl.seeds, or its host to crawl.allowed_hosts if a page links there.",
-        )
-    if (refusal := scope.refusal(url, host.name)) is not None:
-        return f"never asked for: {refusal}", "Change crawl.allow or crawl.deny."
-    if not host.allowed:
-        return "never asked for: pages of its host are not wanted", "Add the host to crawl.allowed_hosts."
+        return "unknown", *_of_unknown_host(frontiers, host_of(url), private)
     told = f"never seen: no page that was fetched links to it, though {host.pages:,} of its host were"
     if not finished:
-        return told, "The crawl has not ended; it may be found yet."
+        return "unknown", told, "The crawl has not ended; it may be found yet."
     depth = config.get("max_depth")
     if depth is not None:
-        return told, f"Add it to crawl.seeds, or raise crawl.max_depth ({depth}) if deeper pages link to it."
-    return told, "Add it to crawl.seeds."
+        advice = f"Add it to crawl.seeds, or raise crawl.max_depth ({depth}) if deeper pages link to it."
+        return "unknown", told, advice
+    return "unknown", told, "Add it to crawl.seeds."
+
+
+def _of_unknown_host(frontiers: Frontiers, name: str, private: str) -> tuple[str, str]:
+    near = frontiers.near_hosts(name)
+    there = f" (there is {', '.join(near)})" if near else ""
+    others = frontiers.out_of_scope().get(OTHER_HOST)
+    if others is not None and not others.is_exact:
+        links = f"links to hosts that are not wanted ({others.told}, of which some are kept)"
+        told = f"never seen, or only in {links}{there}"
+    else:
+        told = f"never seen: nothing that was fetched led to its host{there}"
+    advice = f"Add it to crawl.seeds, or its host to crawl.allowed_hosts if a page links there{private}."
+    return told, advice
+
+
+def _private_setting(host: str, config: Mapping[str, Any]) -> str:
+    """What else is to be set for a host at an address that is not on the open internet."""
+    if host in config.get("private_hosts", ()) or not is_private(host):
+        return ""
+    return ", and the host to crawl.private_hosts if that address, not on the open internet, is meant"
 
 
 def _of_waiting(
@@ -144,7 +212,20 @@ def _rule(frontiers: Frontiers, url: str, config: Mapping[str, Any]) -> str | No
     return f"{'Allow' if found[1] else 'Disallow'}: {found[0].text}" if found else None
 
 
-def _target(frontiers: Frontiers, known: Known) -> Step | None:
-    target = known.visit.detail if known.visit else None
-    found = frontiers.find(target) if target else None
-    return Step(found.url, found.depth, found.visit.outcome if found.visit else None) if found else None
+def _target(
+    frontiers: Frontiers, known: Known, visit: Visit, config: Mapping[str, Any], finished: bool
+) -> Target | None:
+    """Where a redirect leads, and what became of that; the target is a URL of its own, perhaps of a host that
+    another partition serves, or one that is not wanted."""
+    if visit.outcome != "redirect" or not visit.detail:
+        return None
+    url = visit.detail
+    host = host_of(url) if host_of(url) != known.host else None
+    found = frontiers.find(url)
+    if found is None:
+        state, told, _ = _of_unknown(frontiers, url, canonical(url), config, finished, is_found=True)
+        return Target(url, state, told, host, None)
+    if found.visit is not None:
+        return Target(url, found.visit.outcome, meaning_of(found.visit.outcome).told, host, found.frontier)
+    told, _ = _of_waiting(found, frontiers.host(found.host), config, finished)
+    return Target(url, None, told, host, found.frontier)

@@ -10,14 +10,14 @@ written down, to be read after a restart, is the clock's on the wall.
 
 import heapq
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 
 from crawler.entries import Entry
 from crawler.frontier import Frontier
 from crawler.hosts import Host
+from crawler.manners import Guest, Manners, Served, Slot, is_quick
 
 HOSTS = 1_000
 """Hosts that are served at the same time."""
@@ -31,79 +31,6 @@ LOOK_SECONDS = 0.05
 """A host whose request must end first is looked at again so soon."""
 SHARED_SLOTS = 10_000
 """Addresses that are remembered although no host of theirs is served."""
-
-
-@dataclass(frozen=True)
-class Manners:
-    """How hosts are asked."""
-
-    delay_seconds: float = 0.0
-    """Between two requests to a host, at least."""
-    max_delay_seconds: float = 0.0
-    """A slower host is given a delay as long as its answers take, up to this."""
-    per_host: int = 1
-    """Requests to a host at once."""
-    per_ip: bool = False
-    """Count hosts of one address as one."""
-    pages_per_host: int | None = None
-    bytes_per_host: int | None = None
-
-    def delay_of(self, host: Host) -> float:
-        slow = min(host.latency, self.max_delay_seconds) if self.delay_seconds else 0.0
-        return max(self.delay_seconds, host.delay, slow)
-
-    def reached(self, host: Host, in_flight: int) -> bool:
-        """True if the host has given as much as is wanted of one."""
-        return (self.pages_per_host is not None and host.pages + in_flight >= self.pages_per_host) or (
-            self.bytes_per_host is not None and host.bytes >= self.bytes_per_host
-        )
-
-
-@dataclass(eq=False)
-class Slot:
-    """What politeness counts as one: a host, or all hosts of one address."""
-
-    due: float = 0.0
-    """Not to be asked before."""
-    in_flight: int = 0
-    away: int = 0
-    """Of these, turns that ask another host at the moment, or wait to."""
-    guests: int = 0
-    """Requests in turns of other hosts, made or about to be: nothing else begins before."""
-    asking: int = 0
-    """Of these, requests that are being made."""
-    parked: "list[Served]" = field(default_factory=list)
-    """Hosts whose turn it is once a request of the slot has ended."""
-
-
-@dataclass(eq=False)
-class Served:
-    """A host in the window."""
-
-    host: Host
-    slot: Slot
-    due: float
-    """As the slot's, for what concerns this host alone: it has put us off."""
-    waiting: deque[Entry] = field(default_factory=deque)
-    in_flight: int = 0
-    given: int = 0
-    """URLs that were taken from disk for it."""
-    ready: bool = False
-    """True while it stands among those that take turns, or is parked."""
-    alone: bool = False
-    """True while one request must end before others may begin, such as for robots.txt."""
-    closed: str | None = None
-    """Why it is asked no more."""
-
-
-@dataclass(eq=False)
-class Guest:
-    """A request to a host in the turn of another one, such as for where its robots.txt leads to."""
-
-    host: Host
-    slot: Slot
-    home: Slot
-    """That of the host whose turn it is."""
 
 
 class Window:
@@ -146,8 +73,9 @@ class Window:
 
     # --- what may be asked for ---
 
-    def next(self) -> Entry | None:
-        """A URL to ask for now, or None until another has ended or `wait_seconds` are over."""
+    def next(self, *, only_quick: bool = False) -> Entry | None:
+        """A URL to ask for now, or None until another has ended or `wait_seconds` are over. With `only_quick`
+        hosts that may let us wait lose their turn, and get none in this round any more."""
         self._admit()
         now = self._clock()
         while self._turns and self._turns[0][0] <= now:
@@ -155,6 +83,8 @@ class Window:
             served.ready = False
             if self.served.get(served.host.name) is not served:
                 continue  # it has left meanwhile
+            if only_quick and not is_quick(served.host):
+                continue
             if max(served.due, served.slot.due) > now:
                 self._queue(served)
             elif served.alone or served.slot.in_flight + served.slot.guests >= self.manners.per_host:
@@ -303,6 +233,20 @@ class Window:
         """Until the entry's host may be asked for something more, as far as is known."""
         slot = self.served[entry.host].slot
         return max(0.0, slot.due - self._clock(), LOOK_SECONDS if slot.asking else 0.0)
+
+    def longest(self, limit: int) -> list[tuple[str, int, float]]:
+        """Of the hosts that are served those that take longest to be asked for all that waits there, longest
+        first: name, URLs that wait or are in flight, seconds between two requests. Costs the same however
+        many hosts and URLs are on disk."""
+        found = []
+        for name, served in self.served.items():
+            host = served.host
+            waiting = self._frontier.hosts.waiting.get(host.id, 0)
+            if self.manners.pages_per_host is not None:
+                waiting = min(waiting, self.manners.pages_per_host - host.pages)
+            found.append((name, waiting, self.manners.delay_of(host)))
+        longest = heapq.nlargest(limit, found, key=lambda each: each[1] * each[2])
+        return [each for each in longest if each[1] * each[2] > 0]
 
     # --- requests to other hosts ---
 

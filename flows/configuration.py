@@ -1,6 +1,7 @@
 """From a TOML file and `--set` to a checked configuration, or to one line per fault."""
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ EXPECTED = {
     "bool_type": "write true or false",
     "bool_parsing": "write true or false",
     "string_type": "write text in quotes",
+    "date_type": "write a date, such as 2026-01-31",
+    "date_from_datetime_inexact": "write a date, such as 2026-01-31",
+    "date_from_datetime_parsing": "write a date, such as 2026-01-31",
 }
 """pydantic's names of common faults → what to do about them."""
 TWICE = ("Cannot overwrite", "twice")
@@ -123,12 +127,16 @@ def _put(values: dict[str, Any], keys: KeyPath, value: Any, setting: str) -> Non
 def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPath, str], path: Path) -> str:
     location = tuple(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
     where = _source(location, sources) or str(path)
-    key = ".".join(location)
+    item = bool(location) and isinstance(fault["loc"][-1], int)
+    key = ".".join(location[:-1] if item else location)  # of an item of a list the value tells which
     found = repr(fault["input"])
     found = found if len(found) <= SHOWN_CHARACTERS else found[:SHOWN_CHARACTERS] + "…"
     match fault["type"]:
         case "extra_forbidden":
-            return f"{where}: {key}: unknown key{_nearest(kind, location)}"
+            told = _not_a_setting(kind, location) or f"unknown key{_nearest(kind, location)}"
+            return f"{where}: {key}: {told}"
+        case "model_type" | "model_attributes_type":
+            return f"{where}: {key}: found {found}; {_table(_section(kind, location), key, where)}"
         case "missing":
             return f"{where}: {key}: missing; it has no default, so set it"
         case "value_error":
@@ -136,6 +144,40 @@ def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPat
         case kind_of_fault:
             told = EXPECTED.get(kind_of_fault) or fault["msg"][0].lower() + fault["msg"][1:]
             return f"{where}: {key}: {told}, found {found}"
+
+
+def _section(kind: type[BaseModel], location: KeyPath) -> type[BaseModel] | None:
+    """The model of a section, if there is one at that place."""
+    here: type[BaseModel] | None = kind
+    for name in location:
+        field = here.model_fields.get(name) if here is not None else None
+        kinds = (field.annotation, *get_args(field.annotation)) if field is not None else ()
+        here = next((each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)), None)
+    return here
+
+
+def _not_a_setting(kind: type[BaseModel], location: KeyPath) -> str | None:
+    """Why there is none of that name, where users look for one."""
+    for length in range(len(location) - 1, -1, -1):  # also what a section further out says of it
+        section = _section(kind, location[:length])
+        if section is not None and issubclass(section, Config):
+            for part, told in section.not_settings.items():
+                if part in location[-1].lower():
+                    return told
+    return None
+
+
+def _table(section: type[BaseModel] | None, key: str, where: str) -> str:
+    """How a section is written, by its first setting."""
+    if section is None:
+        return "write a table with a setting for each"
+    first, field = next(iter(section.model_fields.items()))
+    default = field.get_default()
+    setting = f"{first} = {json.dumps(not default if isinstance(default, bool) else default, default=str)}"
+    example = f"[{key}] and below it {setting}"
+    if where.startswith("--set "):
+        example = f"--set {key}.{setting.replace(' = ', '=')}"
+    return f"it has a setting for each, write such as {example}; there are: {', '.join(section.model_fields)}"
 
 
 def _source(location: KeyPath, sources: Mapping[KeyPath, str]) -> str | None:
@@ -156,8 +198,10 @@ def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
     here = [name for name in valid if name.rpartition(".")[0] == section]
     by_last = {name.rpartition(".")[2]: name for name in reversed(valid)}
     exact = [by_last[location[-1]]] if location[-1] in by_last else []
+    begun = [name for name in here if name.startswith(key)]
     near = (
-        exact
+        begun
+        or exact
         or difflib.get_close_matches(key, here, n=1, cutoff=0.6)
         or [by_last[last] for last in difflib.get_close_matches(location[-1], by_last, n=1, cutoff=0.6)]
     )

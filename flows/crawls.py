@@ -16,7 +16,7 @@ from pipeline.corpus.pages import Pages
 from pipeline.errors import InputError
 from pipeline.store import Attempt, JournalReader, Storage, Store
 from pipeline.store.artifacts import RECORD
-from pipeline.store.store import scratch_of
+from pipeline.store.store import is_claimed, scratch_of
 from pipeline.tracking.tracker import RUNS
 
 ALIVE_SECONDS = 10.0
@@ -39,6 +39,8 @@ class Crawl:
     """Its resolved configuration; empty if that cannot be told."""
     pages: Pages | None
     """The artifact, if it is finished."""
+    before: str | None = None
+    """The name of a finished crawl, if a run of the same name has made one."""
 
     @property
     def key(self) -> str:
@@ -50,6 +52,16 @@ class Crawl:
         NoFrontierError if there are none yet."""
         if self.pages is not None:
             return Frontiers(self.pages.paths("frontier/"), finished=True)
+        try:
+            return self._unfinished()
+        except NoFrontierError as error:
+            if self.before is None:
+                raise
+            raise NoFrontierError(
+                f"{error}; the crawl before it is finished: ask for {self.before}"
+            ) from error
+
+    def _unfinished(self) -> Frontiers:
         paths = frontiers_in(scratch_of(self.storage, self.base))
         attempts = self.attempts()
         found = published(Attempt(self.storage, Pages.stage, self.key, attempts[-1])) if attempts else None
@@ -59,6 +71,8 @@ class Crawl:
                 for _, each in sorted(found.frontiers.items())
             ]
             return Frontiers(files, finished=True, as_of=_told(found))
+        if not paths and (failure := self.failure()) is not None:
+            raise NoFrontierError(f"{self.base} failed, and there is no frontier of it: {failure.error}")
         if not paths:
             raise NoFrontierError(
                 f"{self.base} has only just begun, or runs on another machine and has ended no round yet: "
@@ -70,15 +84,64 @@ class Crawl:
         """Oldest first."""
         return self.storage.list(f"{self.base}/attempts")
 
-    def heard_seconds_ago(self) -> float | None:
-        """When a partition last told something, if one ever did."""
+    def heard_seconds_ago(self, *, of_partitions: bool = False) -> float | None:
+        """When something was last told, if ever; or by a partition, which says nothing between rounds."""
         times = [
             line["time"]
             for attempt in self.attempts()[-1:]
             for line in JournalReader(self.storage, f"{self.base}/attempts/{attempt}/journal").read()
-            if line["kind"] == PARTITION
+            if line["kind"] == PARTITION or not of_partitions
         ]
         return time.time() - max(times) if times else None
+
+    def is_claimed(self) -> bool | None:
+        """Whether someone makes it now; None if that cannot be seen from this machine."""
+        return self.pages is None and is_claimed(self.storage, self.base)
+
+    def is_running(self) -> bool:
+        """By the claim of whoever makes it; where that cannot be seen, by when something was heard of it."""
+        claimed = self.is_claimed()
+        if claimed is not None:
+            return claimed
+        heard = self.heard_seconds_ago()
+        return self.ending() is None and heard is not None and heard <= ALIVE_SECONDS
+
+    def begun_seconds_ago(self) -> float | None:
+        """When its latest attempt was begun, if a run tells of that."""
+        events = (each for _, each in self._events() if each["kind"] == "started")
+        return next((time.time() - each["time"] for each in events), None)
+
+    def ending(self) -> "Ending | None":
+        """How its latest attempt failed or was stopped, if it was and the crawl is not being made again."""
+        if self.pages is not None or self.is_claimed():
+            return None
+        command, event = next(self._events(), (None, None))
+        if event is None or event["kind"] != "failed":
+            return None
+        error = event["error"].partition("\n")[0] if event["status"] == "failed" else None
+        return Ending(error, event["time"], command)
+
+    def failure(self) -> "Ending | None":
+        """The same, if it failed."""
+        ending = self.ending()
+        return ending if ending is not None and ending.error is not None else None
+
+    def _events(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        for command, event in _events(self.storage):
+            if (event.get("stage"), event.get("key")) == (Pages.stage, self.key):
+                yield command, event
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a crawl ended that is not finished."""
+
+    error: str | None
+    """Its first line; None if the crawl was stopped."""
+    time: float
+    """Seconds since 1970."""
+    command: str | None
+    """What was typed to begin the run, and goes on with it."""
 
 
 def _told(found: Published) -> str:
@@ -110,8 +173,12 @@ def find_crawl(store: Store, reference: str | None) -> Crawl:
     pages = Pages(storage, key)
     if pages.exists():
         return Crawl(storage, base, pages.record.config, pages)
-    begun = (event["config"] for _, event in _begun(store) if event["key"] == key)
-    return Crawl(storage, base, next(begun, {}), None)
+    begun = ((name, event["config"]) for name, event in _begun(store) if event["key"] == key)
+    flow, config = next(begun, ("", {}))
+    named = f"{flow}/{Pages.role}"
+    found = store.named().get(named, ("", ""))
+    before = named if found[0] == stage and Pages(store.storage, found[1]).exists() else None
+    return Crawl(storage, base, config, None, before)
 
 
 def _place(store: Store, reference: str) -> tuple[Storage, str]:
@@ -133,6 +200,15 @@ def _place(store: Store, reference: str) -> tuple[Storage, str]:
     return found.storage, found.base
 
 
+def _events(storage: Storage) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Everything that runs tell, the latest first, each with the command of its run."""
+    for run in reversed(storage.list(RUNS)):
+        events = list(JournalReader(storage, f"{RUNS}/{run}").read())
+        command = next((event.get("command") for event in events if event["kind"] == "flow"), None)
+        for event in reversed(events):
+            yield command, event
+
+
 def _begun(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each start of a crawl that a run tells of, the latest run first: name of the run, and the event."""
     for run in reversed(store.storage.list(RUNS)):
@@ -148,6 +224,9 @@ def _latest(store: Store) -> tuple[Storage, str]:
     storage, stage = store.storage, Pages.stage
     begun = {key: storage.list(f"{stage}/{key}/attempts") for key in storage.list(stage)}
     last = {key: attempts[-1] for key, attempts in begun.items() if attempts}
+    started = next((event for _, event in _begun(store)), None)
+    if started is not None and is_claimed(storage, f"{stage}/{started['key']}"):
+        last[started["key"]] = started["attempt"]  # nothing of it may be in the store yet
     if not last:
         raise NotACrawlError(
             f"there is no crawl in the store at {storage.root}: `moinho crawl CONFIG` makes one"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.figures import on_a_line
-from pipeline.store import Artifact, Attempt, JournalReader, Work
+from pipeline.store import Artifact, Attempt, Bound, JournalReader, Work
 
 POLL_SECONDS = 0.5
 PLAIN_INTERVAL_SECONDS = 10.0
@@ -74,16 +74,20 @@ class Running:
     rows: list[tuple[str, str]] = field(default_factory=list)
     """Labels and texts of the table under its line; most stages have none."""
     samples: list[tuple[str, int, str]] = field(default_factory=list)
+    bound: Bound | None = None
+    """What the stage cannot end before."""
     at_first_report: tuple[float, float] | None = None
-    """When the first progress came and how much was done then: the rate is counted from there."""
+    """When the first progress in this unit came, and how much was done then: rates are counted from there."""
 
     def update(self) -> None:
         self.samples.clear()
         for line in self.reader.read():
             if line["kind"] == "progress":
-                self.done, self.total, self.unit = line["done"], line["total"], line["unit"]
-                self.figures = line["figures"]
-                if self.at_first_report is None or self.done < self.at_first_report[1]:
+                before, self.unit = self.unit, line["unit"]
+                self.done, self.total, self.figures = line["done"], line["total"], line["figures"]
+                self.bound = Bound(**line["bound"]) if line.get("bound") else None
+                first = self.at_first_report
+                if first is None or self.unit != before or self.done < first[1]:
                     self.at_first_report = (time.monotonic(), self.done)
             elif line["kind"] == "table":
                 self.rows = [(label, text) for label, text in line["rows"]]
@@ -91,7 +95,7 @@ class Running:
                 self.samples.append((line["name"], line["step"], line["text"]))
 
     def rest(self) -> float | None:
-        """Estimated seconds to the end, or None while there is nothing to go by."""
+        """Estimated seconds to the end by the rate until now, or None while there is nothing to go by."""
         if self.at_first_report is None or not self.total:
             return None
         since, before = self.at_first_report
@@ -107,7 +111,9 @@ class Running:
         if self.figures:
             parts.append(figures_line(self.figures))
         rest = self.rest()
-        if rest is not None:
+        if self.bound is not None and self.bound.seconds > (rest or 0.0):
+            parts.append(f"at least {duration(self.bound.seconds)} left, bound by {self.bound.by}")
+        elif rest is not None:
             parts.append(f"{duration(rest)} left")
         return ", ".join(parts)
 

@@ -10,7 +10,7 @@ from typing import Any
 import tomlkit
 from tomlkit.items import Table
 
-from flows.display import duration, figures_line
+from flows.display import counted, duration, figures_line
 from flows.references import UnknownArtifactError, names_by_base
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
@@ -18,6 +18,10 @@ from pipeline.errors import InputError
 from pipeline.store import Artifact, JournalReader, Record, Storage, Store, read_record
 from pipeline.store.discard import RUNS
 
+FILES = (".parquet", ".warc.gz", ".jsonl", ".cdxj", ".html")
+"""Files that are looked into with other tools."""
+NAMED_FILES = 5
+"""Of a kind, so many are named one by one."""
 DROPPED = "dropped/"
 """The logical folder of the pages that a stage dropped."""
 
@@ -131,7 +135,8 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     record = artifact.record
     yield "artifact", f"{record.stage}/{record.key}"
     yield "made", f"{record.started}, took {duration(record.seconds)}, commit {record.commit or 'unknown'}"
-    settings = ", ".join(f"{k}={v}" for k, v in record.identity.items())
+    seeds = {"seeds_file": _seeds_file(record)} if record.config.get("seeds_file") else {}
+    settings = ", ".join(f"{k}={v}" for k, v in {**record.identity, **seeds}.items())
     yield "settings", f"other than the defaults: {settings}" if settings else "all at their defaults"
     if record.counts:
         yield "counts", figures_line(record.counts)
@@ -152,21 +157,34 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB" + (f" ({listed})" if listed else "")
     where = posixpath.join(artifact.base, posixpath.commonpath(folders) if folders else "")
     yield "where", artifact.storage.full(where)
-    for kind, pattern in _tables(record):
-        yield kind, artifact.storage.full(posixpath.join(artifact.base, pattern))
+    for kind, path in _files(record):
+        yield kind, artifact.storage.full(posixpath.join(artifact.base, path))
 
 
-def _tables(record: Record) -> Iterator[tuple[str, str]]:
-    """Kind (such as `kept/`) and pattern of the paths of Parquet files, which lie in a folder a shard."""
-    places: dict[str, set[str]] = {}
+def _seeds_file(record: Record) -> str:
+    """The file that seeds were read from, and how many there were: its content is part of the key."""
+    count = record.counts.get("seeds")
+    told = f" ({counted(count, 'seed')} in all)" if count is not None else ""
+    return f"{record.config['seeds_file']}{told}"
+
+
+def _files(record: Record) -> Iterator[tuple[str, str]]:
+    """Kind (such as `kept/`) and where its files are, which lie in a folder a shard: the path of each of a
+    few files to look into, a pattern of more and of Parquet files."""
+    places: dict[tuple[str, str], set[str]] = {}
     for name, file in record.files.items():
-        if name.endswith(".parquet"):
-            places.setdefault(name.partition("/")[0], set()).add(file.path)
-    for kind, paths in sorted(places.items()):
+        for suffix in FILES:
+            if name.endswith(suffix):
+                folder, slash, _ = name.partition("/")
+                places.setdefault((folder + slash, suffix), set()).add(file.path)
+    for (kind, suffix), paths in sorted(places.items()):
         split = [path.split("/") for path in paths]
-        if len({len(parts) for parts in split}) == 1:
+        if suffix != ".parquet" and len(paths) <= NAMED_FILES:
+            for number, path in enumerate(sorted(paths)):
+                yield kind if not number else "", path
+        elif len({len(parts) for parts in split}) == 1:
             same = ["*" if len(set(parts)) > 1 else parts[0] for parts in zip(*split, strict=True)]
-            yield f"{kind}/", "/".join([*same[:-1], "*.parquet"])
+            yield kind, "/".join([*same[:-1], f"*{suffix}"])
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from crawler.outcomes import RECRAWLED
 from flows.display import Display, duration, number, print_error
 from flows.figures import summary
 from flows.web_to_model import Road, WebToModel, web_to_model, web_to_pages
 from pipeline.compute import Compute
-from pipeline.corpus.pages import Pages
+from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import MoinhoError
 from pipeline.store import (
     Artifact,
     Attempt,
     NoRoomError,
     NotWritableError,
+    Record,
     Store,
     Work,
     fault_of_machine,
@@ -192,7 +194,7 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
             return tell_failure(told, history, console, again)
         tracker.ended()
         unsent = _drain(tracker, signals, console)
-    _tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
+    tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
     command.tell(made, config.name, console)
     for remark in filter(None, (namer.fault, unsent)):
         console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
@@ -214,20 +216,22 @@ def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | 
 
 
 def tell_failure(error: Exception, history: History, console: Console, again: str) -> int:
-    """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log."""
+    """One message for a fault of the input, a stage or the machine; the traceback lies in the stage's log.
+    How to go on is told where the same command does."""
     foreign = "\n  ".join(f"{type(error).__name__}: {error}".splitlines())
     print_error(console, str(error) if isinstance(error, MoinhoError) else foreign)
     if history.broken is not None:
         path = history.broken[1].path("log.txt")
         if path.is_file():
             console.print(f"log: {path}", soft_wrap=True)
+    if history.broken is not None and (not isinstance(error, MoinhoError) or error.passes):
         console.print(
             f"What is finished stays in the store; to go on: [bold]{escape(again)}[/bold]", soft_wrap=True
         )
     return error.exit_code if isinstance(error, MoinhoError) else EXIT_FAILED
 
 
-def _tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
+def tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
     table = Table(title=f"{title} in {duration(seconds)}", title_justify="left")
     for column in ("stage", "key", "took", "counts"):
         table.add_column(column, overflow="fold", no_wrap=column in ("stage", "key", "took"))
@@ -238,8 +242,20 @@ def _tell_stages(history: History, title: str, console: Console, seconds: float)
             for label, count in record.counts.items()
             if "." not in label
         )
+        if told := _told_of_recrawl(record):
+            counts += f"; since the crawl before: {told}"
         table.add_row(record.stage, record.key[:8], duration(record.seconds) if made else "reused", counts)
     console.print(table)
+
+
+def _told_of_recrawl(record: Record) -> str:
+    """What became of the pages of the crawl that this one started from, and how many are new; empty for any
+    other stage."""
+    if EARLIER not in record.inputs:
+        return ""
+    found = {name: record.counts.get(f"outcome.{name}", 0) for name in RECRAWLED}
+    new = record.counts.get("outcome.page", 0)
+    return ", ".join(f"{number(count)} {name}" for name, count in {**found, "new": new}.items())
 
 
 def _tell_road(road: Road, name: str, console: Console) -> None:
@@ -263,13 +279,22 @@ def _tell_road(road: Road, name: str, console: Console) -> None:
 
 
 def _tell_pages(pages: Pages, name: str, console: Console) -> None:
-    console.print(
-        f"\nnext:\n"
-        f"  [bold]moinho crawl report {name}/pages[/bold]          what was found, in pictures\n"
-        f"  [bold]moinho frontier ls {name}/pages[/bold]           what became of each URL\n"
-        f"  [bold]moinho frontier why URL {name}/pages[/bold]      what became of one, and why",
-        soft_wrap=True,
-    )
+    """What to look at next. Pages that were taken from archives have no frontier and no report."""
+    if pages.stage == Pages.stage:
+        commands = {
+            f"moinho crawl report {name}/pages": "what was found, in pictures",
+            f"moinho frontier ls {name}/pages": "what became of each URL",
+            f"moinho frontier why URL {name}/pages": "what became of one, and why",
+        }
+    else:
+        commands = {
+            f"moinho show {name}/pages": "what was counted, and where the log of all URLs lies",
+            f"moinho ls {name}": "all that this run made",
+        }
+    width = max(map(len, commands))
+    console.print("\nnext:")
+    for command, told in commands.items():
+        console.print(f"  [bold]{command:<{width}}[/bold]    {told}", soft_wrap=True)
 
 
 class StopSignals:

@@ -22,8 +22,9 @@ LOCAL_RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "5",
-    # A local cluster's head never comes back: its workers need not wait a minute for that.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    # A local cluster's head never comes back: its workers need not wait a minute for that; a busy
+    # machine needs some seconds to stop it, in which the driver must not give up.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
 }
 PASSED_ON = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE")
 """What the workers of a local cluster inherit from the driver; those of a joined one are told."""

@@ -95,6 +95,10 @@ class ComputeConfig(Config):
     @classmethod
     def hosts_have_ports(cls, hosts: dict[str, str]) -> dict[str, str]:
         for name, target in hosts.items():
+            if "*" in name:
+                raise ValueError(
+                    f"hosts maps {name!r}, a pattern; write each name whole, on a line of its own"
+                )
             address, _, port = target.rpartition(":")
             if not address or not port.isdigit():
                 raise ValueError(
@@ -200,6 +204,7 @@ class Compute:
         *,
         cpus: float = 1,
         beside_driver: bool = False,
+        tells: bool = True,
     ) -> list[ShardRecord]:
         """Run `function` on every shard as a Ray task; the records come in the order of `shards`.
 
@@ -210,6 +215,8 @@ class Compute:
         A full disk is no fault of a shard: NoRoomError is raised at once.
         With `beside_driver` the tasks run on the driver's node, whose loopback address they need;
         that node may have no CPU to give (the head of many clusters), so they claim none.
+        How many are finished is told as progress, unless (`tells`) the stage tells in its own way how far
+        it is.
         """
         finished = {
             identity: record
@@ -225,7 +232,8 @@ class Compute:
             for record in self._run_all(attempt, step, waiting, shards, function, placement):
                 finished[record.identity] = record
                 progress["done"] += 1
-                journal.progress(progress["done"], progress["total"], "shards", step=step)
+                if tells:
+                    journal.progress(progress["done"], progress["total"], "shards", step=step)
         return [finished[identity] for identity in shards]
 
     def _run_all(

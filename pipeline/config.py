@@ -1,9 +1,9 @@
 """The base of every configuration: frozen, complete, checked when made, with an identity for keys."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Config(BaseModel):
@@ -16,6 +16,19 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    not_settings: ClassVar[Mapping[str, str]] = {}
+    """What is looked for here, and why there is no such setting: part of a key → what its user is told."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def switches_are_no_numbers(cls, value: Any, field: ValidationInfo) -> Any:
+        """pydantic would take true for 1."""
+        annotation = cls.model_fields[field.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"write a number, found {value!r}")
+        return value
 
     def derived(self) -> Mapping[str, Any]:
         """Values for the fields that were left at None, computed from the others."""

@@ -10,6 +10,8 @@ class MoinhoError(Exception):
     """A fault that is told in one message, without a traceback."""
 
     exit_code: ClassVar[int] = 1
+    passes: ClassVar[bool] = True
+    """The same command may succeed another time; else it fails until what it is given is changed."""
     remedy: ClassVar[str]
     """What a user can do, in a sentence or two. The message itself has the names and numbers."""
 
@@ -23,6 +25,7 @@ class InputError(MoinhoError):
     """The user's input is wrong; nothing was started."""
 
     exit_code = 2
+    passes = False
 
 
 class StageError(MoinhoError):

@@ -248,7 +248,12 @@ def test_the_mlflow_page_shows_runs_curves_drops_and_models(road: Path, tmp_path
         (["vocabulary.pieces=30000", "name=other"], 2, "vocabulary"),
         (["pretrain.batch_tokens=10240000", "name=other"], 1, "pretrain.batch_tokens"),
         (["clean.languages=['pt']", "name=other"], 1, "no document"),
-        (["crawl.seeds=['http://127.0.0.1:9/']", "name=other"], 1, "refused"),
+        (["crawl.seeds=['http://127.0.0.1:9/']"], 2, "set crawl.private_hosts to"),
+        (
+            ["crawl.seeds=['http://127.0.0.1:9/']", "crawl.private_hosts=['127.0.0.1']", "name=other"],
+            1,
+            "refused",
+        ),
     ],
 )
 def test_bad_input_is_told_in_one_message(road: Path, settings: list[str], code: int, told: str) -> None:

@@ -34,8 +34,9 @@ from flows.commands.options import (
 
 if TYPE_CHECKING:
     from crawler.inquiry import HostFacts
+    from crawler.out_of_scope import Unwanted
     from crawler.progress import Progress
-    from crawler.why import Answer
+    from crawler.why import Answer, Target
     from flows.crawls import Crawl
 
 SHOWN_URLS = 50
@@ -98,22 +99,35 @@ def status(name: CrawlReference = None, store: StoreRoot = None, as_json: AsJson
     from crawler.progress import figures
 
     crawl = _find(store, name)
+    failure, ending = crawl.failure(), crawl.ending()
+    to_do = f"go on: {ending.command or 'run its command again'}" if ending else ""
+    to_do = f"correct that, then {to_do}" if failure else to_do
     told, as_of = _standing(crawl)
+    unwanted = _unwanted(crawl)
     if as_json:
-        facts = {"crawl": crawl.base, "state": _state(crawl), "as_of": as_of, "outcomes": told.outcomes}
-        print_json({**facts, **figures(told)})
+        facts = {
+            "crawl": crawl.base,
+            "state": _state(crawl),
+            "error": failure and failure.error,
+            "as_of": as_of,
+            "outcomes": told.outcomes,
+        }
+        counts = {f"out-of-scope.{reason}": each.urls for reason, each in unwanted.items()}
+        print_json({**facts, **figures(told), **counts})
         return
     from crawler.progress import rows
 
     lines = [
         ("crawl", crawl.base),
         ("state", _state(crawl)),
-        *([("as of", as_of)] if as_of else []),
+        ("to do", to_do),
+        ("as of", as_of or ""),
         ("pages", f"{told.pages:,} of {told.tried:,} URLs tried, {told.waiting:,} waiting"),
         ("bytes", f"{told.bytes / 1e6:,.1f} MB in {told.seconds:,.1f} s of crawling"),
         *rows(told),
+        ("not wanted", ", ".join(f"{reason} {each.told}" for reason, each in unwanted.items())),
     ]
-    _print_lines(lines)
+    _print_lines([line for line in lines if line[1]])
 
 
 def report(
@@ -153,7 +167,8 @@ def ls(
 ) -> None:
     """List the URLs that a crawl knows, by host, with what became of each."""
     states = [state] if state is not None else [State.WAITING, State.DONE, State.ASIDE]
-    with _find(store, name).frontiers() as frontiers:
+    crawl = _find(store, name)
+    with crawl.frontiers() as frontiers:
         found = list(frontiers.urls(host and host.lower(), states, outcome, limit + 1))
         as_of = frontiers.as_of
     if as_json:
@@ -174,6 +189,8 @@ def ls(
         )
     if as_of:
         console.print(f"As of {as_of}; the crawl may know more by now.", soft_wrap=True)
+    if crawl.failure() is not None:
+        console.print(f"This crawl {escape(_state(crawl))}", soft_wrap=True)
     console.print(table if found else "No URL of this crawl is so.")
     if len(found) > limit:
         console.print(f"The first {limit:,}; --limit shows more, --json prints them for a program.")
@@ -191,20 +208,23 @@ def why(
     crawl = _find(store, name)
     with crawl.frontiers() as frontiers:
         answer = find_out(frontiers, url, crawl.config, finished=crawl.pages is not None)
-        host = frontiers.host(answer.known.host) if answer.known else None
-        as_of = frontiers.as_of
+        known = answer.known
+        host = frontiers.host(known.host) if known and known.host else None
+        as_of, several = frontiers.as_of, frontiers.count > 1
     if as_json:
         facts = dataclasses.asdict(answer)
         print_json({**facts, "host": host and dataclasses.asdict(host), "as_of": as_of})
         return
-    _print_lines([*_answer_lines(answer, host), *([("as of", as_of)] if as_of else [])])
+    lines = [*_answer_lines(answer, host), *(_source_lines(answer) if several else [])]
+    _print_lines([*lines, *([("as of", as_of)] if as_of else [])])
 
 
 def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
     """As of the last commits, of a running crawl with its speed of now; of one that runs elsewhere as of its
     last round's end, which is told, or what it told last, if that is more."""
     from crawler.inquiry import NoFrontierError
-    from crawler.progress import told_in
+    from crawler.progress import Progress
+    from crawler.telling import told_in
     from flows.crawls import ALIVE_SECONDS
     from pipeline.corpus.pages import Pages
     from pipeline.store import Attempt
@@ -217,34 +237,47 @@ def _standing(crawl: "Crawl") -> "tuple[Progress, str | None]":
         with crawl.frontiers() as frontiers:
             standing, as_of = frontiers.standing(), frontiers.as_of
     except NoFrontierError:
-        if told is None:
+        if told is None and crawl.ending() is None and not crawl.is_running():
             raise
-        return told, "what it told last"
+        return told or Progress(), "what it told last"
     if as_of is not None and told is not None and told.tried > standing.tried:
         return told, "what it told last"
-    heard = crawl.heard_seconds_ago()
-    if told is None or heard is None or heard > ALIVE_SECONDS:
+    heard = crawl.heard_seconds_ago(of_partitions=True)
+    if told is None or heard is None or heard > ALIVE_SECONDS or not crawl.is_running():
         return standing, as_of
-    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest")
+    live = ("pages_per_second", "bytes_per_second", "in_flight", "hosts_active", "slowest", "longest")
     waiting = max(0, standing.hosts_waiting - told.hosts_active)
     now = dataclasses.replace(standing, hosts_waiting=waiting, **{name: getattr(told, name) for name in live})
     return now, as_of
 
 
+def _unwanted(crawl: "Crawl") -> "dict[str, Unwanted]":
+    """URLs that are not wanted, by the reason, as far as there is a frontier to look into."""
+    from crawler.inquiry import NoFrontierError
+
+    try:
+        with crawl.frontiers() as frontiers:
+            return frontiers.out_of_scope()
+    except NoFrontierError:
+        return {}
+
+
 def _state(crawl: "Crawl") -> str:
-    from flows.crawls import ALIVE_SECONDS
     from flows.display import duration
 
     if crawl.pages is not None:
         return f"finished, begun {crawl.pages.record.started}, took {duration(crawl.pages.record.seconds)}"
-    heard = crawl.heard_seconds_ago()
-    if heard is None:
-        return "begun; nothing was heard of it yet"
-    if heard <= ALIVE_SECONDS:
-        return "running"
-    return (
-        f"not finished; last heard of {duration(heard)} ago. If it does not run, its command goes on with it"
-    )
+    if (ending := crawl.ending()) is not None:
+        ago = f"{duration(time.time() - ending.time)} ago"
+        return f"failed {ago}: {ending.error}" if ending.error else f"stopped {ago}"
+    heard, begun = crawl.heard_seconds_ago(), crawl.begun_seconds_ago()
+    if crawl.is_running():
+        is_silent = heard is None or (begun is not None and begun < heard)
+        return f"starting, begun {duration(begun)} ago" if is_silent and begun is not None else "running"
+    told = f"last heard of {duration(heard)} ago" if heard is not None else "nothing was heard of it yet"
+    if crawl.is_claimed() is None:
+        return f"not finished; {told}. If it does not run, its command goes on with it"
+    return f"not finished; {told}. Nobody makes it now; its command goes on with it"
 
 
 def _make_report(crawl: "Crawl", path: Path) -> None:
@@ -256,7 +289,8 @@ def _make_report(crawl: "Crawl", path: Path) -> None:
         if crawl.pages is not None:
             files = crawl.pages.record.files
             archive = {name: f"{crawl.base}/{files[name].path}" for name in crawl.pages.names("warc/")}
-        make_report(frontiers, archived(frontiers, crawl.storage, archive), path)
+        pages = archived(frontiers, crawl.storage, archive)
+        make_report(frontiers, pages, path, crawl.base, crawl.config)
 
 
 def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str, str]]:
@@ -278,7 +312,7 @@ def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str,
         if visit.warc is not None:
             lines.append(("archived", f"{visit.warc} at {visit.offset}, {visit.length} bytes"))
     if answer.leads_to is not None:
-        lines.append(("leads to", _step(answer.leads_to.url, answer.leads_to.outcome)))
+        lines += _target_lines(answer.leads_to)
     if known is not None:
         lines.append(("tries", f"{known.tries} in vain" if known.tries else ""))
         lines += [
@@ -289,6 +323,24 @@ def _answer_lines(answer: "Answer", host: "HostFacts | None") -> list[tuple[str,
     if host is not None:
         lines.append(("host", _host_line(host)))
     return [line for line in [*lines, ("to do", answer.advice or "")] if line[1]]
+
+
+def _source_lines(answer: "Answer") -> list[tuple[str, str]]:
+    """Which of several partitions' frontiers told this: a host is one partition's."""
+    if answer.known is None:
+        return []
+    lines = [("frontier", answer.known.frontier)]
+    target = answer.leads_to
+    if target is not None and target.frontier is not None and target.frontier != answer.known.frontier:
+        lines.append(("", f"{target.frontier} (of where it leads to)"))
+    return lines
+
+
+def _target_lines(target: "Target") -> list[tuple[str, str]]:
+    """Where a URL redirects to, and what became of that."""
+    word = f"{target.outcome}: {target.told}" if target.outcome else target.told
+    other = f"of another host, {target.host}; " if target.host is not None else ""
+    return [("leads to", target.url), ("", f"{other}{word}")]
 
 
 def _step(url: str, outcome: str | None) -> str:

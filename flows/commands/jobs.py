@@ -17,11 +17,13 @@ from flows.commands.options import (
     ConfigPath,
     Name,
     Settings,
+    Snapshot,
     StoreRoot,
     as_typed,
     console,
     load_configuration,
     print_json,
+    settings_with,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def submit(
     config: ConfigPath,
     address: Address = DASHBOARD,
     settings: Settings = None,
+    snapshot: Snapshot = None,
     name: Name = None,
     store: StoreRoot = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job's log until it ends.")] = False,
@@ -53,6 +56,7 @@ def submit(
 
     A cluster with a token wants RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
     """
+    settings = settings_with(settings, snapshot)
     loaded = load_configuration(config, settings, name, store)
     from flows.jobs import for_cluster
     from flows.jobs import submit as submit_job

@@ -1,6 +1,5 @@
 """What the commands share: their options, where they print, how they open a configuration and a store."""
 
-import datetime
 import json
 import sys
 from pathlib import Path
@@ -36,11 +35,10 @@ StoreRoot = Annotated[
     typer.Option("--store", envvar="MOINHO_STORE", help="The store: a folder, or an object store's URL."),
 ]
 Snapshot = Annotated[
-    datetime.datetime | None,
+    str | None,
     typer.Option(
         "--snapshot",
         metavar="DATE",
-        formats=["%Y-%m-%d"],
         help="Crawl as of this date (YYYY-MM-DD), in place of `crawl.snapshot`. It starts from the latest "
         "earlier crawl of the same configuration: only what is due is asked for again.",
     ),
@@ -60,9 +58,9 @@ class NoStoreError(InputError):
     remedy = "Name it with --store or $MOINHO_STORE, or make one with `moinho run`."
 
 
-def settings_with(settings: list[str] | None, snapshot: datetime.datetime | None) -> list[str]:
+def settings_with(settings: list[str] | None, snapshot: str | None) -> list[str]:
     """What was given by `--set`, and the date of a snapshot as if it had been."""
-    given = [f"crawl.snapshot={snapshot:%Y-%m-%d}"] if snapshot is not None else []
+    given = [f"crawl.snapshot={snapshot}"] if snapshot is not None else []
     return [*(settings or ()), *given]
 
 

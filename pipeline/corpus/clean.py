@@ -113,6 +113,7 @@ class EarlierDocumentsError(InputError):
 class NoDocumentSurvivesError(StageError):
     """Every page was dropped."""
 
+    passes = False
     remedy = (
         "Look at the rule that dropped most, which the message names, and loosen it in [clean]; or "
         "set clean.languages to the pages' own."

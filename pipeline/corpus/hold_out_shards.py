@@ -32,6 +32,7 @@ DOCUMENTS_PER_PART = 10
 class TooFewDocumentsError(StageError):
     """There are not two clusters of documents to tell training and held-out apart."""
 
+    passes = False
     remedy = "Crawl more pages, or loosen the rules of [clean]."
 
 

@@ -55,7 +55,8 @@ class Pages(Artifact):
     A line of the log has `url`, `outcome` (one of KEPT, or why there is no page), `status`, `content_type`,
     `bytes`, `depth` (links from a seed), `referrer`, `warc`, `offset`, `length`, `sha256` (of the
     body), `fetched` (UTC) and `detail`; what does not apply is null. Counts: `pages`, `tried`,
-    `left` (known, but beyond the limits of the configuration) and `outcome.<name>`.
+    `left` (known, but beyond the limits of the configuration), `outcome.<name>` and `out-of-scope.<reason>`
+    (URLs that were found and are not wanted; beyond 1,000 an estimate).
 
     A recrawl has an earlier crawl as its input `earlier`. A page that is `unchanged` (its place is then a
     revisit record's) or was `not-due` to be asked for has the body that it has in the earlier crawl; so

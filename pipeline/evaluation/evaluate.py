@@ -51,6 +51,7 @@ class EvaluateConfig(Config):
 class NothingToScoreError(StageError):
     """Training text repeats all held-out text."""
 
+    passes = False
     remedy = "Crawl more pages, or hold out a larger share of them ([hold_out])."
 
 

@@ -9,7 +9,7 @@ from pipeline.store.faults import (
     lacks_room,
     require_room,
 )
-from pipeline.store.journal import Journal, JournalReader, flush_journals
+from pipeline.store.journal import Bound, Journal, JournalReader, flush_journals
 from pipeline.store.records import File, Record, ShardRecord
 from pipeline.store.storage import Storage, sha256_of
 from pipeline.store.store import Attempt, Listener, Made, PlanningStore, Store, Work
@@ -17,6 +17,7 @@ from pipeline.store.store import Attempt, Listener, Made, PlanningStore, Store, 
 __all__ = [
     "Artifact",
     "Attempt",
+    "Bound",
     "File",
     "Journal",
     "JournalReader",

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 from weakref import WeakSet
 
@@ -20,6 +21,16 @@ log = logging.getLogger(__name__)
 
 PIECE_SECONDS = 2.0
 """Lines of so long become one object where a journal cannot be appended to."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a stage cannot end before, and why."""
+
+    seconds: float
+    """From now."""
+    by: str
+    """What holds it up, such as `host example.org: 200 waiting at 1.0 s each`."""
 
 
 class Journal:
@@ -42,9 +53,13 @@ class Journal:
         """Numbers over time; (name, step) is sent once, the latest value wins."""
         self.write("metrics", step=step, values=values)
 
-    def progress(self, done: float, total: float | None, unit: str, **figures: float | str) -> None:
-        """How far the stage is, for whoever is watching; `figures` are shown beside the bar."""
-        self.write("progress", done=done, total=total, unit=unit, figures=figures)
+    def progress(
+        self, done: float, total: float | None, unit: str, bound: Bound | None = None, **figures: float | str
+    ) -> None:
+        """How far the stage is, for whoever is watching; `figures` are shown beside the bar. `bound`: the
+        rest takes at least so long, however fast it went until now."""
+        told = bound and asdict(bound)
+        self.write("progress", done=done, total=total, unit=unit, figures=figures, bound=told)
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Labels and texts that whoever is watching sees under the stage's line, until the next."""

@@ -6,6 +6,7 @@ A claim only saves work; that there is one record per key rests on exclusive cre
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import os
@@ -47,6 +48,28 @@ Work = Mapping[str, float]
 def scratch_of(storage: Storage, base: str) -> Path:
     """Where attempts at the artifact `stage/key` keep on this machine what the next goes on with."""
     return storage.local(f"{base}/scratch") or cache_folder() / "scratch" / base
+
+
+def _claim_path(storage: Storage, base: str) -> Path:
+    root = hashlib.sha256(storage.root.encode()).hexdigest()[:16]
+    elsewhere = Path(tempfile.gettempdir()) / f"moinho-locks-{os.getuid()}" / root
+    return (storage.local("locks") or elsewhere) / f"{base.replace('/', '-')}.lock"
+
+
+def is_claimed(storage: Storage, base: str) -> bool | None:
+    """Whether someone makes the artifact `stage/key` at this moment; a maker that was killed does not. None
+    for a store elsewhere, unless the maker is on this machine. Nothing is written."""
+    try:
+        descriptor = os.open(_claim_path(storage, base), os.O_RDONLY)
+    except FileNotFoundError:
+        return False if storage.is_local else None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False if storage.is_local else None
 
 
 @dataclass(frozen=True)
@@ -294,14 +317,12 @@ class Store:
 
     def claim_lock(self, base: str) -> filelock.BaseFileLock:
         """The lock that whoever makes the artifact `stage/key` on this machine holds meanwhile."""
-        here = self.storage.local("locks")
-        root = hashlib.sha256(self.storage.root.encode()).hexdigest()[:16]
-        folder = here or Path(tempfile.gettempdir()) / f"moinho-locks-{os.getuid()}" / root
+        path = _claim_path(self.storage, base)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._refused(error) from error
-        return filelock.FileLock(folder / f"{base.replace('/', '-')}.lock")
+        return filelock.FileLock(path)
 
     def _refused(self, error: OSError) -> MoinhoError:
         """Why nothing can be made here."""

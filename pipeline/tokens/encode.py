@@ -38,6 +38,7 @@ class TokensConfig(Config):
 class EmptySplitError(StageError):
     """A split of the corpus has no documents."""
 
+    passes = False
     remedy = "Crawl more, or set the shares of [hold_out] so that both splits get documents."
 
 

@@ -51,6 +51,7 @@ class VocabularySizeError(InputError):
 class NoTextError(StageError):
     """There is no training text to learn pieces from."""
 
+    passes = False
     remedy = "Give the flow more pages, or loosen the rules of [clean]."
 
 

@@ -133,6 +133,7 @@ class RevisionMissingError(InputError):
 class NoConversationsError(StageError):
     """Nothing in the corpus could be asked about, or nothing was left to hold out."""
 
+    passes = False
     remedy = "Crawl pages with headings and paragraphs, or give a source of conversations."
 
 

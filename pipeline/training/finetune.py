@@ -77,6 +77,7 @@ class FinetuneConfig(Config):
 class TooFewConversationsError(StageError):
     """The conversations do not fill one batch, or all held-out ones are too long."""
 
+    passes = False
     remedy = (
         "Bring more conversations, or lower finetune.batch_rows; raise finetune.max_tokens if all "
         "are too long."
@@ -101,6 +102,7 @@ class NoChatTemplateError(InputError):
 class NonFiniteGradientError(StageError):
     """The gradient became NaN or infinite; the weights were not updated with it."""
 
+    passes = False
     remedy = "Lower finetune.learning_rate; the run goes on from its last checkpoint."
 
 

@@ -38,6 +38,7 @@ STEPS_OF_SPEED = 20
 class NonFiniteLossError(StageError):
     """The loss or the gradient became NaN or infinite; the weights were not updated with it."""
 
+    passes = False
     remedy = "Lower pretrain.learning_rate, or train in float32; the run goes on from its last checkpoint."
 
 

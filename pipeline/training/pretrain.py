@@ -185,6 +185,7 @@ class PretrainConfig(Config):
 class TooFewTokensError(StageError):
     """The tokens do not fill one batch, or nothing was held out."""
 
+    passes = False
     remedy = "Crawl more, or set pretrain.batch_tokens to what the message says."
 
 

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 class CompileError(StageError):
     """torch.compile was asked for by name and does not work here."""
 
+    passes = False
     remedy = "Install g++ and Python's headers (python3-dev), or leave compute.compile out."
 
 

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import CACHE_KIB, Frontier, Row
+from crawler.manners import Manners
 from crawler.schema import FRESH, MOVE, WAITING
-from crawler.window import Manners, Window
+from crawler.window import Window
 from tests.benchmarks.measure import Pair, Result, in_turn, note
 
 URLS = 10_000_000

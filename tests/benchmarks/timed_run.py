@@ -40,7 +40,7 @@ marked(flows.commands.runs, "load_configuration", "command line", "configuration
 marked(flows.run, "Tracker", "store and Ray's settings", "tracker: journal, sender started")
 marked(flows.run, "web_to_model", "display", "keys, site's identity, records")
 marked(flows.run, "_drain", "display closed", "MLflow: the sender imports it, sends, ends")
-marked(flows.run, "_tell_stages", "tracker closed", "summary")
+marked(flows.run, "tell_stages", "tracker closed", "summary")
 
 file = sys.argv.pop(1)
 try:

@@ -45,6 +45,7 @@ class InThisProcess(Compute):
         *,
         cpus: float = 1,
         beside_driver: bool = False,
+        tells: bool = True,
     ) -> list[ShardRecord]:
         return [
             attempt.finished_shard(step, identity) or _run_shard(attempt, step, identity, payload, function)

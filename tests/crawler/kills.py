@@ -110,6 +110,8 @@ def try_kill(folder: Path, kill: Kill, seed: int, partitions: tuple[int, int]) -
         run = stage.start()
         killed = _kill_at(run, web, kill)
         faults = list(_after(run, kill))
+        if killed and kill.victim == "driver":  # its crawlers notice, and until then go on asking
+            killed = replace(killed, over=time.monotonic())
         going_on = replace(stage, compute={**stage.compute, **after})
         crawled = _finish(going_on, faults) if run.process.returncode else stage.crawled()
         kills = [killed] if killed else []

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -10,9 +11,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from crawler.crawl import CrawlConfig, NoContactError, NoSeedsError, crawl
-from crawler.no_pages import ForbiddenError, NoPagesError, UnreachableError
+from crawler.crawl import CrawlConfig, NoSeedsError, crawl
+from crawler.no_pages import (
+    ForbiddenError,
+    NoPagesError,
+    RefusedAddressError,
+    UnreachableError,
+    no_page_error,
+)
+from crawler.seed_places import NoContactError, PrivateSeedError
 from pipeline.compute import Compute, ComputeConfig
+from pipeline.errors import StageError
 from pipeline.store import JournalReader, PlanningStore, Store
 from tests.crawler.kills import kill_when
 from tests.crawler.web import Answer, serve, small_site
@@ -69,12 +78,60 @@ def test_unreachable_seeds_are_named_with_the_reason_and_may_be_tried_again(
         crawl(store, None, config, compute)
 
 
-def test_private_seeds_are_refused_with_a_word_on_what_to_set(store: Store, compute: Compute) -> None:
-    with (
-        serve(small_site()) as web,
-        pytest.raises(UnreachableError, match=r"refused-address .*crawl\.private_hosts"),
-    ):
-        crawl(store, None, CrawlConfig(seeds=(web.url(),)), compute)
+@pytest.mark.parametrize(
+    ("seed", "host"),
+    [
+        ("http://10.0.0.5/", "10.0.0.5"),
+        ("http://127.0.0.1:8000/a", "127.0.0.1"),
+        ("http://127.1/", "127.1"),
+        ("http://2130706433/", "2130706433"),
+        ("http://[::1]/", "::1"),
+        ("http://[::ffff:10.0.0.5]/", "::ffff:a00:5"),
+        ("http://169.254.169.254/latest/", "169.254.169.254"),
+        ("http://LOCALHOST/", "localhost"),
+    ],
+)
+def test_seeds_at_private_addresses_are_refused_before_anything_starts(
+    store: Store, seed: str, host: str
+) -> None:
+    compute = Compute(ComputeConfig())
+    config = CrawlConfig(seeds=("https://a.example/", seed), contact="me@a.example")
+    told = (
+        f"seed {seed}: an address that is not on the open internet is not asked; if it is meant, "
+        f'set crawl.private_hosts to ["{host}"]'
+    )
+    with pytest.raises(PrivateSeedError, match=re.escape(told)):
+        crawl(store, None, config, compute)
+    assert not store.storage.list("crawl")
+    plan = PlanningStore(store.storage.address)
+    crawl(plan, None, config.model_copy(update={"private_hosts": (host,)}), compute)
+    crawl(plan, None, config, Compute(ComputeConfig(hosts={host: "127.0.0.1:80"})))
+
+
+def test_only_what_may_pass_by_itself_is_worth_another_run() -> None:
+    def error(*outcomes: str) -> StageError:
+        lines = [
+            {"url": f"http://{each}.example/", "outcome": each, "detail": "so", "status": None, "depth": 0}
+            for each in outcomes
+        ]
+        return no_page_error(lines, "moinho/1", ["text/html"])
+
+    refused = error("refused-address")
+    assert isinstance(refused, RefusedAddressError)
+    assert "http://refused-address.example/: refused-address (so). Name the hosts in crawl.private" in str(
+        refused
+    )
+    both = error("refused-address", "timeout")
+    assert isinstance(both, UnreachableError)
+    assert "crawl.private_hosts" in str(both)
+    assert error("robots-unreachable").passes
+    assert error("broken-chunks", "tls-error").passes
+    assert [each.passes for each in (refused, both, error("robots"), error("not-html"))] == [
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_site_that_forbids_all_is_an_error_of_its_own_until_it_allows(
@@ -101,7 +158,8 @@ def test_no_seeds_and_no_site_are_refused_before_anything_starts(store: Store, c
 
 def test_a_plan_estimates_pages_and_fetches_nothing(tmp_path: Path, compute: Compute) -> None:
     store = PlanningStore(str(tmp_path))
-    assert not crawl(store, None, CrawlConfig(seeds=("https://example.org/",)), compute).exists()
+    config = CrawlConfig(seeds=("https://example.org/",), contact="me@example.org")
+    assert not crawl(store, None, config, compute).exists()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +182,7 @@ def test_the_snapshot_date_makes_another_crawl(tmp_path: Path, compute: Compute)
     store = PlanningStore(str(tmp_path))
     seeds = ("https://example.org/",)
     keys = {
-        crawl(store, None, CrawlConfig(seeds=seeds, snapshot=date), compute).key
+        crawl(store, None, CrawlConfig(seeds=seeds, snapshot=date, contact="me@example.org"), compute).key
         for date in (None, datetime.date(2026, 1, 1), datetime.date(2026, 2, 1))
     }
     assert len(keys) == 3
@@ -132,9 +190,9 @@ def test_the_snapshot_date_makes_another_crawl(tmp_path: Path, compute: Compute)
 
 def test_the_web_beyond_this_machine_is_not_crawled_without_a_contact(store: Store) -> None:
     config = CrawlConfig(seeds=("https://example.org/",))
-    with pytest.raises(NoContactError, match=r"crawl\.contact is '', and https://example\.org/"):
+    with pytest.raises(NoContactError, match=r"crawl\.contact is not set, and https://example\.org/"):
         crawl(store, None, config, Compute(ComputeConfig()))
-    assert not list(store.records())
+    assert not store.storage.list("crawl"), "not even an attempt"
 
 
 def test_the_user_agent_names_the_project_and_the_contact() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crawler.drain import DRAIN_SECONDS, FILL_SECONDS, Drain
 from crawler.fetching import SHORTEST_WAIT_SECONDS, Fetching
 
 
@@ -26,3 +27,42 @@ def test_a_round_whose_time_ends_just_before_the_loop_rests_is_ended(
     fetching._wait()
     (seconds,) = timers
     assert SHORTEST_WAIT_SECONDS <= seconds <= max(SHORTEST_WAIT_SECONDS, left_seconds)
+
+
+def test_while_a_slow_answer_is_awaited_quick_hosts_go_on_for_a_while() -> None:
+    now = 100.0
+    drain = Drain(lambda: now)
+    assert not drain.may_fill({"slow"})
+    drain.begin({"slow", "soon"})
+    drain.begin({"slow", "later"})
+    assert drain.may_fill({"slow", "later"})
+    assert not drain.may_fill({"later"}), "what was begun meanwhile is no reason to begin more"
+    assert drain.rest_seconds({"slow", "later"}) == DRAIN_SECONDS
+    now += FILL_SECONDS
+    assert not drain.may_fill({"slow", "later"})
+    assert drain.rest_seconds({"slow", "later"}) == DRAIN_SECONDS - FILL_SECONDS
+    assert drain.late(["slow", "later"]) == []
+    now += DRAIN_SECONDS - FILL_SECONDS
+    assert drain.late(["slow", "later"]) == ["slow"]
+    assert drain.rest_seconds({"later"}) == FILL_SECONDS, "it has as much time as the slow one had"
+    now += FILL_SECONDS
+    assert drain.late(["slow", "later"]) == ["slow", "later"]
+    drain.end()
+    assert not drain.is_on
+
+
+@pytest.mark.parametrize(
+    ("pages", "seconds", "left_seconds", "may"),
+    [(0, 5.0, -0.1, True), (9, 5.0, -0.1, False), (0, 60.0, -0.1, False), (0, 5.0, 1.0, False)],
+)
+def test_no_limit_of_the_crawl_is_passed_while_a_slow_answer_is_awaited(
+    pages: int, seconds: float, left_seconds: float, may: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetching: Any = object.__new__(Fetching)
+    fetching._tasks, fetching._drain = {"slow": None}, Drain()
+    fetching._drain.begin(fetching._tasks)
+    fetching._options = SimpleNamespace(max_pages=10, max_seconds=60.0)
+    fetching._partition = SimpleNamespace(pages=pages, seconds=seconds)
+    fetching._window = SimpleNamespace(in_flight=1)
+    monkeypatch.setattr(Fetching, "_seconds_left", lambda self: left_seconds)
+    assert fetching._fills() is may

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.entries import Entry, Position, Visit
-from crawler.frontier import Added, Frontier, url_of
+from crawler.frontier import Added, Frontier
 from crawler.hosts import Host
+from crawler.places import url_of
 from crawler.urls import bucket_of, canonical, host_of
 
 VISIT = Visit("page", fetched="2026-01-01T00:00:00Z")

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawler.entries import Position
-from crawler.frontier import Frontier, url_of
+from crawler.frontier import Frontier
 from crawler.inquiry import (
     Frontiers,
     NoFrontierError,
@@ -16,10 +16,12 @@ from crawler.inquiry import (
     UnknownOutcomeError,
     place_of,
 )
+from crawler.out_of_scope import KEPT, OTHER_HOST
 from crawler.outcomes import OUTCOMES, meaning_of
-from crawler.urls import bucket_of, canonical
-from crawler.why import why
-from tests.crawler.frontiers import SEED, entry, page, partitioned, small_frontier
+from crawler.places import url_of
+from crawler.urls import bucket_of, canonical, host_of
+from crawler.why import NoWebPageError, why
+from tests.crawler.frontiers import SEED, entry, page, partitioned, small_frontier, visit
 
 CONFIG = {"user_agent": "moinho/1.0", "max_pages": 10, "max_depth": None}
 
@@ -155,8 +157,7 @@ def test_pages_that_led_to_each_other_are_no_endless_way(tmp_path: Path):
             r"nothing that was fetched led to its host \(there is",
             "allowed_hosts",
         ),
-        ("http://b.example/x", "unknown", "pages of its host are not wanted", "Add the host"),
-        ("a.example/2", "unknown", "no URL of a web page", "https://a.example/2"),
+        ("http://b.example/x", "unwanted", "pages of its host are not wanted", "Add the host"),
         ("http://me:secret@a.example/", "unknown", "no URL that can be asked for", "user name"),
         ("http://a.example/" + "a" * 9000, "unknown", "longer than 8,192 characters", None),
     ],
@@ -166,6 +167,21 @@ def test_why_tells_what_became_of_a_url_and_what_to_do(frontiers, asked, state, 
     assert answer.state == state
     assert re.search(told, answer.told)
     assert (answer.advice or "") == "" if advice is None else advice in answer.advice
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (f"{SEED}login", "never asked for: denied by '/login' (setting crawl.deny)"),
+        ("http://nobody.example/login", "never asked for: denied by '/login' (setting crawl.deny)"),
+        (f"{SEED}nowhere", "never asked for: no allow pattern matches it (setting crawl.allow)"),
+    ],
+)
+def test_why_names_the_pattern_and_the_setting_that_rule_a_url_out(frontiers: Frontiers, asked, told):
+    config = CONFIG | {"deny": ["/x", "/login"], "allow": ["a.example/wiki/"]}
+    answer = why(frontiers, asked, config, finished=True)
+    assert (answer.state, answer.told) == ("unwanted", told)
+    assert why(frontiers, f"{SEED}2", config, finished=True).state == "done"
 
 
 def test_why_names_the_rule_that_forbids_and_the_way_there(frontiers: Frontiers):
@@ -178,8 +194,73 @@ def test_why_names_the_rule_that_forbids_and_the_way_there(frontiers: Frontiers)
 
 
 def test_why_follows_a_redirect(frontiers: Frontiers):
-    answer = why(frontiers, f"{SEED}moved", CONFIG, finished=True)
-    assert (answer.leads_to.url, answer.leads_to.outcome) == ("http://b.example/new", None)
+    target = why(frontiers, f"{SEED}moved", CONFIG, finished=True).leads_to
+    assert (target.url, target.outcome, target.host) == ("http://b.example/new", None, "b.example")
+    assert target.told.startswith("not asked for: the crawl ended at a limit")
+
+
+def test_why_says_which_partition_knows_a_redirects_target_or_what_rules_it_out(tmp_path: Path):
+    own, other = "http://host0.example/", "http://host1.example/"
+    places = [bucket_of(host_of(url)) % 2 for url in (own, other)]
+    assert sorted(places) == [0, 1]
+    paths = [tmp_path / "00.sqlite", tmp_path / "01.sqlite"]
+    for number, path in enumerate(paths):
+        frontier = Frontier(path, number, 2)
+        frontier.add([entry(own), entry(f"{own}out"), entry(other, 0, own)])
+        if number == places[0]:
+            frontier.finish(own, visit("redirect", status=301, detail=other))
+            frontier.finish(f"{own}out", visit("redirect", status=301, detail="http://c.example/login"))
+        else:
+            frontier.finish(other, visit("robots"))
+        frontier.commit(Position())
+        frontier.close()
+    with Frontiers(paths, finished=True) as found:
+        answer = why(found, own, CONFIG, finished=True)
+        denied = why(found, f"{own}out", CONFIG | {"deny": ["/login"]}, finished=True).leads_to
+    assert answer.known.frontier == str(paths[places[0]])
+    assert (answer.leads_to.outcome, answer.leads_to.frontier) == ("robots", str(paths[places[1]]))
+    assert (denied.host, denied.outcome, denied.frontier) == ("c.example", "unwanted", None)
+    assert "denied by '/login'" in denied.told
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("a.example/2", "a.example/2: no URL of a web page, .* such as https://a.example/2$"),
+        ("file:///etc/passwd", "begins with http:// or https://$"),
+    ],
+)
+def test_what_is_no_url_of_a_web_page_is_an_input_error(frontiers: Frontiers, asked: str, told: str):
+    with pytest.raises(NoWebPageError, match=told):
+        why(frontiers, asked, CONFIG, finished=True)
+
+
+def test_why_agrees_with_the_count_of_links_to_hosts_that_are_not_wanted(tmp_path: Path):
+    private, public = "http://169.254.169.254/latest", "http://c.example/x"
+    frontier = small_frontier(tmp_path / "00.sqlite")
+    frontier.add([entry(f"{SEED}out", 1, SEED)])
+    frontier.finish(f"{SEED}out", visit("redirect", status=302, detail=private))
+    for url in (private, public):
+        frontier.out_of_scope.note(OTHER_HOST, url)
+    frontier.commit(Position())
+    with Frontiers([tmp_path / "00.sqlite"], finished=False) as found:
+        answers = [why(found, url, CONFIG, finished=True) for url in (private, public)]
+        target = why(found, f"{SEED}out", CONFIG, finished=True).leads_to
+        meant = why(found, private, CONFIG | {"private_hosts": ["169.254.169.254"]}, finished=True)
+        other = why(found, "http://10.0.0.5/", CONFIG, finished=True)
+        for number in range(KEPT):
+            frontier.out_of_scope.note(OTHER_HOST, f"http://d.example/{number}")
+        frontier.commit(Position())
+        beyond = why(found, "http://e.example/", CONFIG, finished=True)
+    frontier.close()
+    for told in (*answers, target, meant):
+        assert told.told == "never asked for: pages of its host are not wanted"
+    assert [each.state for each in answers] == ["unwanted", "unwanted"]
+    assert target.outcome == "unwanted"
+    assert answers[1].advice == meant.advice == "Add the host to crawl.allowed_hosts."
+    assert "crawl.allowed_hosts, and the host to crawl.private_hosts if" in answers[0].advice
+    assert "crawl.private_hosts" in other.advice
+    assert "or only in links to hosts that are not wanted (about 1," in beyond.told
 
 
 def test_a_url_that_waits_is_told_by_whether_the_crawl_has_ended(frontiers: Frontiers):

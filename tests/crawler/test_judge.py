@@ -209,6 +209,13 @@ def test_a_kill_before_or_after_both_requests_excuses_nothing() -> None:
         assert list(repeated(twice, [Killed(at, 9.0)])) != []
 
 
+def test_what_crawlers_ask_for_until_they_notice_their_drivers_death_is_excused_as_well() -> None:
+    twice = [asked("/b", 4.5), asked("/b", 9)]
+    assert list(repeated(twice, [Killed(4.0, 0.25)])) != []
+    assert list(repeated(twice, [Killed(4.0, 0.25, over=5.0)])) == []
+    assert list(repeated(twice, [Killed(4.0, 0.25, over=9.5)])) != []
+
+
 def test_the_good_hosts_speed_is_measured_and_its_loss_found() -> None:
     assert pages_per_second(HOSTS, SOUND) == pytest.approx(2 / 2.1)
     assert pages_per_second({}, SOUND) == 0.0

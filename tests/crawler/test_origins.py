@@ -11,10 +11,13 @@ from crawler.origins import (
     Reply,
     Rules,
     Unreachable,
+    Unreadable,
     obtain_robots,
     obtain_tdmrep,
     rules_of,
 )
+from crawler.outcomes import REFUSED, meaning_of
+from crawler.responses import classify
 from crawler.robots_txt import PARSED_BYTES
 
 FORBIDDING = b"User-agent: *\nDisallow: /a\n"
@@ -56,8 +59,10 @@ def test_what_is_unavailable_allows_everything(status: int) -> None:
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 599])
 def test_a_server_that_fails_forbids_everything_and_is_asked_again(status: int) -> None:
     rules = robots(Reply(status, retry_after="7"))
-    with pytest.raises(Forbidden, match=str(status)):
+    with pytest.raises(Unreadable, match=str(status)) as caught:
         rules.check("http://a.org/b")
+    outcome, _, _ = classify(caught.value, None)
+    assert (outcome, meaning_of(outcome).kind) == ("robots-unreachable", REFUSED)
     assert (rules.keep, rules.is_passing, rules.retry_after) == (None, True, "7")
 
 

@@ -47,6 +47,13 @@ def test_both_files_are_asked_for_once_and_found_again_after_a_restart(frontier:
     assert [rule.reserved for rule in rules.tdmrep] == [True]
 
 
+def test_tdmrep_json_is_not_asked_for_where_robots_txt_forbids_it(frontier: Frontier) -> None:
+    host = Host(Reply(200, b"User-agent: *\nDisallow: /\n"))
+    assert not host.obtain(RuleBook(frontier, "moinho/1"))
+    assert host.asked == ["/robots.txt"]
+    assert RuleBook(frontier, "moinho/1").known(ORIGIN) is not None
+
+
 def test_rules_are_used_for_a_day(frontier: Frontier) -> None:
     now = 5.0
     book = RuleBook(frontier, "moinho/1", reads_tdmrep=False, clock=lambda: now)

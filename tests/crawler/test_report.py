@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from crawler.crawl import CrawlConfig, crawl
 from crawler.entries import Position, Visit
 from crawler.frontier import Frontier
 from crawler.inquiry import Frontiers
+from crawler.outcomes import A_TRAP, meaning_of
 from crawler.report import (
+    EXAMPLES,
     GROUPS,
     REPORT,
     SAMPLE_PAGES,
@@ -19,7 +22,9 @@ from crawler.report import (
     facts_of,
     languages_of,
     make_report,
+    manners_of,
 )
+from crawler.window import Manners
 from pipeline.compute import Compute
 from pipeline.store import Store
 from tests.crawler.frontiers import SEED, entry, partitioned, small_frontier, visit
@@ -30,7 +35,7 @@ HOSTILE = "text/<script>alert(1)</script>$\\frac$\x00\u202e"
 
 def facts_in(*paths: Path):
     with Frontiers(paths, finished=True) as frontiers:
-        return facts_of(frontiers, Languages())
+        return facts_of(frontiers, Languages(), Manners(2.0, 60.0))
 
 
 def test_the_counts_are_those_of_the_crawl_log(tmp_path: Path):
@@ -85,6 +90,48 @@ def test_a_crawl_of_years_has_a_bounded_number_of_bars(tmp_path: Path):
     assert sum(timeline.pages) == 26
 
 
+def test_the_delay_of_a_slow_host_is_the_one_that_was_kept_to(tmp_path: Path):
+    frontier = Frontier(tmp_path / "00.sqlite")
+    given = {"a": (0.1, 0.0), "b": (3.0, 0.0), "c": (0.5, 10.0), "d": (90.0, 0.0)}
+    for name, (latency, delay) in given.items():
+        frontier.hosts.save([replace(frontier.hosts.find(name), latency=latency, delay=delay, requests=1)])
+    frontier.commit(Position())
+    frontier.close()
+    slowest = facts_in(tmp_path / "00.sqlite").slowest
+    assert [(host.name, host.delay) for host in slowest] == [("d", 60), ("b", 3), ("c", 10), ("a", 2)]
+
+
+def test_manners_are_those_of_the_configuration_and_none_for_a_site_of_ones_own():
+    told = {"delay_seconds": 2.0, "max_delay_seconds": 60.0}
+    assert manners_of(told | {"seeds": ["http://a/"]}) == Manners(2.0, 60.0)
+    assert manners_of(told | {"seeds": []}) == Manners() == manners_of({})
+
+
+def test_each_kind_of_url_without_a_page_has_examples_of_several_hosts_and_a_command(tmp_path: Path):
+    frontier = Frontier(tmp_path / "00.sqlite")
+    few = [f"http://host{number}.example/{place}" for number in range(2) for place in range(20)]
+    many = [f"http://h{number}.example/{place}" for number in range(9) for place in "ab"]
+    frontier.add([entry(url) for url in [*few, *many]])
+    for urls, outcome in ((few, "robots"), (many, "timeout")):
+        for url in urls:
+            frontier.finish(url, visit(outcome, detail=f"<{outcome}>"))
+    for number in range(7):
+        frontier.out_of_scope.note("denied by '/<x>'", f"http://x.example/{number}")
+    frontier.commit(Position())
+    frontier.close()
+    facts = facts_in(tmp_path / "00.sqlite")
+    assert set(facts.examples) == {"robots", "timeout"}
+    assert [each.url for each in facts.examples["robots"]] == [few[0], few[20], *sorted(few[:20])[1:4]]
+    assert {each.url for each in facts.examples["timeout"]} == set(many[:10:2])
+    assert len(facts.unwanted["denied by '/<x>'"].examples) == EXAMPLES
+    with Frontiers([tmp_path / "00.sqlite"], finished=True) as frontiers:
+        make_report(frontiers, iter(()), tmp_path / "r.html", "crawl/0123", {})
+    told = (tmp_path / "r.html").read_text()
+    assert "moinho frontier ls crawl/0123 --outcome robots --limit 40" in told
+    assert f"<code>{few[0]}</code> &lt;robots&gt;" in told
+    assert "denied by &#x27;/&lt;x&gt;&#x27;: 7" in told
+
+
 class Seen(HTMLParser):
     """What a browser would find in a page."""
 
@@ -106,7 +153,7 @@ def test_the_page_is_one_file_that_shows_hostile_names_as_text(tmp_path: Path):
     written = []
     with Frontiers([tmp_path / "00.sqlite"], finished=True) as frontiers:
         for name in ("one.html", "two.html"):
-            make_report(frontiers, iter(()), tmp_path / name)
+            make_report(frontiers, iter(()), tmp_path / name, "crawl/0123", {})
             written.append((tmp_path / name).read_text())
     assert written[0] == written[1]
     seen = Seen()
@@ -124,7 +171,7 @@ def test_a_crawl_of_nothing_has_a_report_too(tmp_path: Path):
     frontier.commit(Position())
     frontier.close()
     with Frontiers([tmp_path / "00.sqlite"], finished=True) as frontiers:
-        make_report(frontiers, iter(()), tmp_path / "r.html")
+        make_report(frontiers, iter(()), tmp_path / "r.html", "crawl/0123", {})
     assert "No page was stored" in (tmp_path / "r.html").read_text()
 
 
@@ -160,10 +207,15 @@ def test_a_crawl_ends_with_a_report_that_knows_its_pages_languages(store: Store,
         files = pages.record.files
         archive = {name: f"{pages.base}/{files[name].path}" for name in pages.names("warc/")}
         languages = languages_of(archived(frontiers, store.storage, archive))
-        facts = facts_of(frontiers, languages)
+        facts = facts_of(frontiers, languages, manners_of(pages.record.config))
     assert facts.outcomes == {"page": 4, "robots": 1}
     assert languages.sampled == 4 <= SAMPLE_PAGES
     assert languages.detected == {"en": 1, "pt": 2, "too little text": 1}
     assert languages.declared == {"en": 1, "pt": 2, "none": 1}
     report = pages.path(REPORT).read_text()
     assert re.search(r"Languages are those of 4 of the 4 pages", report)
+
+
+def test_a_url_that_is_too_long_is_no_advice_to_make_it_a_seed() -> None:
+    assert meaning_of("trap-url-length").advice is None
+    assert meaning_of("trap-path").advice == A_TRAP.advice

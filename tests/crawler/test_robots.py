@@ -31,7 +31,7 @@ def test_a_server_error_forbids_everything(crawl_here: Crawl) -> None:
     with serve(small_site() | robots("", 503)) as web:
         log = crawl_here(web.url())
     assert set(web.times_asked()) == {"/robots.txt"}
-    assert [line["outcome"] for line in log.values()] == ["robots"]
+    assert [line["outcome"] for line in log.values()] == ["robots-unreachable"]
     assert "503" in log[web.url()]["detail"]
 
 

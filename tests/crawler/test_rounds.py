@@ -15,10 +15,10 @@ from crawler import rounds
 from crawler.crawl import CrawlConfig, crawl
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
+from crawler.history import History, Limits, Plan
 from crawler.hosts import Host
 from crawler.regrouping import regrouped
 from crawler.repetition import Traps
-from crawler.rounds import History, Limits, Plan
 from crawler.urls import bucket_of, host_of
 from pipeline.compute import Compute
 from pipeline.corpus.pages import Pages
@@ -303,7 +303,7 @@ def test_new_partitions_know_all_that_the_old_ones_knew(old: int, new: int, chan
             assert all(line["referrer"] == "http://h0.org/" for line in lines)
             found_done.update(line["url"] for line in lines)
             for host in frontier.admit(100, 1e12):
-                assert frontier.serves(host.name)
+                assert frontier.places.serves(host.name)
                 found_waiting.update(each.url for each in frontier.take(Host(host.id, host.name), 100))
             frontier.close()
         assert found_done == Counter(done)

@@ -1,5 +1,7 @@
 """What the patterns of a scope want, and which pages' links come first."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,10 @@ def wants(url: str, allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> 
         ("/café", "https://any.net/caf%C3%A9", True),
         ("*", "https://any.net/", True),
         ("example.org/", "https://example.org/a", True),
+        ("localhost", "http://localhost:8000/", True),
+        ("wiki/", "http://wiki/a", True),
+        ("*git*", "https://git-scm.com/", True),
+        ("*.café.example/", "https://www.xn--caf-dma.example/", True),
     ],
 )
 def test_patterns(pattern: str, url: str, matches: bool) -> None:
@@ -60,9 +66,29 @@ def test_hosts_that_are_named() -> None:
     assert not scope.names("example.org")
 
 
-@pytest.mark.parametrize("text", ["", "a b", "https://example.org", "example.org:80/", "a?b", "user@a.org"])
-def test_what_is_no_pattern_is_refused_with_advice(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write|begin"):
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("", "write `host/path`"),
+        ("a b", "write `host/path`"),
+        ("https://example.org", "write 'example.org'"),
+        ("example.org:80/", "write 'example.org' or"),
+        ("a?b", "begin with '/'"),
+        ("user@a.org", "begin with '/'"),
+        ("(", "'(' is not a host name (patterns are no regular expressions); write"),
+        ("(www|docs).example.org/wiki", "no regular expressions"),
+        (".*\\.example\\.org", "write '*' for any text"),
+        (".example.org/wiki", "write '*.example.org/wiki'"),
+        ("example.org./wiki", "write 'example.org/wiki'"),
+        ("example..org", "is not a host name"),
+        ("*ã.example.org", "is not a host name"),
+        ("git-a", "write '/git-a' for paths that begin so on any host, '/*git-a' for those that have it"),
+        ("git-*.html", "'/git-*.html'"),
+        ("example.org/page#part", "'#'"),
+    ],
+)
+def test_what_is_no_pattern_is_refused_with_advice(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(advice)):
         Scope(deny=(text,))
 
 
@@ -114,3 +140,20 @@ def test_links_of_pages_in_a_wanted_language_come_first() -> None:
         2,
     ]
     assert priority_of("de", ()) == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        (r"^https?://.*\.pdf$", "/*.pdf$"),
+        (r"^https?://example\.org/.*", "example.org/*"),
+        ("https://*.example.org", "*.example.org"),
+        ("https://.*", "/*"),
+    ],
+)
+def test_what_is_said_to_be_written_in_place_of_a_pattern_with_a_scheme_is_one(
+    pattern: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"write {meant!r}")):
+        url_pattern(pattern)
+    url_pattern(meant)

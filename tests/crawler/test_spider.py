@@ -22,7 +22,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from crawler.answers import FAILED_PAGES, TRIES
 from crawler.child import SpiderDiedError, UnwritableCrawlError
-from crawler.fetching import DRAIN_SECONDS
+from crawler.drain import DRAIN_SECONDS
 from crawler.options import Options
 from crawler.partition import COMMIT_PAGES
 from crawler.progress import PARTITION
@@ -179,11 +179,13 @@ def endless() -> Iterator[bytes]:
 def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_here: Crawl) -> None:
     bomb = gzip.compress(b"<html>" + bytes(8 << 20))
     site = {
-        "/": page("/huge", "/endless", "/slow", "/bomb", "/good"),
+        "/": page("/huge", "/endless", "/slow", "/bomb", "/lie", "/silent", "/good"),
         "/huge": Answer(b"x" * (2 << 20)),
         "/endless": Answer(chunks=endless),
         "/slow": Answer(chunks=drip),
         "/bomb": Answer(bomb, headers=HTML | {"Content-Encoding": "gzip"}),
+        "/lie": Answer(b"<html>not packed</html>" * 9, headers=HTML | {"Content-Encoding": "gzip"}),
+        "/silent": Answer(status=None),
         "/good": Answer(gzip.compress(b"<html>good</html>"), headers=HTML | {"Content-Encoding": "gzip"}),
     }
     with serve(site) as web:
@@ -194,7 +196,9 @@ def test_huge_endless_slow_and_compressed_bodies_are_counted_not_stored(crawl_he
         "/good": "page",
         "/huge": "too-large",
         "/endless": "too-large",
-        "/bomb": "too-large",
+        "/bomb": "decompression-bomb",
+        "/lie": "broken-compression",
+        "/silent": "no-answer",
         "/slow": "timeout",
     }
 
@@ -226,7 +230,7 @@ def test_what_is_not_answered_on_a_kept_connection_is_asked_for_again_after_a_de
     site = {"/": page("/nothing", "/z"), "/nothing": Answer(status=None), "/z": page(text="z")}
     with serve(site) as web:
         log = crawl_here(web.url(), delay_seconds=0.5, requests_per_host=1)
-    assert outcomes(log) == {"page": 2, "error": 1}
+    assert outcomes(log) == {"page": 2, "no-answer": 1}
     assert web.times_asked()["/nothing"] == TRIES
     times = [at for at, _ in web.asked]
     assert min(after - before for before, after in pairwise(times)) >= 0.45

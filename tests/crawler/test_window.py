@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
+from crawler.manners import Manners
 from crawler.urls import host_of
-from crawler.window import Manners, Window
+from crawler.window import Window
 
 VISIT = Visit("page", fetched="2026-01-01T00:00:00Z")
 
@@ -332,7 +333,8 @@ import sys
 from pathlib import Path
 from crawler.entries import Entry, Position, Visit
 from crawler.frontier import Frontier
-from crawler.window import Manners, Window
+from crawler.manners import Manners
+from crawler.window import Window
 
 frontier = Frontier(Path(sys.argv[1]))
 if frontier.known == 0:
@@ -380,3 +382,49 @@ def test_a_process_killed_at_any_moment_loses_nothing_that_it_had_committed(tmp_
     assert frontier.left == 0
     assert sorted(int(line["url"].rpartition("/")[2]) for line in frontier.log()) == list(range(3000))
     frontier.close()
+
+
+def test_the_longest_hosts_are_those_with_most_waiting_times_delay(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://a.org/{number}") for number in range(30)])
+    frontier.add([entry(f"http://b.org/{number}") for number in range(9)])
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=Clock())
+    assert window.longest(5) == [], "nothing is served yet"
+    first, second = window.next(), window.next()
+    assert first is not None
+    assert second is not None
+    assert window.longest(5) == [("a.org", 30, 1.0), ("b.org", 9, 1.0)]
+    window.slow_down("b.org", 5.0)
+    assert window.longest(1) == [("b.org", 9, 5.0)]
+    frontier.add([entry("http://a.org/0", 1), entry("http://a.org/new", 1), entry("http://c.org/new", 1)])
+    finish(frontier, window, first)
+    frontier.add([entry("http://a.org/newer", 1)])
+    assert ("a.org", 31, 1.0) in window.longest(5), "one ended, two were found"
+    window.close(second, "given-up")
+    assert [name for name, _, _ in window.longest(5)] == ["a.org"]
+
+
+def test_a_host_of_which_few_pages_are_wanted_holds_up_the_end_for_those(frontier: Frontier) -> None:
+    frontier.add([entry(f"http://a.org/{number}") for number in range(30)])
+    window = Window(frontier, Manners(delay_seconds=1.0, pages_per_host=7), clock=Clock())
+    assert window.next() is not None
+    assert window.longest(5) == [("a.org", 7, 1.0)]
+
+
+def test_where_only_quick_hosts_may_go_on_no_other_has_a_turn(frontier: Frontier) -> None:
+    names = ["quick.org", "unknown.org", "slow.org", "failing.org"]
+    frontier.add([entry(f"http://{name}/{number}") for name in names for number in range(3)])
+    clock = Clock()
+    window = Window(frontier, Manners(delay_seconds=1.0), clock=clock)
+    for each in iter(window.next, None):
+        if each.host != "unknown.org":
+            window.answered(each, clock.now, clock.now + (5.0 if each.host == "slow.org" else 0.2))
+        window.host_of(each).failures += each.host == "failing.org"
+        finish(frontier, window, each)
+    clock.now += 60.0
+    quick = window.next(only_quick=True)
+    assert quick is not None
+    assert quick.host == "quick.org"
+    assert window.next(only_quick=True) is None
+    assert window.wait_seconds() is None, "none of the others is looked at again"
+    finish(frontier, window, quick)
+    assert window.next(only_quick=True) is not None

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,97 @@ def test_documents_of_the_run_itself_are_no_earlier_ones() -> None:
     with pytest.raises(ConfigurationError, match="own/documents, and that is what this run makes"):
         load(WebToModel, CONFIG, ["name=own", 'clean.earlier=["own/documents"]'])
     assert load(WebToModel, CONFIG, ["name=own", 'clean.earlier=["old/documents"]']).clean.earlier
+
+
+def crawl_faults(folder: Path, text: str, *settings: str) -> list[str]:
+    """Of a configuration with this below [crawl]: what is said of each fault."""
+    path = write(folder, "crawl.toml", f'name = "a"\n[crawl]\n{text}')
+    with pytest.raises(ConfigurationError) as caught:
+        load(WebToModel, path, settings)
+    return str(caught.value).replace(f"{path}: ", "FILE: ").splitlines()
+
+
+def test_each_pattern_that_matches_no_url_is_told_with_its_place(tmp_path: Path) -> None:
+    text = 'seeds = ["https://a.example/"]\nallow = ["(", "a.example", "git-a"]\n'
+    first, second, third = crawl_faults(tmp_path, text, 'crawl.deny=["a#b"]')
+    assert first.startswith("FILE: crawl.allow: pattern '(': '(' is not a host name")
+    assert second.startswith("FILE: crawl.allow: pattern 'git-a' is taken for a host")
+    assert third.startswith("--set crawl.deny=[\"a#b\"]: crawl.deny: pattern 'a#b' has a backslash")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ('languages = ["pt", "english"]', "'english' is no code of a language; write one such as \"en\""),
+        ('languages = ["pt_BR"]', "'pt_BR' is no code of a language; write one such as \"pt-BR\""),
+        ('languages = ["und"]', "write one such as"),
+        ('content_types = ["text/*", "pdf"]', "'pdf' is no media type in lower case and without parameters"),
+        ('content_types = ["pdf"]', 'write "application/pdf"'),
+        ('content_types = ["Text/HTML; charset=utf-8"]', 'write "text/html"'),
+        ("content_types = []", "is empty, so that nothing would be a page"),
+        ('user_agent = ""', "'' does not begin with a name"),
+        ('user_agent = " "', 'write one such as "mycrawler/1.0", or leave it out'),
+        ('contact = "me"', "'me' is neither a URL nor an e-mail address"),
+        ('contact = " "', "neither a URL nor an e-mail address"),
+        ('allowed_hosts = ["*.example.org"]', "patterns belong into crawl.allow"),
+        ('allowed_hosts = ["example.org:80"]', "write it without scheme, port and path"),
+        ('private_hosts = ["my host"]', "'my host' is not a host name"),
+        ('sitemaps = "https://a.example/sitemap.xml"', "a sitemap's own URL belongs into crawl.seeds"),
+        ("snapshot = 20260131", "20260131 is not a date; write one as 2026-01-31"),
+        ('snapshot = "0026-01-31"', "0026-01-31 is not a date of a crawl"),
+        ('snapshot = "soon"', "write a date, such as 2026-01-31, found 'soon'"),
+        ("max_pages = true", "write a number, found True"),
+        ("max_seconds = 0", "greater than 0, found 0"),
+        ("delay_seconds = -1", "greater than or equal to 0, found -1"),
+    ],
+)
+def test_a_setting_of_the_crawl_that_makes_no_sense_is_refused(
+    tmp_path: Path, setting: str, told: str
+) -> None:
+    (fault,) = crawl_faults(tmp_path, f'seeds = ["https://a.example/"]\n{setting}\n')
+    assert fault.startswith(f"FILE: crawl.{setting.partition(' ')[0]}: ")
+    assert told in fault
+
+
+def test_hosts_are_known_as_urls_spell_them(tmp_path: Path) -> None:
+    hosts = '"Example.ORG", "CAFÉ.example", "[0:0::1]", "127.0.0.1"'
+    path = write(tmp_path, "a.toml", f'name = "a"\n[crawl]\nseeds_file = "s"\nallowed_hosts = [{hosts}]\n')
+    assert load(WebToModel, path).crawl.allowed_hosts == (
+        "example.org",
+        "xn--caf-dma.example",
+        "::1",
+        "127.0.0.1",
+    )
+
+
+def test_opt_outs_are_set_one_by_one(tmp_path: Path) -> None:
+    seeds = 'seeds = ["https://a.example/"]\n'
+    (told,) = crawl_faults(tmp_path, f"{seeds}opt_outs = false\n")
+    assert told.startswith("FILE: crawl.opt_outs: found False; it has a setting for each, write such as ")
+    assert "[crawl.opt_outs] and below it noindex = false; there are: noindex, nofollow, noai," in told
+    (told,) = crawl_faults(tmp_path, seeds, "crawl.opt_outs=false")
+    assert "write such as --set crawl.opt_outs.noindex=false; there are:" in told
+
+
+@pytest.mark.parametrize("name", ["robots", "obey_robots", "ROBOTSTXT_OBEY"])
+def test_no_setting_makes_a_crawl_ignore_robots_txt(tmp_path: Path, name: str) -> None:
+    told = crawl_faults(tmp_path, f'seeds = ["https://a.example/"]\n{name} = false\n')
+    assert told == [
+        f"FILE: crawl.{name}: robots.txt is always obeyed, and no setting changes that; leave it out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("crawl.seed=1", "did you mean crawl.seeds?"),
+        ("crawl.delay=1", "did you mean crawl.delay_seconds?"),
+        ("crawl.opt_outs.robots=false", "robots.txt is always obeyed"),
+        ('compute.hosts={"*.test" = "127.0.0.1:9"}', "write each name whole"),
+    ],
+)
+def test_what_was_probably_meant_is_named(tmp_path: Path, setting: str, told: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text('name = "x"\n')
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        load(WebToModel, path, [setting])

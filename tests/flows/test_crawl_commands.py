@@ -1,23 +1,31 @@
 """`moinho crawl` and `moinho frontier`: on a small real crawl, and on one that is not finished."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from crawler.entries import Position
+from crawler.history import Plan
 from crawler.inquiry import NoFrontierError, UnknownOutcomeError
 from crawler.progress import PARTITION, Progress, SlowHost
-from crawler.rounds import Plan
 from flows.cli import app
 from flows.commands.options import load_configuration, settings_with
+from flows.configuration import ConfigurationError
 from flows.crawls import NotACrawlError, find_crawl
 from flows.references import UnknownArtifactError
-from pipeline.store import Attempt, Journal, ShardRecord, Storage, Store
-from tests.crawler.frontiers import SEED, small_frontier
+from pipeline.corpus.pages import Pages
+from pipeline.store import Attempt, Journal, Record, ShardRecord, Storage, Store
+from pipeline.store.artifacts import RECORD
+from pipeline.store.records import dump
+from tests.crawler.frontiers import SEED, entry, small_frontier, visit
 from tests.crawler.web import Answer, serve, small_site
 from tests.road import Run
 from tests.store.stages import GrindConfig, grind
@@ -44,7 +52,7 @@ def crawled(tmp_path_factory: pytest.TempPathFactory):
         config = folder / "small.toml"
         config.write_text(
             f'name = "small"\n[crawl]\nseeds = ["{web.url()}"]\nprivate_hosts = ["127.0.0.1"]\n'
-            "delay_seconds = 0\nmax_pages = 6\n"
+            'delay_seconds = 0\nmax_pages = 6\ndeny = ["/missing"]\n'
         )
         ran = Run.start(folder / "store", "crawl.requests=2", config=config, outputs=folder, word="crawl")
         assert ran.wait() == 0, ran.text()
@@ -61,11 +69,12 @@ def test_the_crawl_alone_makes_pages_and_says_what_to_look_at_next(crawled) -> N
 def test_a_snapshot_is_given_beside_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text('name = "small"\n[crawl]\nseeds = ["https://a.example/"]\nsnapshot = 2026-01-01\n')
-    settings = settings_with(["crawl.max_pages=5"], datetime.datetime(2026, 2, 1))
+    settings = settings_with(["crawl.max_pages=5"], "2026-02-01")
     crawl = load_configuration(path, settings, None, None).crawl
     assert (crawl.snapshot, crawl.max_pages) == (datetime.date(2026, 2, 1), 5)
-    told = CliRunner().invoke(app, ["crawl", str(path), "--snapshot", "tomorrow"])
-    assert (told.exit_code, "tomorrow" in told.output) == (2, True)
+    for date in ("tomorrow", "2026-13-01", "20260101"):
+        with pytest.raises(ConfigurationError, match=rf"crawl\.snapshot: .*{date}"):
+            say("crawl", str(path), "--snapshot", date, store=tmp_path)
 
 
 def test_the_status_of_a_finished_crawl(crawled) -> None:
@@ -76,6 +85,10 @@ def test_the_status_of_a_finished_crawl(crawled) -> None:
     found = json.loads(say("crawl", "status", "--json", store=store))
     assert (found["outcomes"]["page"], found["refused.robots"]) == (found["pages"], 1)
     assert found["waiting"] > 0
+    assert "not wanted denied by '/missing' 1" in told
+    record = json.loads(say("show", "small/pages", "--json", store=store))
+    for counts in (record["counts"], found):
+        assert counts["out-of-scope.denied by '/missing'"] == 1
 
 
 def test_the_report_is_a_file_of_the_artifact_and_can_be_taken_along(crawled, tmp_path: Path) -> None:
@@ -117,7 +130,13 @@ def test_the_frontier_says_why(crawled) -> None:
     assert "Disallow: /p3 (in robots.txt)" in told
     assert f"way        {origin}/ (page)" in told
     told = say("frontier", "why", f"{origin}/p1.html", store=store)
-    assert "archived   warc/" in told
+    (folder,) = (store / "crawl").iterdir()
+    archived = f"warc/moinho-{folder.name[:8]}-00-00000-00000.warc.gz"
+    assert f"archived   {archived} at " in told
+    shown = re.search(r"^warc/ +(.*)$", say("show", "small/pages", store=store), re.MULTILINE)
+    assert shown is not None
+    assert shown[1].endswith(archived)
+    assert Path(shown[1]).is_file()
     assert "never seen" in say("frontier", "why", f"{origin}/nowhere", store=store)
     found = json.loads(say("frontier", "why", f"{origin}/p3.html", "--json", store=store))
     assert (found["state"], found["rule"]) == ("done", "Disallow: /p3")
@@ -190,7 +209,8 @@ def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
     storage, _ = unfinished
     assert "nothing was heard of it yet" in say("crawl", "status", "slow", store=tmp_path)
     tell(storage)
-    told = say("crawl", "status", "slow/pages", store=tmp_path)
+    with being_made(tmp_path):
+        told = say("crawl", "status", "slow/pages", store=tmp_path)
     assert "state      running" in told
     assert "5 of 9 URLs tried, 2 waiting" in told
     assert "2.5 pages/s, 0.00 MB/s, 3 requests under way" in told
@@ -198,6 +218,15 @@ def test_a_running_crawl_is_found_by_its_runs_name_and_told_as_it_is_now(
     assert "traps      trap-calendar 1" in told
     assert "waiting for its turn" in say("frontier", "why", f"{SEED}waiting", "slow", store=tmp_path)
     assert f"{SEED}waiting" in say("frontier", "ls", "slow", "--state", "waiting", store=tmp_path)
+
+
+def test_a_url_without_a_host_has_no_line_of_its_host(unfinished, tmp_path: Path) -> None:
+    _, frontier = unfinished
+    frontier.refuse("file:///etc/passwd", visit("refused-scheme"), entry(SEED))
+    frontier.commit(Position(seconds=31.0))
+    told = say("frontier", "why", "file:///etc/passwd", "slow", store=tmp_path)
+    assert "neither http nor https" in told
+    assert "\nhost " not in told
 
 
 def test_an_interrupted_crawl_is_told_to_be_one(
@@ -210,9 +239,115 @@ def test_an_interrupted_crawl_is_told_to_be_one(
     monkeypatch.undo()
     frontier.close()
     told = say("crawl", "status", KEY[:6], store=tmp_path)
-    assert "not finished; last heard of 2:" in told
+    assert re.search(r"not finished; last heard of 2:.* ago\. Nobody makes it now", told)
     assert "0.2 pages/s" in told, "the speed of all its time"
     assert "requests under way" not in told
+
+
+def test_a_crawl_that_nobody_makes_any_more_does_not_run_however_lately_it_was_heard_of(
+    unfinished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.crawls.ALIVE_SECONDS", 600.0)
+    tell(unfinished[0])
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert "Nobody makes it now; its command goes on with it" in told
+    assert "requests under way" not in told
+    failed(unfinished[0], "KeyboardInterrupt", "cancelled")
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert re.search(r"state +stopped [0-9.]+ s ago\nto do +go on: moinho crawl slow.toml\n", told)
+
+
+def test_a_crawl_that_is_made_again_is_said_to_start_and_not_to_have_failed(
+    unfinished, tmp_path: Path
+) -> None:
+    storage, _ = unfinished
+    tell(storage)
+    events = failed(storage, "no room")
+    with being_made(tmp_path):
+        told = say("crawl", "status", "slow", store=tmp_path)
+        assert "starting, begun" in told
+        assert "failed" not in told
+        other = "f" * 16  # nothing of it is in the store yet
+        events.write("started", stage="crawl", key=other, attempt="20260201-000000-a", config={})
+        with being_made(tmp_path, other):
+            told = say("crawl", "status", store=tmp_path)
+    assert re.search(rf"crawl +crawl/{other}\nstate +starting, begun", told)
+    assert f"crawl/{KEY}" in say("crawl", "status", store=tmp_path), (
+        "whose making ended before it left anything"
+    )
+
+
+def test_while_a_recrawl_has_no_frontier_yet_the_finished_crawl_is_named(tmp_path: Path) -> None:
+    store, earlier = Store(str(tmp_path)), Pages(Storage(str(tmp_path)), "e" * 16)
+    record = {"stage": "crawl", "revision": 1, "key": earlier.key, "attempt": "a", "seconds": 1.0}
+    texts = dict.fromkeys(("digest", "started", "commit"), "x")
+    tables = {
+        name: {}
+        for name in (
+            "identity",
+            "config",
+            "inputs",
+            "versions",
+            "counts",
+            "files",
+            "content",
+            "figures",
+            "compute",
+        )
+    }
+    store.storage.create(f"{earlier.base}/{RECORD}", dump(Record(**record, **texts, **tables)))
+    store.name("slow/pages", earlier)
+    events = Journal(store.storage, "runs/20260102-000000-abc", "events")
+    events.write("flow", name="slow")
+    events.write("started", stage="crawl", key=KEY, attempt=ATTEMPT, config={})
+    with being_made(tmp_path):
+        assert "starting, begun" in say("crawl", "status", "slow", store=tmp_path)
+        with pytest.raises(NoFrontierError, match=r"only just begun.*is finished: ask for slow/pages"):
+            say("frontier", "ls", "slow", store=tmp_path)
+    assert find_crawl(store, "slow/pages").pages is not None
+
+
+@contextlib.contextmanager
+def being_made(store: Path, key: str = KEY) -> Iterator[None]:
+    with Store(str(store)).claim_lock(f"crawl/{key}"):
+        yield
+
+
+def failed(storage: Storage, error: str, status: str = "failed") -> Journal:
+    """A later run, in which the crawl was begun again and failed."""
+    events = Journal(storage, "runs/20260102-000000-abc", "events")
+    events.write("flow", name="slow", command="moinho crawl slow.toml")
+    events.write("started", stage="crawl", key=KEY, attempt="b", config={"max_pages": 9})
+    events.write("failed", stage="crawl", key=KEY, attempt="b", status=status, error=error, time=time.time())
+    return events
+
+
+def test_a_crawl_that_failed_is_told_with_its_error_and_what_to_do(unfinished, tmp_path: Path) -> None:
+    storage, _ = unfinished
+    events = failed(storage, "the disk is [full]: make room\nand more")
+    told = say("crawl", "status", "slow", store=tmp_path)
+    assert re.search(r"state +failed .* ago: the disk is \[full\]: make room\n", told)
+    assert "then go on: moinho crawl slow.toml\n" in told
+    assert "the disk is [full]" in say("frontier", "ls", "slow", store=tmp_path)
+    found = json.loads(say("crawl", "status", "slow", "--json", store=tmp_path))
+    assert found["error"] == "the disk is [full]: make room"
+    events.write("started", stage="crawl", key=KEY, attempt="c", config={})
+    assert "failed" not in say("crawl", "status", "slow", store=tmp_path)
+
+
+def test_a_crawl_that_was_stopped_has_not_failed(unfinished, tmp_path: Path) -> None:
+    storage, _ = unfinished
+    failed(storage, "KeyboardInterrupt", "cancelled")
+    assert "failed" not in say("crawl", "status", "slow", store=tmp_path)
+
+
+def test_a_crawl_that_failed_without_a_page_has_a_status_too(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    Attempt(storage, "crawl", KEY, "b").path("log.txt").touch()
+    failed(storage, "no seed could be reached: http://x/: unreachable")
+    assert "ago: no seed could be reached" in say("crawl", "status", store=tmp_path)
+    with pytest.raises(NoFrontierError, match=r"failed, .*: no seed could be reached"):
+        say("frontier", "ls", store=tmp_path)
 
 
 def test_a_report_of_a_crawl_that_is_not_finished_goes_where_it_is_told(unfinished, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """What is seen of a running stage."""
 
 import io
+import time
 
 from rich.console import Console
 
 from flows.display import Display, Running
-from pipeline.store import Attempt, JournalReader, Storage
+from pipeline.store import Attempt, Bound, JournalReader, Storage
 
 
 def test_the_table_of_a_stage_stands_under_its_line_and_goes_with_it(tmp_path):
@@ -25,3 +26,32 @@ def test_the_table_of_a_stage_stands_under_its_line_and_goes_with_it(tmp_path):
     display._end()
     console.print(*display.progress.get_renderables())
     assert console.file.getvalue().count("slowest") == 1
+
+
+def test_the_time_left_is_at_least_what_the_stage_says(tmp_path):
+    attempt = Attempt(Storage(str(tmp_path)), "crawl", "0" * 16, "20260101-000000-aaaaaa")
+    journal = attempt.journal("whole-crawl")
+    running = Running("crawl", JournalReader(attempt.storage, f"{attempt.folder}/journal"))
+    bound = Bound(200.0, "host a.example: 200 waiting at 1.0 s each")
+    journal.progress(1, 201, "pages", bound=bound)
+    running.update()
+    assert running.line() == "1/201 pages, at least 3:20 min left, bound by " + bound.by
+    running.at_first_report = (time.monotonic() - 10, 0)
+    journal.progress(1_000, 1_200, "pages", bound=bound)
+    running.update()
+    assert "at least 3:20 min left" in running.line(), "until now it went much faster"
+    journal.progress(1_000, 101_000, "pages", bound=bound)
+    running.update()
+    assert "16:" in running.line(), "the others take longer than that host"
+    assert "bound" not in running.line()
+
+
+def test_a_rate_is_not_counted_from_another_unit(tmp_path):
+    attempt = Attempt(Storage(str(tmp_path)), "crawl", "0" * 16, "20260101-000000-aaaaaa")
+    journal = attempt.journal("whole-crawl")
+    running = Running("crawl", JournalReader(attempt.storage, f"{attempt.folder}/journal"))
+    journal.progress(1, 1, "shards")
+    running.update()
+    journal.progress(1_000, 1_200, "pages")
+    running.update()
+    assert running.line() == "1,000/1,200 pages"

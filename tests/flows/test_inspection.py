@@ -120,6 +120,39 @@ def test_a_record_tells_where_its_tables_lie_and_which_settings_are_its_own(stor
     assert lines["settings"] == "other than the defaults: depth=4"
 
 
+def test_a_crawls_record_names_its_archives_and_the_file_of_its_seeds(store: Store) -> None:
+    artifact = store.make(Grain, Config(), {}, lambda attempt: Made({}))
+    single = ("index.cdxj", "report.html")
+    record = artifact.record.model_copy(
+        update={
+            "identity": {"max_pages": 9},
+            "config": {"max_pages": 9, "seeds_file": "lists/mills.txt"},
+            "counts": {"seeds": 1_200},
+            "files": {
+                f"{kind}/{n}": File(path=f"attempts/a/round/{n}/{kind}/{n}", bytes=1, sha256="")
+                for kind, names in {
+                    "warc": ["b.warc.gz", "a.warc.gz"],
+                    "crawl-log": [f"{n}.jsonl" for n in range(9)],
+                }.items()
+                for n in names
+            }
+            | {name: File(path=f"attempts/a/end/0/{name}", bytes=1, sha256="") for name in single},
+        }
+    )
+    artifact.__dict__["record"] = record
+    lines = list(record_lines(artifact))
+    settings = "other than the defaults: max_pages=9, seeds_file=lists/mills.txt (1,200 seeds in all)"
+    assert ("settings", settings) in lines
+    home = f"{store.storage.root}/{artifact.base}/attempts/a/round"
+    end = f"{store.storage.root}/{artifact.base}/attempts/a/end/0"
+    assert lines[-5:] == [
+        ("crawl-log/", f"{home}/*/crawl-log/*.jsonl"),
+        *((name, f"{end}/{name}") for name in single),
+        ("warc/", f"{home}/a.warc.gz/warc/a.warc.gz"),
+        ("", f"{home}/b.warc.gz/warc/b.warc.gz"),
+    ]
+
+
 def test_every_figure_of_the_evaluation_is_explained() -> None:
     parts = {name: 1.0 for name in ("ended_share", "mean_tokens")}
     own = ("own_nats_per_token", "shuffled_nats_per_token", "own_likelier_share", "question_helps_share")

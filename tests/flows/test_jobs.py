@@ -1,6 +1,7 @@
 """Jobs without a cluster: what is refused, in which words, and what would travel."""
 
 import asyncio
+import datetime
 import socket
 import threading
 import tomllib
@@ -12,8 +13,10 @@ from typing import Any, cast
 import pytest
 import requests
 from ray.job_submission import JobDetails, JobStatus, JobType
+from typer.testing import CliRunner
 
 import flows
+from flows.cli import app
 from flows.configuration import load
 from flows.jobs import (
     AddressError,
@@ -173,6 +176,23 @@ def test_a_job_has_no_relative_path_and_the_recipe_of_its_configuration(
     for section in set(WebToModel.model_fields) - {"compute", "name"}:
         there, here = getattr(travelled, section), getattr(given, section)
         assert (there and there.identity()) == (here and here.identity()), section
+
+
+def test_a_job_is_given_a_snapshot_date_as_a_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[WebToModel, list[str]]] = []
+
+    def keep(cluster: Cluster, config: WebToModel, path: Path, begun_by: list[str]) -> str:
+        sent.append((config, begun_by))
+        return "road-1"
+
+    monkeypatch.setattr("flows.jobs.Cluster", lambda address: Refusing())
+    monkeypatch.setattr("flows.jobs.submit", keep)
+    words = ["submit", str(CONFIG), "--snapshot", "2026-02-01", "--store", str(tmp_path)]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0, told.output
+    ((config, begun_by),) = sent
+    assert config.crawl.snapshot == datetime.date(2026, 2, 1)
+    assert "crawl.snapshot=2026-02-01" in begun_by, "the command that goes on has it too"
 
 
 def test_an_object_store_stays_as_it_is() -> None:

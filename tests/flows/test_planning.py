@@ -118,7 +118,10 @@ def test_head_and_attention_are_counted_before_there_is_a_vocabulary(tmp_path):
 
 def test_pages_of_the_web_are_bounded_by_politeness_and_that_is_said(tmp_path):
     found = planned(
-        tmp_path / "store", 'crawl.seeds=["https://a.example/", "https://b.example/"]', "crawl.max_pages=500"
+        tmp_path / "store",
+        'crawl.seeds=["https://a.example/", "https://b.example/"]',
+        "crawl.contact=me@a.example",
+        "crawl.max_pages=500",
     )
     assert by_stage(found)["crawl"].seconds > 250
     assert any("500" in told and "2 hosts" in told for told in found.assumptions)

@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from crawler.crawl import CrawlConfig
+from crawler.ingest import IngestedPages
+from crawler.seed_places import NoContactError
 from flows.display import Display
-from flows.run import History, StageLog, StopSignals, tell_failure
+from flows.run import History, StageLog, StopSignals, _tell_pages, tell_failure, tell_stages
 from pipeline.cluster import deferred_stop
 from pipeline.config import Config
+from pipeline.corpus.pages import EARLIER, Pages
+from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.training.pretrain import BaseModel
 
@@ -91,6 +96,69 @@ def test_a_failed_stage_names_a_log_that_is_on_this_machine(
     _, attempt = history.broken or (None, None)
     assert attempt is not None
     assert b"the wind dropped" in store.storage.read(attempt.log)
+
+
+def test_the_table_of_stages_tells_what_a_recrawl_found_of_the_crawl_before(store: Store) -> None:
+    counts = {"pages": 9, "outcome.page": 2, "outcome.unchanged": 6, "outcome.changed": 1}
+    first = store.make(Pages, CrawlConfig(max_pages=1), {}, lambda attempt: Made({}, counts))
+    second = store.make(Pages, CrawlConfig(), {EARLIER: first}, lambda attempt: Made({}, counts))
+    told = []
+    for pages in (first, second):
+        console, history = Console(file=io.StringIO(), width=1000), History()
+        history.finished(pages)
+        tell_stages(history, "", console, 1.0)
+        assert isinstance(console.file, io.StringIO)
+        told.append(console.file.getvalue())
+    assert "crawl before" not in told[0]
+    assert "9 pages; since the crawl before: 6 unchanged, 0 not-due, 1 changed, 0 gone, 2 new" in told[1]
+
+
+@pytest.mark.parametrize(("kind", "is_crawl"), [(Pages, True), (IngestedPages, False)])
+def test_only_commands_that_work_there_are_named_as_next(
+    kind: type[Pages], is_crawl: bool, store: Store
+) -> None:
+    console = Console(file=io.StringIO(), width=1000)
+    _tell_pages(kind(store.storage, "0" * 16), "archives", console)
+    assert isinstance(console.file, io.StringIO)
+    named = [line.split()[1] for line in console.file.getvalue().splitlines() if "moinho" in line]
+    assert named == (["crawl", "frontier", "frontier"] if is_crawl else ["show", "ls"])
+
+
+class WindError(StageError):
+    """The wind dropped."""
+
+    remedy = "Wait for it."
+
+
+class GrainError(StageError):
+    """There is no grain."""
+
+    passes = False
+    remedy = "Bring some."
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("?"), True),
+        (WindError("the wind dropped"), True),
+        (GrainError("no grain"), False),
+        (NoContactError("whose mill is it"), False),
+    ],
+)
+def test_how_to_go_on_is_told_where_the_same_command_does(store: Store, error: Exception, told: bool) -> None:
+    history = History()
+    store.listeners = [StageLog(), history]
+
+    def grind(attempt: Attempt) -> Made:
+        raise error
+
+    with pytest.raises(type(error)):
+        store.make(Flour, Config(), {}, grind)
+    console = Console(file=io.StringIO(), width=1000)
+    tell_failure(error, history, console, "moinho run x.toml")
+    assert isinstance(console.file, io.StringIO)
+    assert ("to go on: moinho run x.toml" in console.file.getvalue()) is told
 
 
 def test_a_signal_that_got_lost_can_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:

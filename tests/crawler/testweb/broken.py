@@ -148,7 +148,7 @@ BODIES: Mapping[str, Mapping[str, Reply | Answer]] = {
 """Kind of host → its paths that are broken, each in a way of its own."""
 TOLERABLE = frozenset({"page", "http-error", "redirect", "refused-scheme", "not-html"}) | FAILED
 """A broken answer may count as a failure, or as what can be made of it."""
-MUST_FAIL = {"slow-drip": "timeout", "never-ending": "too-large", "bomb": "too-large"}
+MUST_FAIL = {"slow-drip": "timeout", "never-ending": "too-large", "bomb": "decompression-bomb"}
 """Kinds (bombs by their first word) of which nothing but what is real must be stored → how they count."""
 
 

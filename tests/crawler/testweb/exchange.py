@@ -89,7 +89,8 @@ class Request:
         return self.path in WELL_KNOWN
 
 
-WELL_KNOWN = ("/robots.txt", "/.well-known/tdmrep.json")
+TDMREP = "/.well-known/tdmrep.json"
+WELL_KNOWN = ("/robots.txt", TDMREP)
 
 
 def digest(body: bytes) -> str:

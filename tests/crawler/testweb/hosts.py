@@ -16,7 +16,10 @@ Answer = Callable[[Asked], Reply]
 GOOD = "good"
 """The kind of a host that does nothing wrong."""
 ALLOW_ALL = text("User-agent: *\nDisallow: /private/\n")
-FAILED = frozenset({"error", "timeout", "unreachable", "too-large", "given-up"})
+BROKEN = frozenset(
+    {"broken-chunks", "wrong-length", "broken-compression", "broken-http", "no-answer", "tls-error"}
+)
+FAILED = BROKEN | {"error", "timeout", "unreachable", "too-large", "decompression-bomb", "given-up"}
 """Outcomes of a page that a server does not manage to deliver."""
 
 

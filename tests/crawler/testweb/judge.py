@@ -60,6 +60,8 @@ class Killed:
     """Seconds (monotonic)."""
     window_seconds: float
     """What was answered so long before it may not have been durable."""
+    over: float | None = None
+    """When the last process was gone that could not outlive what was killed; default: at once."""
 
 
 Unit = Callable[[Request], str]
@@ -149,12 +151,12 @@ def forbidden(hosts: Mapping[str, Host], requests: Iterable[Request]) -> Iterato
         url = f"{request.host}{request.path[:200]} at {request.address}"
         if host is None:
             yield f"{url}: asked, though it is no host of this web"
+        elif request.path in host.never:
+            yield f"{url}: asked, though {host.never[request.path]}"
         elif request.is_well_known:
             continue
         elif host.closed:
             yield f"{url}: asked, though {host.closed}"
-        elif request.path in host.never:
-            yield f"{url}: asked, though {host.never[request.path]}"
         elif host.at_most is None and request.path not in host.pages and request.path not in host.may:
             if request.status == 404 and host.name not in probed:
                 probed.add(host.name)  # one look at how the host says that it has no such page
@@ -241,8 +243,9 @@ def _why_again(first: Request, second: Request, kills: Sequence[Killed]) -> str 
     if first.path in WELL_KNOWN and first.status >= 300:
         return "the answer was none"
     for kill in kills:
-        if first.arrived <= kill.at <= second.arrived:
-            if first.ended is None or first.ended >= kill.at:
+        over = kill.at if kill.over is None else kill.over
+        if first.arrived <= over <= second.arrived:
+            if first.ended is None or first.ended >= over:
                 return "in flight at a kill"
             if first.ended >= kill.at - kill.window_seconds:
                 return "not yet durable at a kill"

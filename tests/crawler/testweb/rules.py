@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from tests.crawler.testweb.exchange import (
+    TDMREP,
     Asked,
     Headers,
     Reply,
@@ -92,11 +93,13 @@ def _robots_host(kind: str, robots: Robots) -> Host:
         by_table(table, robots.answer),
         pages=frozenset(pages),
         may={path: outcomes() for path in robots.may},
-        never=dict.fromkeys(SHUT, "robots.txt disallows it") if robots.shut else {},
+        never=dict.fromkeys((*SHUT, TDMREP) if robots.closed else SHUT, "robots.txt disallows it")
+        if robots.shut
+        else {},
         closed=robots.closed,
         delay_seconds=robots.delay_seconds,
         listens=robots.listens,
-        counted=outcomes("robots", "unreachable") if robots.closed else outcomes(),
+        counted=outcomes("robots", "robots-unreachable", "unreachable") if robots.closed else outcomes(),
     )
 
 
