@@ -5,12 +5,15 @@ Per split and corpus shard: `<split>/NNNNN.tokens.npy`, all documents one after 
 split `<split>/rows.npy`, the packed pieces (`pipeline.tokens.rows.PIECE`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
@@ -18,12 +21,12 @@ from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
-from pipeline.tokens.markers import BEGIN_ID, END_ID, PAD_ID, neutralise
+from pipeline.tokens.markers import PAD_ID, neutralise
 from pipeline.tokens.rows import PIECE, Rows
 from pipeline.tokens.vocabulary import FOLDER, Vocabulary
 
 SPLITS = ("train", "held-out")
-CHECKED_EVERY = 16
+CHECKED_EVERY = 64
 """One document in so many is also encoded by the transformers tokenizer, and the ids compared."""
 TEXTS_AT_ONCE = 256
 
@@ -155,44 +158,40 @@ def _pack_payload(attempt: Attempt, split: str, files: dict[str, File], config: 
 
 
 def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
-    """A corpus file as a token file and its document index. Counts: documents, tokens, bytes by split."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """A corpus file as a token file and its document index. Counts: documents, tokens, bytes by split.
 
-    from pipeline.tokens.transformers_files import check_equal_ids
+    A few documents are in memory at a time, however large the file is.
+    """
+    from pipeline.tokens.token_files import DocumentIndex, TokenFile
 
     split, name = shard.name.removesuffix(".parquet").split("/")
-    table = pq.read_table(shard.corpus.path(shard.name), columns=["id", "url", "language", "text"])
-    texts = [neutralise(text) for text in table["text"].to_pylist()]
-    documents = _encode(texts, shard.vocabulary)
-    checked = (ids[1:-1].tolist() for ids in documents[::CHECKED_EVERY])
-    check_equal_ids(shard.vocabulary.folder(FOLDER), texts[::CHECKED_EVERY], checked)
-    lengths = np.array([len(ids) for ids in documents], np.int64)
-    sizes = [len(text.encode()) for text in table["text"].to_pylist()]
-    np.save(
-        output.path(f"{split}/{name}.tokens.npy"),
-        np.concatenate([*documents, np.empty(0, _id_type(shard.vocabulary.pieces))]),
-    )
-    index = table.drop_columns(["text"])
-    index = index.append_column("offset", pa.array(np.cumsum(lengths) - lengths, pa.int64()))
-    index = index.append_column("tokens", pa.array(lengths, pa.int64()))
-    index = index.append_column("bytes", pa.array(sizes, pa.int64()))
-    pq.write_table(index, output.path(f"{split}/{name}.documents.parquet"), compression="zstd")
-    return {
-        f"{split}.documents": len(documents),
-        f"{split}.tokens": int(lengths.sum()),
-        f"{split}.bytes": sum(sizes),
-    }
+    kind = _id_type(shard.vocabulary.pieces)
+    documents = tokens = size = 0
+    with (
+        TokenFile(output.path(f"{split}/{name}.tokens.npy"), kind) as file,
+        DocumentIndex(output.path(f"{split}/{name}.documents.parquet")) as index,
+    ):
+        for rows, encoded in _encoded(shard):
+            for row, ids in zip(rows, encoded, strict=True):
+                row_bytes = len(row.pop("text").encode())
+                index.append({**row, "offset": tokens, "tokens": len(ids), "bytes": row_bytes})
+                file.append(ids)
+                documents, tokens, size = documents + 1, tokens + len(ids), size + row_bytes
+    return {f"{split}.documents": documents, f"{split}.tokens": tokens, f"{split}.bytes": size}
 
 
-def _encode(texts: list[str], vocabulary: Vocabulary) -> list[np.ndarray[Any, Any]]:
-    """Each neutralised text as <s>, its ids, </s>."""
-    processor, kind = vocabulary.sentencepiece(), _id_type(vocabulary.pieces)
-    return [
-        np.array([BEGIN_ID, *ids, END_ID], kind)
-        for first in range(0, len(texts), TEXTS_AT_ONCE)
-        for ids in processor.encode(texts[first : first + TEXTS_AT_ONCE], num_threads=1)
-    ]
+def _encoded(shard: EncodeShard) -> Iterator[tuple[list[dict[str, Any]], list[NDArray[np.int32]]]]:
+    """Some documents at a time, with each one's <s>, ids, </s>; now and then the ids are checked."""
+    from pipeline.corpus.tables import read_documents
+    from pipeline.tokens.transformers_files import Comparison
+
+    processor, compare = shard.vocabulary.sentencepiece(), Comparison(shard.vocabulary.folder(FOLDER))
+    rows = read_documents(shard.corpus.path(shard.name), ["id", "url", "language", "text"])
+    while some := list(islice(rows, TEXTS_AT_ONCE)):
+        texts = [neutralise(row["text"]) for row in some]
+        encoded = processor.encode(texts, return_type="numpy", add_bos=True, add_eos=True, num_threads=1)
+        compare(texts[::CHECKED_EVERY], (ids[1:-1].tolist() for ids in encoded[::CHECKED_EVERY]))
+        yield some, encoded
 
 
 def _id_type(pieces: int) -> type[np.unsignedinteger[Any]]:

@@ -104,16 +104,18 @@ def _converted(model: bytes) -> Any:
         return AutoTokenizer.from_pretrained(folder)
 
 
-def check_equal_ids(folder: Path, texts: Iterable[str], ids: Iterable[list[int]]) -> None:
-    """Compare SentencePiece's ids of neutralised texts with those that transformers gives.
+class Comparison:
+    """Compares SentencePiece's ids of neutralised texts with those that transformers gives."""
 
-    Raises TokenizersDifferError at the first difference, with the place in the text.
-    """
-    fast = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    for text, expected in zip(texts, ids, strict=True):
-        found = fast.encode(text, add_special_tokens=False).ids
-        if expected != found:
-            raise _difference(folder, expected, found)
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._fast = folder, tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def __call__(self, texts: Iterable[str], ids: Iterable[list[int]]) -> None:
+        """Raises TokenizersDifferError at the first difference, with the place in the text."""
+        for text, expected in zip(texts, ids, strict=True):
+            found = self._fast.encode(text, add_special_tokens=False).ids
+            if expected != found:
+                raise _difference(self._folder, expected, found)
 
 
 def _difference(folder: Path, expected: list[int], found: list[int]) -> TokenizersDifferError:

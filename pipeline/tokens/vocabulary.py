@@ -123,7 +123,7 @@ def _build(attempt: Attempt, corpus: Corpus, config: VocabularyConfig) -> Made:
     folder = attempt.path(FOLDER)
     transformers_files.write_folder(model, folder)
     checked = sample[: transformers_files.CHECKED_DOCUMENTS]
-    transformers_files.check_equal_ids(folder, checked, learn.encode(model, checked))
+    transformers_files.Comparison(folder)(checked, learn.encode(model, checked))
     journal.progress(sample_bytes, sample_bytes, "bytes", documents=len(sample))
     return Made(
         files=attempt.publish_folder(FOLDER),

@@ -7,6 +7,7 @@ from types import ModuleType
 from tests.benchmarks import (
     clean,
     crawl,
+    encode,
     extraction,
     frontier,
     hostile,
@@ -14,7 +15,6 @@ from tests.benchmarks import (
     quality,
     reuse,
     scale,
-    tokens,
 )
 from tests.benchmarks.measure import PAIRS, report
 
@@ -26,7 +26,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "extraction": extraction,
     "clean": clean,
     "quality": quality,
-    "tokens": tokens,
+    "encode": encode,
     "overhead": overhead,
     "reuse": reuse,
 }

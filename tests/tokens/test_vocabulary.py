@@ -41,7 +41,7 @@ def test_transformers_gives_the_ids_of_sentencepiece_on_every_text(vocabulary: V
 def test_any_text_has_equal_ids_and_comes_back_exactly(vocabulary: Vocabulary, text: str):
     harmless = neutralise(text)
     ids = vocabulary.sentencepiece().encode(harmless)
-    transformers_files.check_equal_ids(vocabulary.folder("tokenizer"), [harmless], [ids])
+    transformers_files.Comparison(vocabulary.folder("tokenizer"))([harmless], [ids])
     assert min(ids, default=len(MARKERS)) >= len(MARKERS)
     assert restore(vocabulary.sentencepiece().decode(ids)) == text
 
@@ -132,6 +132,6 @@ def test_a_difference_between_the_tokenizers_is_found(vocabulary: Vocabulary, tm
     made["model"]["merges"] = made["model"]["merges"][500:]
     (tmp_path / "tokenizer.json").write_text(json.dumps(made))
     with pytest.raises(TokenizersDifferError, match="SentencePiece goes on with"):
-        transformers_files.check_equal_ids(
-            tmp_path, documentation(), vocabulary.sentencepiece().encode(documentation())
+        transformers_files.Comparison(tmp_path)(
+            documentation(), vocabulary.sentencepiece().encode(documentation())
         )
