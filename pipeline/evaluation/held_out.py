@@ -60,11 +60,11 @@ def cut_pieces(
     All models and compressors are given these. A piece may end inside a character.
     Raises TextLostError if a document's pieces, joined, are not its text.
     """
-    processor, spelt = vocabulary.sentencepiece(), piece_bytes(vocabulary.tokenizer())
+    encoder, spelt = vocabulary.encoder(), piece_bytes(vocabulary.tokenizer())
     found = []
     for document in documents:
         text = neutralise(document["text"])
-        rows = cut(processor.encode(text), row_tokens, BEGIN_ID)
+        rows = cut(encoder.encode([text])[0].tolist(), row_tokens, BEGIN_ID)
         pieces = [
             {
                 "document": document["id"],

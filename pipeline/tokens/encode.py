@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
@@ -21,7 +20,8 @@ from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
-from pipeline.tokens.markers import PAD_ID, neutralise
+from pipeline.tokens.encoders import Ids
+from pipeline.tokens.markers import BEGIN_ID, END_ID, PAD_ID, neutralise
 from pipeline.tokens.rows import PIECE, Rows
 from pipeline.tokens.vocabulary import FOLDER, Vocabulary
 
@@ -166,6 +166,7 @@ def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
 
     split, name = shard.name.removesuffix(".parquet").split("/")
     kind = _id_type(shard.vocabulary.pieces)
+    begin, end = np.array([BEGIN_ID]), np.array([END_ID])
     documents = tokens = size = 0
     with (
         TokenFile(output.path(f"{split}/{name}.tokens.npy"), kind) as file,
@@ -173,24 +174,25 @@ def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
     ):
         for rows, encoded in _encoded(shard):
             for row, ids in zip(rows, encoded, strict=True):
-                row_bytes = len(row.pop("text").encode())
-                index.append({**row, "offset": tokens, "tokens": len(ids), "bytes": row_bytes})
-                file.append(ids)
-                documents, tokens, size = documents + 1, tokens + len(ids), size + row_bytes
+                row_bytes, row_tokens = len(row.pop("text").encode()), len(ids) + 2
+                index.append({**row, "offset": tokens, "tokens": row_tokens, "bytes": row_bytes})
+                for part in (begin, ids, end):
+                    file.append(part)
+                documents, tokens, size = documents + 1, tokens + row_tokens, size + row_bytes
     return {f"{split}.documents": documents, f"{split}.tokens": tokens, f"{split}.bytes": size}
 
 
-def _encoded(shard: EncodeShard) -> Iterator[tuple[list[dict[str, Any]], list[NDArray[np.int32]]]]:
-    """Some documents at a time, with each one's <s>, ids, </s>; now and then the ids are checked."""
+def _encoded(shard: EncodeShard) -> Iterator[tuple[list[dict[str, Any]], list[Ids]]]:
+    """Some documents at a time, with each one's ids; now and then the ids are checked."""
     from pipeline.corpus.tables import read_documents
     from pipeline.tokens.transformers_files import Comparison
 
-    processor, compare = shard.vocabulary.sentencepiece(), Comparison(shard.vocabulary.folder(FOLDER))
+    encoder, compare = shard.vocabulary.encoder(), Comparison(shard.vocabulary.folder(FOLDER))
     rows = read_documents(shard.corpus.path(shard.name), ["id", "url", "language", "text"])
     while some := list(islice(rows, TEXTS_AT_ONCE)):
         texts = [neutralise(row["text"]) for row in some]
-        encoded = processor.encode(texts, return_type="numpy", add_bos=True, add_eos=True, num_threads=1)
-        compare(texts[::CHECKED_EVERY], (ids[1:-1].tolist() for ids in encoded[::CHECKED_EVERY]))
+        encoded = encoder.encode(texts)
+        compare(texts[::CHECKED_EVERY], encoded[::CHECKED_EVERY])
         yield some, encoded
 
 

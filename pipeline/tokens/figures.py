@@ -36,18 +36,18 @@ def tokenizer_figures(
 
 def figures_of(vocabulary: Vocabulary, texts: Iterable[str]) -> TokenizerFigures | None:
     """The figures over all texts together; None without a token."""
-    processor = vocabulary.sentencepiece()
+    encoder = vocabulary.encoder()
     size = letters = tokens = 0
     words: Counter[str] = Counter()
     for text in texts:
         size += len(text.encode())
-        tokens += len(processor.encode(neutralise(text)))
+        tokens += len(encoder.encode([neutralise(text)])[0])
         found = WORD.findall(text)
         letters += sum(map(len, found))
         words.update(found)
     if not tokens:
         return None
-    pieces = processor.encode([f" {word}" for word in words])
+    pieces = encoder.encode([f" {word}" for word in words])
     in_words = sum(len(ids) * count for ids, count in zip(pieces, words.values(), strict=True))
     return TokenizerFigures(
         bytes_per_token=size / tokens,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import sentencepiece
 import tokenizers
 
+from pipeline.tokens.encoders import MODEL, Ids
+from pipeline.tokens.fast_tokenizers import fast_tokenizer
 from pipeline.tokens.markers import (
     ASSISTANT,
     BEGIN,
@@ -68,14 +70,17 @@ def chat_template() -> str:
     )
 
 
-def write_folder(model: bytes, folder: Path) -> None:
+def write_folder(model: bytes, kind: str, folder: Path) -> None:
     """Write `tokenizer.model` and what `AutoTokenizer.from_pretrained` needs beside it.
 
+    A word model has no `tokenizer.model`: SentencePiece would write a word that it does not know in
+    bytes alone, its space too, which then no longer comes back as a space.
     Raises TokenizersDifferError if transformers made something else than the model's vocabulary.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.model").write_bytes(model)
-    tokenizer = _converted(model)
+    if kind != "word":
+        (folder / MODEL).write_bytes(model)
+    tokenizer = _converted(model) if kind == "bpe" else _wrapped(fast_tokenizer(model, kind))
     tokenizer.chat_template = chat_template()
     tokenizer.save_pretrained(folder)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
@@ -92,34 +97,48 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
 
 
+def _wrapped(tokenizer: tokenizers.Tokenizer) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    wrapper: Any = PreTrainedTokenizerFast
+    return wrapper(tokenizer_object=tokenizer, **SPECIAL)
+
+
 def _converted(model: bytes) -> Any:
     """transformers' own conversion, which also finds the merges."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "tokenizer.model").write_bytes(model)
+        (folder / MODEL).write_bytes(model)
         config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_prefix_space": False, **SPECIAL}
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
         return AutoTokenizer.from_pretrained(folder)
 
 
 class Comparison:
-    """Compares SentencePiece's ids of neutralised texts with those that transformers gives."""
+    """Compares SentencePiece's ids of neutralised texts with those that transformers gives.
+
+    A folder without `tokenizer.model` has nothing to compare.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._fast = folder, tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._folder, self._fast = folder, None
+        if (folder / MODEL).exists():
+            self._fast = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
-    def __call__(self, texts: Iterable[str], ids: Iterable[list[int]]) -> None:
+    def __call__(self, texts: Iterable[str], ids: Iterable[Ids]) -> None:
         """Raises TokenizersDifferError at the first difference, with the place in the text."""
-        for text, expected in zip(texts, ids, strict=True):
-            found = self._fast.encode(text, add_special_tokens=False).ids
+        if self._fast is None:
+            return
+        for text, given in zip(texts, ids, strict=True):
+            found, expected = self._fast.encode(text, add_special_tokens=False).ids, given.tolist()
             if expected != found:
                 raise _difference(self._folder, expected, found)
 
 
 def _difference(folder: Path, expected: list[int], found: list[int]) -> TokenizersDifferError:
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
     pairs = zip(expected, found, strict=False)
     agreed = next((place for place, pair in enumerate(pairs) if pair[0] != pair[1]), 0)
     before = processor.decode(expected[:agreed])[-40:]

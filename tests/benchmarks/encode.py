@@ -11,7 +11,7 @@ from pipeline.tokens.markers import neutralise
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from tests.benchmarks.measure import Result, cpu_seconds, in_turn
 from tests.benchmarks.texts import texts
-from tests.tokens.conftest import small_corpus
+from tests.tokens.conftest import processor_of, small_corpus
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(given: argparse.Namespace) -> Result:
         shards = [EncodeShard(corpus, vocabulary, shard) for shard in corpus.names("train/")]
         harmless = [neutralise(text) for text in corpus.texts("train")]
         megabytes = sum(len(text.encode()) for text in corpus.texts("train")) / 1e6
-        processor = vocabulary.sentencepiece()
+        processor = processor_of(vocabulary)
         expected = sum(map(len, processor.encode(harmless, num_threads=1)))
 
         def ours() -> float:
