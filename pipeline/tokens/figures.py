@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from pipeline.tokens.encoders import Encoder
 from pipeline.tokens.markers import neutralise
 from pipeline.tokens.vocabulary import Vocabulary
 
@@ -27,21 +28,21 @@ def tokenizer_figures(
     vocabulary: Vocabulary, texts_by_language: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, float]]:
     """The figures of each language that has text, as plain numbers by name."""
+    encoder = vocabulary.encoder()
     return {
         language: asdict(figures)
         for language, texts in texts_by_language.items()
-        if (figures := figures_of(vocabulary, texts)) is not None
+        if (figures := figures_of(encoder, texts)) is not None
     }
 
 
-def figures_of(vocabulary: Vocabulary, texts: Iterable[str]) -> TokenizerFigures | None:
+def figures_of(encoder: Encoder, texts: Iterable[str]) -> TokenizerFigures | None:
     """The figures over all texts together; None without a token."""
-    encoder = vocabulary.encoder()
     size = letters = tokens = 0
     words: Counter[str] = Counter()
     for text in texts:
         size += len(text.encode())
-        tokens += len(encoder.encode([neutralise(text)])[0])
+        tokens += len(encoder.encode([neutralise(text, encoder.markers)])[0])
         found = WORD.findall(text)
         letters += sum(map(len, found))
         words.update(found)

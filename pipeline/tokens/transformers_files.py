@@ -44,13 +44,15 @@ SPECIAL = {
 }
 
 
-def chat_template() -> str:
+def chat_template(markers: tuple[str, ...] = MARKERS) -> str:
     """The conversation as text: <s>, then for each message its role's marker, the content, <|end|>.
 
     What stands inside `generation` is what the assistant must write itself: its content and the
     <|end|> behind it. Markers in a content are neutralised, so that no message can forge a turn.
     """
-    harmless = "".join(f" | replace('{marker}', '<{JOINER}{marker[1:]}')" for marker in MARKERS)
+    harmless = "".join(
+        f" | replace({_quoted(marker)}, {_quoted(marker[0] + JOINER + marker[1:])})" for marker in markers
+    )
     roles = ", ".join(f"'{role}'" for role in ROLES)
     return (
         "{{- bos_token -}}\n"
@@ -68,6 +70,11 @@ def chat_template() -> str:
         "{%- endfor -%}\n"
         f"{{%- if add_generation_prompt -%}}{{{{- '{ASSISTANT}' -}}}}{{%- endif -%}}"
     )
+
+
+def _quoted(text: str) -> str:
+    """As a string of Jinja, which reads JSON's escapes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def write_folder(model: bytes, kind: str, folder: Path) -> None:
