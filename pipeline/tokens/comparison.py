@@ -13,6 +13,8 @@ from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.tokens.vocabulary import Kind, VocabularyConfig
 
 REPORT, FIGURES = "report.html", "comparison.json"
+TAKEN_OVER = "taken over"
+"""What the tokenizer of `vocabulary.tokenizer` is called beside the kinds that are learned."""
 TOLD = {
     "bytes_per_token": "UTF-8 bytes of held-out text for each token; more are better",
     "letters_per_token": "letters of held-out text for each token; more are better",
@@ -35,7 +37,7 @@ class ComparisonConfig(Config):
     """What is compared, and on how much text."""
 
     vocabulary: VocabularyConfig = VocabularyConfig()
-    """All kinds are learned with these settings."""
+    """All kinds are learned with these settings; a tokenizer that is taken over is tried, too."""
     models: tuple[Kind, ...] = ("bpe", "unigram", "char", "word")
     measured_bytes: int = Field(default=20_000_000, ge=1)
     """About how much held-out text is measured (UTF-8 bytes)."""
@@ -43,6 +45,10 @@ class ComparisonConfig(Config):
     """Share of the words of four letters and more that get a spelling mistake."""
     seed: int = 0
     """Which documents are measured, and which words are misspelt how."""
+
+    def identity(self) -> dict[str, Any]:
+        """A tokenizer that is taken over is in the key by its content."""
+        return super().identity() | {"vocabulary": self.vocabulary.identity()}
 
 
 class NothingHeldOutError(StageError):
@@ -68,11 +74,14 @@ def compare_vocabularies(store: Store, corpus: Corpus, config: ComparisonConfig)
     Times are those of this machine, and are no part of what the artifact is: who makes it again may find
     others. Raises VocabularySizeError, NoTextError and NothingHeldOutError.
     """
+    from pipeline.tokens.foreign import content_of
+
     return store.make(
         VocabularyComparison,
         config,
         {"corpus": corpus},
         partial(_build, corpus=corpus, config=config),
+        content=content_of(config.vocabulary),
         work=lambda: {
             "bytes": len(config.models)
             * min(corpus.counts().get("train.bytes", 0), config.vocabulary.sample_bytes)
@@ -94,6 +103,8 @@ def _build(attempt: Attempt, corpus: Corpus, config: ComparisonConfig) -> Made:
     for number, model in enumerate(config.models):
         journal.progress(number, len(config.models), "models", learning=model)
         found[model] = measure.measured(corpus, model, texts, config)
+    if config.vocabulary.tokenizer is not None:
+        found[TAKEN_OVER] = measure.measured_foreign(corpus, texts, config)
     journal.progress(len(found), len(found), "models")
     attempt.path(FIGURES).write_text(json.dumps(found, indent=2) + "\n")
     attempt.path(REPORT).write_text(comparison_page.page(found, config))

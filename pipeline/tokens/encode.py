@@ -20,10 +20,10 @@ from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
-from pipeline.tokens.encoders import Ids
-from pipeline.tokens.markers import BEGIN_ID, END_ID, PAD_ID, neutralise
+from pipeline.tokens.encoders import Encoder, Ids
+from pipeline.tokens.markers import PAD_ID, neutralise
 from pipeline.tokens.rows import PIECE, Rows
-from pipeline.tokens.vocabulary import FOLDER, Vocabulary
+from pipeline.tokens.vocabulary import FOLDER, Vocabulary, require_unchanged
 
 SPLITS = ("train", "held-out")
 CHECKED_EVERY = 64
@@ -166,13 +166,14 @@ def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
 
     split, name = shard.name.removesuffix(".parquet").split("/")
     kind = _id_type(shard.vocabulary.pieces)
-    begin, end = np.array([BEGIN_ID]), np.array([END_ID])
+    encoder = shard.vocabulary.encoder()
+    begin, end = np.array([encoder.begin]), np.array([encoder.end])
     documents = tokens = size = 0
     with (
         TokenFile(output.path(f"{split}/{name}.tokens.npy"), kind) as file,
         DocumentIndex(output.path(f"{split}/{name}.documents.parquet")) as index,
     ):
-        for rows, encoded in _encoded(shard):
+        for rows, encoded in _encoded(shard, encoder):
             for row, ids in zip(rows, encoded, strict=True):
                 row_bytes, row_tokens = len(row.pop("text").encode()), len(ids) + 2
                 index.append({**row, "offset": tokens, "tokens": row_tokens, "bytes": row_bytes})
@@ -182,17 +183,24 @@ def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
     return {f"{split}.documents": documents, f"{split}.tokens": tokens, f"{split}.bytes": size}
 
 
-def _encoded(shard: EncodeShard) -> Iterator[tuple[list[dict[str, Any]], list[Ids]]]:
-    """Some documents at a time, with each one's ids; now and then the ids are checked."""
+def _encoded(shard: EncodeShard, encoder: Encoder) -> Iterator[tuple[list[dict[str, Any]], list[Ids]]]:
+    """Some documents at a time, with each one's ids. SentencePiece's are checked now and then against those
+    of transformers; by any other library every text must come back.
+
+    Raises TokenizersDifferError and VocabularyLosesTextError.
+    """
     from pipeline.corpus.tables import read_documents
+    from pipeline.tokens.encoders import FastEncoder
     from pipeline.tokens.transformers_files import Comparison
 
-    encoder, compare = shard.vocabulary.encoder(), Comparison(shard.vocabulary.folder(FOLDER))
+    compare = Comparison(shard.vocabulary.folder(FOLDER))
     rows = read_documents(shard.corpus.path(shard.name), ["id", "url", "language", "text"])
     while some := list(islice(rows, TEXTS_AT_ONCE)):
-        texts = [neutralise(row["text"]) for row in some]
+        texts = [neutralise(row["text"], encoder.markers) for row in some]
         encoded = encoder.encode(texts)
         compare(texts[::CHECKED_EVERY], encoded[::CHECKED_EVERY])
+        if isinstance(encoder, FastEncoder):
+            require_unchanged(f"{shard.vocabulary.base} in {shard.name}", encoder, texts, encoded)
         yield some, encoded
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from pipeline.corpus.hold_out import Corpus
 from pipeline.tokens.comparison import BY_LANGUAGE, ComparisonConfig
-from pipeline.tokens.encoders import Encoder, open_encoder
+from pipeline.tokens.encoders import Encoder, FastEncoder, open_encoder
 from pipeline.tokens.figures import WORD
+from pipeline.tokens.foreign import local_tokenizer
 from pipeline.tokens.learn import Counted, learn_pieces, pieces_of
 from pipeline.tokens.markers import MARKERS, neutralise, restore
 from pipeline.tokens.misspell import misspelt
 from pipeline.tokens.sample import Sample, luck, rows_by_id
+from pipeline.tokens.take_over import take_over
 from pipeline.tokens.transformers_files import write_folder
 from pipeline.tokens.vocabulary import Kind
 
@@ -37,7 +39,7 @@ def held_out_texts(corpus: Corpus, config: ComparisonConfig) -> Texts:
 
 def measured(corpus: Corpus, model: Kind, texts: Texts, config: ComparisonConfig) -> dict[str, Any]:
     """Learn a vocabulary and measure it: the figures of TOLD, and `languages` with those of BY_LANGUAGE."""
-    settings = config.vocabulary.model_copy(update={"model": model})
+    settings = config.vocabulary.model_copy(update={"model": model, "tokenizer": None, "extend": 0})
     sample = Counted(map(neutralise, Sample(corpus, settings)))
     wall, cpu = time.perf_counter(), time.process_time()
     learned = learn_pieces(sample, settings)
@@ -48,7 +50,22 @@ def measured(corpus: Corpus, model: Kind, texts: Texts, config: ComparisonConfig
     with tempfile.TemporaryDirectory() as name:
         write_folder(learned, model, Path(name))
         encoder = open_encoder(Path(name))
-    return {**tried(encoder, pieces_of(learned), texts, config), **times}
+        return {**tried(encoder, pieces_of(learned), texts, config), **times}
+
+
+def measured_foreign(corpus: Corpus, texts: Texts, config: ComparisonConfig) -> dict[str, Any]:
+    """The same of the tokenizer that is taken over; one that loses text is measured all the same."""
+    settings = config.vocabulary
+    wall, cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as name:
+        sample = Sample(corpus, settings)
+        pieces = take_over(local_tokenizer(settings), Path(name), sample, settings.extend)
+        times = {
+            "learning_seconds": time.perf_counter() - wall,
+            "learning_cpu_seconds": time.process_time() - cpu,
+        }
+        found = tried(FastEncoder(Path(name)), pieces, texts, config)
+    return {**found, **times, "byte_share": None}
 
 
 def tried(encoder: Encoder, pieces: int, texts: Texts, config: ComparisonConfig) -> dict[str, Any]:
@@ -71,7 +88,7 @@ def tried(encoder: Encoder, pieces: int, texts: Texts, config: ComparisonConfig)
 def _counts(encoder: Encoder, texts: Iterable[str], used: set[int]) -> Counter[str]:
     found: Counter[str] = Counter()
     for text in texts:
-        harmless = neutralise(text)
+        harmless = neutralise(text, encoder.markers)
         begin = time.process_time_ns()
         ids = encoder.encode([harmless])[0].tolist()
         found["encoding_ns"] += time.process_time_ns() - begin
@@ -79,7 +96,7 @@ def _counts(encoder: Encoder, texts: Iterable[str], used: set[int]) -> Counter[s
         used.update(ids)
         found.update(
             documents=1,
-            exact=restore(encoder.decode(ids)) == text,
+            exact=restore(encoder.decode(ids), encoder.markers) == text,
             bytes=len(text.encode()),
             letters=sum(map(len, words)),
             words=len(words),

@@ -1,27 +1,32 @@
-"""The vocabulary: SentencePiece pieces learned from the training documents.
+"""The vocabulary: SentencePiece pieces learned from the training documents, or a tokenizer taken over.
 
-Kept in two forms with equal ids: `tokenizer.model` for SentencePiece, which encodes the corpus (but
-words, which `tokenizers` looks up), and the files that `AutoTokenizer.from_pretrained` reads, which
-travel with every model.
+A learned one is kept in two forms with equal ids: `tokenizer.model` for SentencePiece, which encodes the
+corpus (but words, which `tokenizers` looks up), and the files that `AutoTokenizer.from_pretrained` reads,
+which travel with every model. One that is taken over has the latter alone.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import InputError, StageError
-from pipeline.store import Artifact, Attempt, Made, Store
+from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.tokens.markers import MARKERS, neutralise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from pipeline.tokens.encoders import Encoder
+    from pipeline.tokens.encoders import Encoder, FastEncoder, Ids
+    from pipeline.tokens.learn import Counted
+    from pipeline.tokens.sample import Sample
 
 Kind = Literal["bpe", "unigram", "char", "word"]
 LARGEST_PIECES = 1 << 20
@@ -40,6 +45,16 @@ class VocabularyConfig(Config):
     """What pieces are: `bpe`, strings that are frequent; `unigram`, strings that together explain the text
     best, encoded five times as fast; `char`, characters; `word`, what stands between spaces. What no piece
     covers is written in bytes, so that every text comes back exactly."""
+    tokenizer: str | None = None
+    """A tokenizer that is taken over in place of learning one, such as a foreign base model's: a folder with
+    tokenizer.json, such a file, a SentencePiece .model of BPE or unigram, or a name on the hub. Its ids
+    stay, our control symbols come behind, and `model`, `pieces` and `character_coverage` say nothing. One
+    that loses text is refused."""
+    tokenizer_revision: str | None = None
+    """The commit of a tokenizer on the hub (40 hexadecimal digits)."""
+    extend: int = Field(default=0, ge=0, le=LARGEST_PIECES)
+    """Pieces at most that are learned from this corpus for the tokenizer that is taken over, if it is of BPE
+    or unigram: joins of its own, with ids behind all others."""
     pieces: int = Field(default=4096, ge=len(MARKERS) + 256 + 1, le=LARGEST_PIECES)
     """Entries: control symbols and the 256 bytes included. A `char` or `word` model has fewer if the text
     has fewer characters or words."""
@@ -53,6 +68,31 @@ class VocabularyConfig(Config):
     are left out, and one with too little text gives what it has. Default: as the corpus has them."""
     seed: int = 0
     """Which documents are drawn."""
+
+    def on_hub(self) -> bool:
+        """Whether the tokenizer that is taken over is not on this machine."""
+        return self.tokenizer is not None and not Path(self.tokenizer).exists()
+
+    def identity(self) -> dict[str, Any]:
+        """Without where the tokenizer lies: its content is in the key by itself."""
+        found = super().identity()
+        places = ("tokenizer", "tokenizer_revision")
+        return {name: value for name, value in found.items() if name not in places}
+
+    @model_validator(mode="after")
+    def tokenizer_is_one_and_the_same(self) -> Self:
+        if self.on_hub() and not re.fullmatch("[0-9a-f]{40}", self.tokenizer_revision or ""):
+            raise ValueError(
+                f"there is no file or folder {self.tokenizer!r}; of a tokenizer on the hub set "
+                f"tokenizer_revision (now {self.tokenizer_revision!r}) to its commit of 40 hexadecimal "
+                "digits, since a branch may change"
+            )
+        if self.extend and self.tokenizer is None:
+            raise ValueError(
+                f"extend is {self.extend}, but there is no tokenizer to extend: name one in tokenizer, or "
+                "set pieces"
+            )
+        return self
 
     @field_validator("language_shares")
     @classmethod
@@ -77,6 +117,12 @@ class NoTextError(StageError):
     """There is no training text to learn pieces from."""
 
     remedy = "Give the flow more pages, or loosen the rules of [clean]."
+
+
+class VocabularyLosesTextError(InputError):
+    """The tokenizer that was to be taken over does not give texts of the corpus back as they were."""
+
+    remedy = "Take one that keeps all text, or leave vocabulary.tokenizer out to learn one."
 
 
 class TokenizersDifferError(StageError):
@@ -115,25 +161,28 @@ class Vocabulary(Artifact):
 
 
 def train_vocabulary(store: Store, corpus: Corpus, config: VocabularyConfig) -> Vocabulary:
-    """Learn the pieces from the corpus' training documents.
+    """Learn the pieces from the corpus' training documents, or take over a tokenizer that is there.
 
-    Raises VocabularySizeError with the number that would work, and NoTextError.
+    Raises VocabularySizeError with the number that would work, and NoTextError; of a tokenizer that is
+    taken over ForeignTokenizerError, VocabularyLosesTextError and CannotExtendError.
     """
+    from pipeline.tokens.foreign import content_of, foreseen_pieces
+
+    def work() -> Work:
+        read = min(corpus.counts().get("train.bytes", 0), config.sample_bytes)
+        return {"pieces": foreseen_pieces(config), "bytes": read, f"{config.model}.bytes": read}
+
     return store.make(
         Vocabulary,
         config,
         {"corpus": corpus},
         partial(_build, corpus=corpus, config=config),
-        work=lambda: {
-            "pieces": config.pieces,
-            "bytes": min(corpus.counts().get("train.bytes", 0), config.sample_bytes),
-        },
+        content=content_of(config),
+        work=work,
     )
 
 
 def _build(attempt: Attempt, corpus: Corpus, config: VocabularyConfig) -> Made:
-    from pipeline.tokens import learn, transformers_files
-    from pipeline.tokens.encoders import open_encoder
     from pipeline.tokens.sample import Sample
 
     journal, sample = attempt.journal("vocabulary"), Sample(corpus, config)
@@ -144,19 +193,68 @@ def _build(attempt: Attempt, corpus: Corpus, config: VocabularyConfig) -> Made:
         )
     foreseen = min(corpus.record.counts.get("train.bytes", 0), config.sample_bytes)
     journal.progress(0, foreseen, "bytes")
-    texts = learn.Counted(map(neutralise, sample))
-    model = learn.learn_pieces(texts, config)
-    folder = attempt.path(FOLDER)
-    transformers_files.write_folder(model, config.model, folder)
-    every = max(1, texts.documents // MEASURED_DOCUMENTS)
-    measured = [neutralise(text) for text in islice(sample, 0, None, every)]
-    ids = open_encoder(folder).encode(measured)
-    transformers_files.Comparison(folder)(measured, ids)
+    make = _learned if config.tokenizer is None else _taken_over
+    texts, pieces, measured = make(attempt.path(FOLDER), sample, config)
     journal.progress(texts.bytes, texts.bytes, "bytes", documents=texts.documents)
     return Made(
         files=attempt.publish_folder(FOLDER),
-        counts={"pieces": learn.pieces_of(model), "documents": texts.documents, "bytes": texts.bytes},
-        figures={
-            "bytes_per_token": sum(len(text.encode()) for text in measured) / max(1, sum(map(len, ids)))
-        },
+        counts={"pieces": pieces, "documents": texts.documents, "bytes": texts.bytes},
+        figures={"bytes_per_token": measured},
     )
+
+
+def _learned(folder: Path, sample: "Sample", config: VocabularyConfig) -> tuple["Counted", int, float]:
+    """What was read, number of ids, bytes per token."""
+    from pipeline.tokens import learn, transformers_files
+    from pipeline.tokens.encoders import open_encoder
+
+    texts = learn.Counted(map(neutralise, sample))
+    model = learn.learn_pieces(texts, config)
+    transformers_files.write_folder(model, config.model, folder)
+    measured = [neutralise(text) for text in _some(sample, texts.documents)]
+    ids = open_encoder(folder).encode(measured)
+    transformers_files.Comparison(folder)(measured, ids)
+    return texts, learn.pieces_of(model), _bytes_per_token(measured, ids)
+
+
+def _taken_over(folder: Path, sample: "Sample", config: VocabularyConfig) -> tuple["Counted", int, float]:
+    """The same of a tokenizer that was made elsewhere."""
+    from pipeline.tokens.encoders import FastEncoder
+    from pipeline.tokens.foreign import local_tokenizer
+    from pipeline.tokens.learn import Counted
+    from pipeline.tokens.take_over import take_over
+
+    texts = Counted(sample)
+    pieces = take_over(local_tokenizer(config), folder, texts, config.extend)
+    encoder = FastEncoder(folder)
+    measured = [neutralise(text, encoder.markers) for text in _some(sample, sum(1 for _ in sample))]
+    ids = encoder.encode(measured)
+    require_unchanged(f"the tokenizer {config.tokenizer}", encoder, measured, ids)
+    return texts, pieces, _bytes_per_token(measured, ids)
+
+
+def require_unchanged(
+    source: str, encoder: "FastEncoder", texts: Sequence[str], encoded: Sequence["Ids"]
+) -> None:
+    """Raises VocabularyLosesTextError unless every neutralised text comes back exactly from its ids."""
+    lost = encoder.changed(texts, encoded)
+    if lost:
+        number, back = lost[0]
+        text = texts[number]
+        pairs = enumerate(zip(text, back, strict=False))
+        place = next((place for place, (one, other) in pairs if one != other), min(len(text), len(back)))
+        here = slice(max(0, place - 20), place + 20)
+        raise VocabularyLosesTextError(
+            f"{len(lost)} of {len(texts)} documents do not come back from {source}: {text[here]!r} comes "
+            f"back as {back[here]!r}; a corpus would lose text. Take a tokenizer that keeps all of it "
+            "(byte-level BPE without normalization does), or leave vocabulary.tokenizer out to learn one"
+        )
+
+
+def _some(sample: "Sample", documents: int) -> list[str]:
+    every = max(1, documents // MEASURED_DOCUMENTS)
+    return list(islice(sample, 0, None, every))
+
+
+def _bytes_per_token(texts: Sequence[str], ids: Sequence["Ids"]) -> float:
+    return sum(len(text.encode()) for text in texts) / max(1, sum(map(len, ids)))

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from pipeline.tokens.markers import neutralise
 from pipeline.tokens.misspell import misspelt
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig
 from tests.tokens.conftest import SmallCorpus, SmallCorpusConfig, small_corpus
+from tests.tokens.test_take_over import byte_level
 
 CONFIG = ComparisonConfig(vocabulary=VocabularyConfig(pieces=1024))
 
@@ -66,6 +68,17 @@ def test_the_report_is_one_page_with_pictures(comparison: VocabularyComparison):
     assert all(meaning in text for meaning in TOLD.values())
     assert not any(loading in text for loading in ("<script", "<link", "<img", "@import"))
     assert comparison.record.figures["bytes_per_token.bpe"] == comparison.figures()["bpe"]["bytes_per_token"]
+
+
+def test_a_tokenizer_that_is_taken_over_is_tried_too(tmp_path: Path, store: Store, texts: list[str]):
+    corpus, place = small_corpus(store, texts), byte_level(tmp_path)
+    settings = VocabularyConfig(pieces=1024, tokenizer=str(place), extend=16)
+    comparison = compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=settings, models=("char",)))
+    found = comparison.figures()
+    assert list(found) == ["char", "taken over"]
+    assert found["taken over"]["round_trip"] == 1
+    assert found["taken over"]["byte_share"] is None
+    assert "taken over" in comparison.path(REPORT).read_text()
 
 
 def test_a_corpus_without_held_out_text_is_told(store: Store, texts: list[str]):
