@@ -75,7 +75,8 @@ def test_a_million_documents_take_time_in_proportion(row_tokens: int):
         assert lengths.sum() / (row_tokens * (int(pieces["row"][-1]) + 1)) > 0.999
         return took
 
-    assert packed(1_000_000) < 10**1.1 * 1.5 * packed(100_000)
+    # Ten times the documents. CPU time on a busy machine varies twofold and more; a square is a hundred.
+    assert packed(1_000_000) < 40 * packed(100_000)
 
 
 def test_packing_takes_some_hundred_bytes_for_a_piece():
