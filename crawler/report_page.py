@@ -1,46 +1,27 @@
 """The report as a page: one HTML file, its pictures in it as SVG, that loads nothing from elsewhere."""
 
 import datetime
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from crawler.outcomes import ERROR, REFUSED, TRAP, meaning_of, of_kind, pages_in, recrawled
 from crawler.progress import counts_line
 from crawler.report import SAMPLE_PAGES, SHOWN, Facts, Timeline
 from pipeline.tracking.charts import COLOUR, bars
+from pipeline.tracking.report_pages import drawing, picture, table, whole_page
 
 NAME_CHARACTERS = 50
 """Of a name that somebody else chose, so many are shown."""
 URL_CHARACTERS = 200
 """The same of a URL, and of what is told of it."""
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto; padding: 1rem }
-h1 { font-size: 1.5rem }
-h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd }
-table { border-collapse: collapse }
-th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-svg { max-width: 100%; height: auto }
-p.note { color: #666 }
-h3 { font-size: 1rem; margin-bottom: 0 }
-li code { overflow-wrap: anywhere }
-"""
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">
-<title>Crawl report</title><style>{style}</style></head><body>
-"""
 
 
 def page(facts: Facts, name: str) -> str:
     """The whole file; `name` is that of the crawl in commands."""
-    # Equal pictures are equal bytes; text stays text, and a dollar sign a dollar sign.
-    drawing = {"svg.hashsalt": "moinho", "svg.fonttype": "none", "text.parse_math": False}
-    with matplotlib.rc_context(drawing):  # type: ignore[arg-type]
+    with drawing():
         parts = [
             _summary(facts),
             _outcomes(facts),
@@ -50,7 +31,7 @@ def page(facts: Facts, name: str) -> str:
             _hosts(facts),
             _course(facts),
         ]
-    return HEAD.format(style=STYLE) + "\n".join(parts) + "\n</body></html>\n"
+    return whole_page("Crawl report", parts)
 
 
 # --- sections ---
@@ -70,7 +51,7 @@ def _summary(facts: Facts) -> str:
     ]
     if again := counts_line(recrawled(facts.outcomes)):
         rows.insert(1, ("pages of the crawl before", again))
-    return "<h1>Crawl report</h1>" + _table(("", ""), rows)
+    return "<h1>Crawl report</h1>" + table(("", ""), rows)
 
 
 def _outcomes(facts: Facts) -> str:
@@ -78,7 +59,7 @@ def _outcomes(facts: Facts) -> str:
         (name, f"{count:,}", meaning_of(name).told)
         for name, count in sorted(facts.outcomes.items(), key=lambda each: (-each[1], each[0]))
     ]
-    parts = ["<h2>What became of the URLs</h2>", _table(("outcome", "URLs", "meaning"), rows)]
+    parts = ["<h2>What became of the URLs</h2>", table(("outcome", "URLs", "meaning"), rows)]
     errors, traps = of_kind(facts.outcomes, ERROR), of_kind(facts.outcomes, TRAP)
     parts.append(_chart(errors, "errors, by kind", "No URL ended in an error."))
     parts.append(_chart(traps, "traps, by name", "No trap was met."))
@@ -164,7 +145,7 @@ def _hosts(facts: Facts) -> str:
         for host in facts.slowest
     ]
     names = ("slowest hosts", "seconds to an answer", "seconds between requests", "requests")
-    slowest = _table(names, rows)
+    slowest = table(names, rows)
     return "\n".join(
         [
             "<h2>Hosts</h2>",
@@ -180,8 +161,8 @@ def _course(facts: Facts) -> str:
     return "\n".join(
         [
             "<h2>The course of the crawl</h2>",
-            _picture(_over_time(facts.timeline)) if facts.timeline.pages else "<p>No page was stored.</p>",
-            _picture(_columns(depths, "pages by links from a seed")) if depths else "",
+            picture(_over_time(facts.timeline)) if facts.timeline.pages else "<p>No page was stored.</p>",
+            picture(_columns(depths, "pages by links from a seed")) if depths else "",
         ]
     )
 
@@ -197,11 +178,11 @@ def _chart(counts: Mapping[str, int], title: str, nothing: str) -> str:
     shown: Counter[str] = Counter()
     for place, (name, count) in enumerate(ordered):
         shown[_readable(name) if place < SHOWN else f"{len(ordered) - SHOWN} others"] += count
-    return _picture(bars(shown, title))
+    return picture(bars(shown, title))
 
 
 def _largest(hosts: Sequence[tuple[str, int]], title: str) -> str:
-    return _picture(bars({_readable(name): count for name, count in hosts}, title)) if hosts else ""
+    return picture(bars({_readable(name): count for name, count in hosts}, title)) if hosts else ""
 
 
 def _over_time(timeline: Timeline) -> Figure:
@@ -229,35 +210,7 @@ def _columns(counts: Mapping[str, int], title: str) -> Figure:
     return figure
 
 
-def _picture(figure: Figure) -> str:
-    """The figure as an svg element."""
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    text = drawn.getvalue()
-    return text[text.index("<svg") :]
-
-
 # --- words ---
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns whose first row is a number stand to the right."""
-    kinds = [
-        ' class="number"' if any(letter.isdigit() for letter in cell) and number else ""
-        for number, cell in enumerate(rows[0] if rows else ())
-    ]
-    head = (
-        "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, names, strict=True))
-        if rows
-        else ""
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
-        + "</tr>\n"
-        for row in rows
-    )
-    return f"<table>\n<tr>{head}</tr>\n{body}</table>"
 
 
 def _readable(name: str, characters: int = NAME_CHARACTERS) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.commands import crawl, jobs, machine, models, plans, runs, store
+from flows.commands import crawl, jobs, machine, models, plans, runs, store, vocabularies
 from pipeline.errors import MoinhoError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ for command, example in (
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
 app.add_typer(crawl.crawl_group, name="crawl")
 app.add_typer(crawl.frontier_group, name="frontier")
+app.add_typer(vocabularies.vocabulary_group, name="vocabulary")
 
 
 def _tell_version(wanted: bool) -> None:

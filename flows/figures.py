@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.store import Record
+from pipeline.tokens.comparison import TOLD
 
 MEANINGS: dict[str, dict[str, str]] = {
     "vocabulary": {
         "bytes_per_token": "UTF-8 bytes of the text that it was learned from, for each token",
     },
+    "compare-vocabularies": TOLD,
     "tokens": {
         "bytes_per_token": "UTF-8 bytes of the training text, for each token",
         "row_filling": "share of the training rows' places that hold a token; the rest is padding",

@@ -55,7 +55,9 @@ TEXT = {
     "classifier": Text(start=3.0, each={"bytes": 0.5e-6}, spread=False, memory_bytes=500e6),
     "clean": Text(start=1.5, each={"kept-bytes": 0.55e-6, "private-bytes": 0.11e-6}, memory_bytes=350e6),
     "hold-out": Text(start=0.2, each={"bytes": 0.07e-6}, spread=False, memory_bytes=350e6),
-    "vocabulary": Text(start=2.5, each={"bytes": 0.2e-6}, spread=False, memory_bytes=700e6),
+    "vocabulary": Text(
+        start=2.5, each={"bytes": 0.2e-6, "unigram.bytes": 0.7e-6}, spread=False, memory_bytes=700e6
+    ),
     "tokens": Text(start=0.4, each={"bytes": 0.15e-6}, memory_bytes=350e6),
     "conversations": Text(start=2.0, each={"bytes": 0.1e-6}, memory_bytes=350e6),
     "pretrain": Text(start=0.0),

@@ -18,6 +18,7 @@ from pipeline.models.model import LOOKS, NotAModelError
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
 from pipeline.store.verify import artifact_folders
+from pipeline.tokens.comparison import VocabularyComparison
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.conversations import Conversations
@@ -36,6 +37,7 @@ KINDS: dict[str, type[Artifact]] = {
         Documents,
         Corpus,
         Vocabulary,
+        VocabularyComparison,
         Tokens,
         BaseModel,
         Conversations,

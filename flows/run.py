@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 import traceback
+import webbrowser
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Self, TypeVar
@@ -22,7 +24,7 @@ from rich.table import Table
 from crawler.outcomes import RECRAWLED
 from flows.display import Display, duration, number, print_error
 from flows.figures import summary
-from flows.web_to_model import Road, WebToModel, web_to_model, web_to_pages
+from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
 from pipeline.compute import Compute
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import MoinhoError
@@ -36,6 +38,7 @@ from pipeline.store import (
     Work,
     fault_of_machine,
 )
+from pipeline.tokens.comparison import REPORT, VocabularyComparison
 from pipeline.tracking import Flow, Tracker
 
 M = TypeVar("M")
@@ -148,6 +151,17 @@ def crawl_alone(config: WebToModel, config_path: Path, again: str, console: Cons
         again,
         console,
     )
+
+
+def compare_vocabularies(
+    config: WebToModel, config_path: Path, again: str, console: Console, shown: bool
+) -> int:
+    """Run the road up to the corpus, and compare vocabularies on it; `shown` in a browser, too.
+
+    Returns the exit code as `run` does.
+    """
+    command = _Command("vocabularies compared", web_to_comparison, partial(_tell_comparison, shown=shown))
+    return _run(command, config, config_path, again, console)
 
 
 @dataclass(frozen=True)
@@ -295,6 +309,21 @@ def _tell_pages(pages: Pages, name: str, console: Console) -> None:
     console.print("\nnext:")
     for command, told in commands.items():
         console.print(f"  [bold]{command:<{width}}[/bold]    {told}", soft_wrap=True)
+
+
+def _tell_comparison(comparison: VocabularyComparison, name: str, console: Console, *, shown: bool) -> None:
+    from pipeline.tokens.comparison_page import rows
+
+    found, report = comparison.figures(), comparison.path(REPORT)
+    table = Table(title="on held-out text", title_justify="left")
+    for place, column in enumerate(("", *found)):
+        table.add_column(column, justify="right" if place else "left")
+    for row in rows(found):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"by language, and what each figure means: {report}", soft_wrap=True)
+    if shown:
+        webbrowser.open(report.absolute().as_uri())
 
 
 class StopSignals:

@@ -14,12 +14,13 @@ from pipeline.config import Config
 from pipeline.corpus.classifier import ClassifierConfig, train_classifier
 from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.extract import ExtractConfig, extract
-from pipeline.corpus.hold_out import HoldOutConfig, hold_out
+from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.model import Model
 from pipeline.store import Store
+from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from pipeline.training.conversations import ConversationsConfig, write_conversations
@@ -134,14 +135,25 @@ def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
     return crawl(store, site, config.crawl, compute)
 
 
-def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
-    """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
+def web_to_corpus(config: WebToModel, store: Store, compute: Compute) -> Corpus:
+    """Crawl and take in, extract, clean, hold out."""
     sources = take_in(store, config.sources, compute)
     pages = None if config.sources_alone else web_to_pages(config, store, compute)
     raw = extract(store, pages, sources, config.extract, compute)
     classifier = train_classifier(store, config.classifier, compute)
     documents = clean(store, raw, config.clean, compute, classifier)
-    corpus = hold_out(store, documents, config.hold_out, compute)
+    return hold_out(store, documents, config.hold_out, compute)
+
+
+def web_to_comparison(config: WebToModel, store: Store, compute: Compute) -> VocabularyComparison:
+    """The kinds of vocabulary compared on the corpus, each with the settings of [vocabulary]."""
+    corpus = web_to_corpus(config, store, compute)
+    return compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=config.vocabulary))
+
+
+def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
+    """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
+    corpus = web_to_corpus(config, store, compute)
     vocabulary = train_vocabulary(store, corpus, config.vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
     base = pretrain(store, tokens, vocabulary, config.pretrain, compute)

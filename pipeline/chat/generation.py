@@ -6,10 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.models.generation import context_tokens, piece_bytes, stream
-from pipeline.tokens.markers import END_ID, TURN_END_ID
-
-STOP = (TURN_END_ID, END_ID)
+from pipeline.models.generation import context_tokens, piece_bytes, stop_ids, stream
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Conversation:
             self.tokenizer,
             prompt,
             max_tokens=self.sampling.max_tokens,
-            stop=STOP,
+            stop=stop_ids(self.tokenizer),
             temperature=self.sampling.temperature,
             top_k=self.sampling.top_k,
             top_p=self.sampling.top_p,

@@ -9,9 +9,9 @@ from rich.text import Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.chat.generation import Conversation, Sampling
-from pipeline.models.generation import encode, piece_bytes, stream
+from pipeline.models.generation import document_end, encode, piece_bytes, stream
 from pipeline.models.next_words import next_words
-from pipeline.tokens.markers import END_ID, neutralise, restore
+from pipeline.tokens.markers import markers_of, neutralise, restore
 
 BAR_CELLS = 30
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
@@ -70,7 +70,7 @@ def _show_answer(conversation: Conversation, question: str, console: Console) ->
     console.print("[bold green]moinho[/] ", end="")
     answer = conversation.ask(question)
     try:
-        _show(answer, console)
+        _show(answer, console, conversation.tokenizer)
     except KeyboardInterrupt:
         console.print(" [dim](stopped)[/]", end="")
     finally:
@@ -78,9 +78,10 @@ def _show_answer(conversation: Conversation, question: str, console: Console) ->
     console.print("\n")
 
 
-def _show(pieces: Iterator[str], console: Console) -> None:
+def _show(pieces: Iterator[str], console: Console, tokenizer: PreTrainedTokenizerBase) -> None:
+    markers = markers_of(tokenizer)
     for characters in pieces:
-        console.print(Text(restore(characters)), end="", soft_wrap=True)
+        console.print(Text(restore(characters, markers)), end="", soft_wrap=True)
 
 
 def complete(
@@ -97,7 +98,9 @@ def complete(
     table.columns[1].justify = "right"
     for word, probability in words:
         share = probability / words[0][1]
-        table.add_row(Text(restore(word)), f"{probability:.1%}", Text(_bar(share), style="cyan"))
+        table.add_row(
+            Text(restore(word, markers_of(tokenizer))), f"{probability:.1%}", Text(_bar(share), style="cyan")
+        )
     console.print(table)
     console.print()
     drawn = sampling or Sampling(max_tokens=64)
@@ -108,13 +111,14 @@ def complete(
             tokenizer,
             encode(tokenizer, text),
             max_tokens=drawn.max_tokens,
-            stop=(END_ID,),
+            stop=document_end(tokenizer),
             temperature=drawn.temperature,
             top_k=drawn.top_k,
             top_p=drawn.top_p,
             seed=drawn.seed,
         ),
         console,
+        tokenizer,
     )
     console.print()
 
@@ -127,7 +131,10 @@ def _bar(share: float) -> str:
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, console: Console, text: str) -> None:
     """The pieces with their ids, and how many letters and bytes a token holds."""
-    ids = [int(index) for index in tokenizer.encode(neutralise(text), add_special_tokens=False)]
+    ids = [
+        int(index)
+        for index in tokenizer.encode(neutralise(text, markers_of(tokenizer)), add_special_tokens=False)
+    ]
     spelt = piece_bytes(tokenizer)
     table = Table("id", "piece", "bytes", box=None, header_style="dim", pad_edge=False)
     table.columns[0].justify = table.columns[2].justify = "right"

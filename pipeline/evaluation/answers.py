@@ -11,8 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.evaluation.likelihood import token_nats
 from pipeline.evaluation.words import draw_number
-from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes
-from pipeline.tokens.markers import END_ID, TURN_END_ID
+from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes, stop_ids
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,14 @@ def answers(
     """The model's likeliest answer to each question, the end of a document ending it as well."""
     limit = context_tokens(model) - 1
     prompts = [prompt_ids(tokenizer, exchange.messages)[-limit:] for exchange in exchanges]
-    found = answer_greedily(model, prompts, max_tokens=max_tokens, stop=(TURN_END_ID, END_ID))
+    stop = stop_ids(tokenizer)
+    found = answer_greedily(model, prompts, max_tokens=max_tokens, stop=stop)
     pieces = piece_bytes(tokenizer)
     return [
         Answer(
             text=b"".join(pieces[token] for token in ids).decode("utf-8", "replace"),
-            tokens=sum(token not in (TURN_END_ID, END_ID) for token in ids),
-            ended=ids[-1:] == [TURN_END_ID],
+            tokens=sum(token not in stop for token in ids),
+            ended=ids[-1:] == stop[:1],
         )
         for ids in found
     ]

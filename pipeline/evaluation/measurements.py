@@ -15,12 +15,11 @@ from pipeline.evaluation import answers, words
 from pipeline.evaluation import compression as compressors
 from pipeline.evaluation.likelihood import nats_of_pieces
 from pipeline.evaluation.parts import HELD_OUT, PIECES, Part
-from pipeline.models.generation import encode, stream
+from pipeline.models.generation import document_end, encode, stream
 from pipeline.models.model import Model
 from pipeline.models.next_words import NextWords
 from pipeline.models.ngram import NGramModel
 from pipeline.tokens.figures import tokenizer_figures
-from pipeline.tokens.markers import BEGIN_ID, END_ID
 from pipeline.tokens.rows import open_tokens
 
 OPENING_WORDS = 12
@@ -47,7 +46,8 @@ def likelihood(part: Part) -> dict[str, dict[str, float]]:
 def ngram(part: Part) -> dict[str, dict[str, float]]:
     """Language → nats that the n-gram model of the training tokens needs for all pieces."""
     rows = pq.read_table(part.path(PIECES)).to_pylist()
-    model = NGramModel.fit(_training_tokens(part), part.inputs.vocabulary.pieces, BEGIN_ID)
+    vocabulary = part.inputs.vocabulary
+    model = NGramModel.fit(_training_tokens(part), vocabulary.pieces, vocabulary.encoder().begin)
     nats = [-float(model.log_probabilities(np.array(row["ids"], np.uint32)).sum()) for row in rows]
     return _add_up(rows, {"nats": nats})
 
@@ -201,7 +201,7 @@ def completions(part: Part) -> list[dict[str, str]]:
                     pieces,
                     encode(pieces, prompt),
                     max_tokens=config.sample_tokens,
-                    stop=(END_ID,),
+                    stop=document_end(pieces),
                     temperature=0.7,
                     top_p=0.9,
                     seed=config.seed,

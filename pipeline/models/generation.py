@@ -8,47 +8,27 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
-from tokenizers.decoders import ByteLevel
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.tokens.markers import neutralise
+from pipeline.tokens.markers import TURN_END, markers_of, neutralise
+from pipeline.tokens.pieces import bytes_of_pieces
 
 
 def piece_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
     """The UTF-8 bytes that each id stands for; empty for markers. Index: token id.
 
-    The bytes of a text's ids, joined, are the bytes of the text as the tokenizer decodes it: one
-    that follows SentencePiece (U+2581 is a space, `<0xNN>` a single byte) or GPT-2 (each byte has
-    a letter of its own).
+    The bytes of a text's ids, joined, are the bytes of the text as the tokenizer decodes it, but for a
+    space that some tokenizers of others put before each text.
     """
-    markers = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    added = tokenizer.added_tokens_decoder
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    spell = _of_letters if isinstance(getattr(backend, "decoder", None), ByteLevel) else _of_sentencepiece
-    return [b"" if index in markers or name is None else spell(name) for index, name in enumerate(names)]
-
-
-def _of_letters(piece: str) -> bytes:
-    return bytes(_BYTE_OF_LETTER[letter] for letter in piece)
-
-
-def _byte_of_letter() -> dict[str, int]:
-    """GPT-2's alphabet: printable bytes stand for themselves, the others follow from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {
-        chr(0x100 + place): byte for place, byte in enumerate(others)
-    }
-
-
-_BYTE_OF_LETTER = _byte_of_letter()
-
-
-def _of_sentencepiece(piece: str) -> bytes:
-    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-        return bytes([int(piece[3:5], 16)])
-    return piece.replace("\u2581", " ").encode()
+    return bytes_of_pieces(
+        tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))),
+        {index: token.content for index, token in added.items()},
+        {*tokenizer.all_special_ids, *(index for index, token in added.items() if token.special)},
+        getattr(backend, "decoder", None),
+    )
 
 
 def context_tokens(model: PreTrainedModel) -> int:
@@ -58,8 +38,20 @@ def context_tokens(model: PreTrainedModel) -> int:
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """BOS and the ids of `text`, its own markers neutralised: as every document in training begins."""
-    ids = [int(index) for index in tokenizer.encode(neutralise(text), add_special_tokens=False)]
+    harmless = neutralise(text, markers_of(tokenizer))
+    ids = [int(index) for index in tokenizer.encode(harmless, add_special_tokens=False)]
     return ids if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id), *ids]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What ends an answer: `<|end|>`, and the end of a document for good measure."""
+    ids: list[Any] = [tokenizer.convert_tokens_to_ids(TURN_END), tokenizer.eos_token_id]
+    return [int(index) for index in ids]
+
+
+def document_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What ends a continuation."""
+    return stop_ids(tokenizer)[1:]
 
 
 class TextStream:

@@ -5,8 +5,10 @@ Per split and corpus shard: `<split>/NNNNN.tokens.npy`, all documents one after 
 split `<split>/rows.npy`, the packed pieces (`pipeline.tokens.rows.PIECE`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
-from pipeline.tokens.markers import BEGIN_ID, END_ID, PAD_ID, neutralise
+from pipeline.tokens.encoders import Encoder, Ids
+from pipeline.tokens.markers import PAD_ID, neutralise
 from pipeline.tokens.rows import PIECE, Rows
-from pipeline.tokens.vocabulary import FOLDER, Vocabulary
+from pipeline.tokens.vocabulary import FOLDER, Vocabulary, require_unchanged
 
 SPLITS = ("train", "held-out")
-CHECKED_EVERY = 16
+CHECKED_EVERY = 64
 """One document in so many is also encoded by the transformers tokenizer, and the ids compared."""
 TEXTS_AT_ONCE = 256
 
@@ -156,44 +159,50 @@ def _pack_payload(attempt: Attempt, split: str, files: dict[str, File], config: 
 
 
 def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
-    """A corpus file as a token file and its document index. Counts: documents, tokens, bytes by split."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """A corpus file as a token file and its document index. Counts: documents, tokens, bytes by split.
 
-    from pipeline.tokens.transformers_files import check_equal_ids
+    A few documents are in memory at a time, however large the file is.
+    """
+    from pipeline.tokens.token_files import DocumentIndex, TokenFile
 
     split, name = shard.name.removesuffix(".parquet").split("/")
-    table = pq.read_table(shard.corpus.path(shard.name), columns=["id", "url", "language", "text"])
-    texts = [neutralise(text) for text in table["text"].to_pylist()]
-    documents = _encode(texts, shard.vocabulary)
-    checked = (ids[1:-1].tolist() for ids in documents[::CHECKED_EVERY])
-    check_equal_ids(shard.vocabulary.folder(FOLDER), texts[::CHECKED_EVERY], checked)
-    lengths = np.array([len(ids) for ids in documents], np.int64)
-    sizes = [len(text.encode()) for text in table["text"].to_pylist()]
-    np.save(
-        output.path(f"{split}/{name}.tokens.npy"),
-        np.concatenate([*documents, np.empty(0, _id_type(shard.vocabulary.pieces))]),
-    )
-    index = table.drop_columns(["text"])
-    index = index.append_column("offset", pa.array(np.cumsum(lengths) - lengths, pa.int64()))
-    index = index.append_column("tokens", pa.array(lengths, pa.int64()))
-    index = index.append_column("bytes", pa.array(sizes, pa.int64()))
-    pq.write_table(index, output.path(f"{split}/{name}.documents.parquet"), compression="zstd")
-    return {
-        f"{split}.documents": len(documents),
-        f"{split}.tokens": int(lengths.sum()),
-        f"{split}.bytes": sum(sizes),
-    }
+    kind = _id_type(shard.vocabulary.pieces)
+    encoder = shard.vocabulary.encoder()
+    begin, end = np.array([encoder.begin]), np.array([encoder.end])
+    documents = tokens = size = 0
+    with (
+        TokenFile(output.path(f"{split}/{name}.tokens.npy"), kind) as file,
+        DocumentIndex(output.path(f"{split}/{name}.documents.parquet")) as index,
+    ):
+        for rows, encoded in _encoded(shard, encoder):
+            for row, ids in zip(rows, encoded, strict=True):
+                row_bytes, row_tokens = len(row.pop("text").encode()), len(ids) + 2
+                index.append({**row, "offset": tokens, "tokens": row_tokens, "bytes": row_bytes})
+                for part in (begin, ids, end):
+                    file.append(part)
+                documents, tokens, size = documents + 1, tokens + row_tokens, size + row_bytes
+    return {f"{split}.documents": documents, f"{split}.tokens": tokens, f"{split}.bytes": size}
 
 
-def _encode(texts: list[str], vocabulary: Vocabulary) -> list[np.ndarray[Any, Any]]:
-    """Each neutralised text as <s>, its ids, </s>."""
-    processor, kind = vocabulary.sentencepiece(), _id_type(vocabulary.pieces)
-    return [
-        np.array([BEGIN_ID, *ids, END_ID], kind)
-        for first in range(0, len(texts), TEXTS_AT_ONCE)
-        for ids in processor.encode(texts[first : first + TEXTS_AT_ONCE], num_threads=1)
-    ]
+def _encoded(shard: EncodeShard, encoder: Encoder) -> Iterator[tuple[list[dict[str, Any]], list[Ids]]]:
+    """Some documents at a time, with each one's ids. SentencePiece's are checked now and then against those
+    of transformers; by any other library every text must come back.
+
+    Raises TokenizersDifferError and VocabularyLosesTextError.
+    """
+    from pipeline.corpus.tables import read_documents
+    from pipeline.tokens.encoders import FastEncoder
+    from pipeline.tokens.transformers_files import Comparison
+
+    compare = Comparison(shard.vocabulary.folder(FOLDER))
+    rows = read_documents(shard.corpus.path(shard.name), ["id", "url", "language", "text"])
+    while some := list(islice(rows, TEXTS_AT_ONCE)):
+        texts = [neutralise(row["text"], encoder.markers) for row in some]
+        encoded = encoder.encode(texts)
+        compare(texts[::CHECKED_EVERY], encoded[::CHECKED_EVERY])
+        if isinstance(encoder, FastEncoder):
+            require_unchanged(f"{shard.vocabulary.base} in {shard.name}", encoder, texts, encoded)
+        yield some, encoded
 
 
 def _id_type(pieces: int) -> type[np.unsignedinteger[Any]]:

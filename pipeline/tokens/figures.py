@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from pipeline.tokens.encoders import Encoder
 from pipeline.tokens.markers import neutralise
 from pipeline.tokens.vocabulary import Vocabulary
 
@@ -27,27 +28,27 @@ def tokenizer_figures(
     vocabulary: Vocabulary, texts_by_language: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, float]]:
     """The figures of each language that has text, as plain numbers by name."""
+    encoder = vocabulary.encoder()
     return {
         language: asdict(figures)
         for language, texts in texts_by_language.items()
-        if (figures := figures_of(vocabulary, texts)) is not None
+        if (figures := figures_of(encoder, texts)) is not None
     }
 
 
-def figures_of(vocabulary: Vocabulary, texts: Iterable[str]) -> TokenizerFigures | None:
+def figures_of(encoder: Encoder, texts: Iterable[str]) -> TokenizerFigures | None:
     """The figures over all texts together; None without a token."""
-    processor = vocabulary.sentencepiece()
     size = letters = tokens = 0
     words: Counter[str] = Counter()
     for text in texts:
         size += len(text.encode())
-        tokens += len(processor.encode(neutralise(text)))
+        tokens += len(encoder.encode([neutralise(text, encoder.markers)])[0])
         found = WORD.findall(text)
         letters += sum(map(len, found))
         words.update(found)
     if not tokens:
         return None
-    pieces = processor.encode([f" {word}" for word in words])
+    pieces = encoder.encode([f" {word}" for word in words])
     in_words = sum(len(ids) * count for ids, count in zip(pieces, words.values(), strict=True))
     return TokenizerFigures(
         bytes_per_token=size / tokens,

@@ -1,13 +1,10 @@
-"""Learning pieces with SentencePiece's BPE.
-
-Its unigram model encodes five times as fast, but where two ways to cut a text are equally likely
-(`### # #` or `# # ###`), transformers takes another one than SentencePiece does: ids would differ.
-"""
+"""Learning pieces with SentencePiece: BPE, unigram, characters or words."""
 
 import io
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import sentencepiece
 
@@ -20,14 +17,33 @@ LONGEST_TEXT_BYTES = 1 << 30
 """SentencePiece leaves out sentences over its limit (4,192 bytes by default); ours are documents."""
 ASCII = string.ascii_letters + string.digits + string.punctuation
 """Characters that are pieces even if the text hardly has them: questions need their question mark."""
-MEASURED_DOCUMENTS = 500
+SCORE_STEPS = 32
+"""A unigram score is a multiple of 1/32, so that sums of single precision are exact up to 524,288
+(documents of some 200 kB), and SentencePiece and transformers, which sums in double precision, choose
+alike where two ways to cut a text are equally likely (`### # #` or `# # ###`)."""
 
 
-def learn_pieces(texts: Sequence[str], config: VocabularyConfig) -> bytes:
+class Counted:
+    """Texts, counted as they are handed on."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+        self.documents = self.characters = self.bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts:
+            self.documents += 1
+            self.characters += len(text)
+            self.bytes += len(text.encode())
+            yield text
+
+
+def learn_pieces(texts: Counted, config: VocabularyConfig) -> bytes:
     """The SentencePiece model, serialized. Equal bytes for equal texts and configuration.
 
-    Documents are given whole, with their line ends and indentation: `.\\n\\n` and runs of spaces
-    become pieces (documentation takes 8 % fewer tokens than with line ends held apart).
+    Documents are given whole, with their line ends and indentation: `.\n\n` and runs of spaces
+    become pieces (documentation takes 8 % fewer tokens than with line ends held apart). What no
+    piece covers is written in bytes, whatever the kind of model.
     Raises VocabularySizeError.
     """
     model = io.BytesIO()
@@ -35,8 +51,10 @@ def learn_pieces(texts: Sequence[str], config: VocabularyConfig) -> bytes:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
             model_writer=model,
-            model_type="bpe",
+            model_type=config.model,
             vocab_size=config.pieces,
+            # A text has as many characters and words as it has: fewer than asked for are no fault.
+            hard_vocab_limit=config.model in ("bpe", "unigram"),
             required_chars=ASCII,
             character_coverage=config.character_coverage,
             byte_fallback=True,
@@ -55,13 +73,36 @@ def learn_pieces(texts: Sequence[str], config: VocabularyConfig) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _explained(error, texts, config) from error
-    return model.getvalue()
+        raise _explained(error, texts.characters, config) from error
+    return _with_exact_sums(model.getvalue()) if config.model == "unigram" else model.getvalue()
 
 
-def _explained(error: RuntimeError, texts: Sequence[str], config: VocabularyConfig) -> Exception:
+def _with_exact_sums(model: bytes) -> bytes:
+    proto = read_model(model)
+    for piece in proto.pieces:
+        piece.score = round(piece.score * SCORE_STEPS) / SCORE_STEPS
+    made: bytes = proto.SerializeToString(deterministic=True)
+    return made
+
+
+def read_model(model: bytes) -> Any:
+    """SentencePiece's own message: `pieces` with piece, score and type."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    messages: Any = sentencepiece_model_pb2
+    proto = messages.ModelProto()
+    proto.ParseFromString(model)
+    return proto
+
+
+def pieces_of(model: bytes) -> int:
+    """Number of ids, markers included."""
+    return len(read_model(model).pieces)
+
+
+def _explained(error: RuntimeError, characters: int, config: VocabularyConfig) -> Exception:
     """SentencePiece's fault in the user's words, where it is one of sizes."""
-    found = f"vocabulary.pieces is {config.pieces}; the {sum(map(len, texts)):,} characters of training text"
+    found = f"vocabulary.pieces is {config.pieces}; the {characters:,} characters of training text"
     if match := re.search(r"set it to a value <= (\d+)", str(error)):
         return VocabularySizeError(f"{found} give {match.group(1)} at most: set {match.group(1)} or fewer")
     if match := re.search(r"required_chars\. \d+ vs (\d+)", str(error)):
@@ -70,17 +111,3 @@ def _explained(error: RuntimeError, texts: Sequence[str], config: VocabularyConf
             f"vocabulary.character_coverage (now {config.character_coverage}) so that rare ones become bytes"
         )
     return error
-
-
-def encode(model: bytes, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of neutralised texts."""
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    ids: list[list[int]] = processor.encode(list(texts))
-    return ids
-
-
-def bytes_per_token(model: bytes, texts: Sequence[str]) -> float:
-    """UTF-8 bytes per token over a sample of the texts."""
-    measured = texts[:: max(1, len(texts) // MEASURED_DOCUMENTS)]
-    tokens = sum(map(len, encode(model, measured)))
-    return sum(len(text.encode()) for text in measured) / max(tokens, 1)

@@ -6,15 +6,22 @@ or typed, goes through `neutralise` before it meets a tokenizer; `restore` is it
 """
 
 import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 UNKNOWN, BEGIN, END, PAD = "<unk>", "<s>", "</s>", "<pad>"
 USER, ASSISTANT, SYSTEM, TURN_END = "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"
 ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
 
 MARKERS = (UNKNOWN, BEGIN, END, PAD, USER, ASSISTANT, SYSTEM, TURN_END)
-"""Every control symbol. Its place is its id, in every vocabulary."""
+"""Every control symbol. Its place is its id, in every vocabulary that was learned here."""
 
 UNKNOWN_ID, BEGIN_ID, END_ID, PAD_ID = range(4)
+"""In a vocabulary that was learned here; of any other its encoder and its tokenizer tell."""
 USER_ID, ASSISTANT_ID, SYSTEM_ID, TURN_END_ID = range(4, 8)
 
 JOINER = "\u2060"
@@ -23,33 +30,62 @@ SPACE_SIGN = "\u2581"
 """What SentencePiece writes a space as; a literal one would be decoded as a space."""
 SPACE_SIGN_LOOKALIKE = "\u2582"
 
-_INSIDE = "|".join(re.escape(marker[1:]) for marker in MARKERS)
-_MARKER = re.compile(f"<(?={JOINER}*(?:{_INSIDE}))")
-_NEUTRALISED = re.compile(f"<{JOINER}(?={JOINER}*(?:{_INSIDE}))")
 _SIGN = re.compile(f"({JOINER}*)([{SPACE_SIGN}{SPACE_SIGN_LOOKALIKE}])")
 _LOOKALIKE = re.compile(f"({JOINER}+){SPACE_SIGN_LOOKALIKE}")
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, markers: tuple[str, ...] = MARKERS) -> str:
     """The text without control symbols and without U+2581; `restore` gives it back exactly.
 
-    A marker gets a word joiner behind its `<`, one more than it may have there already. U+2581
-    becomes a joiner and U+2582; joiners that stand before either sign are doubled, so that an odd
-    number of them says which it was.
+    A marker gets a word joiner behind its first character, one more than it may have there already.
+    U+2581 becomes a joiner and U+2582; joiners that stand before either sign are doubled, so that an odd
+    number of them says which it was. `markers` are those of the tokenizer, if it is not one of ours.
     """
-    if "<" in text:
-        text = _MARKER.sub(f"<{JOINER}", text)
+    patterns = _patterns(markers)
+    if any(first in text for first in patterns.firsts):
+        text = patterns.marker.sub(rf"\g<0>{JOINER}", text)
     if SPACE_SIGN in text or SPACE_SIGN_LOOKALIKE in text:
         text = _SIGN.sub(_write_sign, text)
     return text
 
 
-def restore(text: str) -> str:
-    """The text that `neutralise` was given."""
+def restore(text: str, markers: tuple[str, ...] = MARKERS) -> str:
+    """The text that `neutralise` was given, with the same markers."""
     if JOINER not in text:
         return text
     text = _LOOKALIKE.sub(_read_sign, text)
-    return _NEUTRALISED.sub("<", text)
+    return _patterns(markers).neutralised.sub("", text)
+
+
+def markers_of(tokenizer: "PreTrainedTokenizerBase", ours: tuple[str, ...] = MARKERS) -> tuple[str, ...]:
+    """What text must not be taken for: ours, and every special token of the tokenizer, sorted."""
+    special = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return tuple(sorted({*ours, *special}))
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """For one set of markers."""
+
+    firsts: tuple[str, ...]
+    """Characters that a marker begins with."""
+    marker: re.Pattern[str]
+    """The first character of a marker that may have joiners behind it."""
+    neutralised: re.Pattern[str]
+    """The same with the joiner that it got."""
+
+
+@cache
+def _patterns(markers: tuple[str, ...]) -> _Patterns:
+    rests: dict[str, list[str]] = {}
+    for marker in markers:
+        rests.setdefault(marker[0], []).append(re.escape(marker[1:]))
+    ways = [(re.escape(first), f"(?={JOINER}*(?:{'|'.join(rest)}))") for first, rest in rests.items()]
+    return _Patterns(
+        tuple(rests),
+        re.compile("|".join(first + behind for first, behind in ways)),
+        re.compile("|".join(f"(?<={first}){JOINER}{behind}" for first, behind in ways)),
+    )
 
 
 def _write_sign(match: re.Match[str]) -> str:

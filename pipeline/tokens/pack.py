@@ -16,7 +16,8 @@ def pack(lengths: NDArray[np.int64], row_tokens: int) -> tuple[NDArray[np.int64]
 
     Returns four arrays with an element per piece, sorted by row: row, document (index into
     `lengths`), start (offset within the document) and tokens. Every row holds at most `row_tokens`.
-    Takes O(n log n + n * row_tokens / 64) for n pieces: about a second for a million.
+    Takes O(n log n + n * row_tokens / 64) for n pieces, and some 100 bytes for each: a second for a
+    million documents in rows of 512 or 4,096 tokens, three in rows of 32,768.
     """
     document, start, tokens = cut(lengths, row_tokens)
     longest_first = np.argsort(-tokens, kind="stable")

@@ -26,7 +26,7 @@ class Batch:
     """What a model is given. All arrays have the shape [B, T]."""
 
     tokens_BT: NDArray[np.int64]
-    """Token ids; the pad id after the last piece of a row."""
+    """Token ids; after the last piece of a row `pad`, an id that nothing looks at."""
     documents_BT: NDArray[np.int32]
     """Number of the piece within its row, from 0; -1 on padding. Attention must stay within one."""
     positions_BT: NDArray[np.int32]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import sentencepiece
 import tokenizers
 
+from pipeline.tokens.encoders import MODEL, Ids
+from pipeline.tokens.fast_tokenizers import fast_tokenizer
 from pipeline.tokens.markers import (
     ASSISTANT,
     BEGIN,
@@ -42,13 +44,15 @@ SPECIAL = {
 }
 
 
-def chat_template() -> str:
+def chat_template(markers: tuple[str, ...] = MARKERS) -> str:
     """The conversation as text: <s>, then for each message its role's marker, the content, <|end|>.
 
     What stands inside `generation` is what the assistant must write itself: its content and the
     <|end|> behind it. Markers in a content are neutralised, so that no message can forge a turn.
     """
-    harmless = "".join(f" | replace('{marker}', '<{JOINER}{marker[1:]}')" for marker in MARKERS)
+    harmless = "".join(
+        f" | replace({_quoted(marker)}, {_quoted(marker[0] + JOINER + marker[1:])})" for marker in markers
+    )
     roles = ", ".join(f"'{role}'" for role in ROLES)
     return (
         "{{- bos_token -}}\n"
@@ -68,14 +72,22 @@ def chat_template() -> str:
     )
 
 
-def write_folder(model: bytes, folder: Path) -> None:
+def _quoted(text: str) -> str:
+    """As a string of Jinja, which reads JSON's escapes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def write_folder(model: bytes, kind: str, folder: Path) -> None:
     """Write `tokenizer.model` and what `AutoTokenizer.from_pretrained` needs beside it.
 
+    A word model has no `tokenizer.model`: SentencePiece would write a word that it does not know in
+    bytes alone, its space too, which then no longer comes back as a space.
     Raises TokenizersDifferError if transformers made something else than the model's vocabulary.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.model").write_bytes(model)
-    tokenizer = _converted(model)
+    if kind != "word":
+        (folder / MODEL).write_bytes(model)
+    tokenizer = _converted(model) if kind == "bpe" else _wrapped(fast_tokenizer(model, kind))
     tokenizer.chat_template = chat_template()
     tokenizer.save_pretrained(folder)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
@@ -92,32 +104,48 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
 
 
+def _wrapped(tokenizer: tokenizers.Tokenizer) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    wrapper: Any = PreTrainedTokenizerFast
+    return wrapper(tokenizer_object=tokenizer, **SPECIAL)
+
+
 def _converted(model: bytes) -> Any:
     """transformers' own conversion, which also finds the merges."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "tokenizer.model").write_bytes(model)
+        (folder / MODEL).write_bytes(model)
         config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_prefix_space": False, **SPECIAL}
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
         return AutoTokenizer.from_pretrained(folder)
 
 
-def check_equal_ids(folder: Path, texts: Iterable[str], ids: Iterable[list[int]]) -> None:
-    """Compare SentencePiece's ids of neutralised texts with those that transformers gives.
+class Comparison:
+    """Compares SentencePiece's ids of neutralised texts with those that transformers gives.
 
-    Raises TokenizersDifferError at the first difference, with the place in the text.
+    A folder without `tokenizer.model` has nothing to compare.
     """
-    fast = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    for text, expected in zip(texts, ids, strict=True):
-        found = fast.encode(text, add_special_tokens=False).ids
-        if expected != found:
-            raise _difference(folder, expected, found)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._fast = folder, None
+        if (folder / MODEL).exists():
+            self._fast = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def __call__(self, texts: Iterable[str], ids: Iterable[Ids]) -> None:
+        """Raises TokenizersDifferError at the first difference, with the place in the text."""
+        if self._fast is None:
+            return
+        for text, given in zip(texts, ids, strict=True):
+            found, expected = self._fast.encode(text, add_special_tokens=False).ids, given.tolist()
+            if expected != found:
+                raise _difference(self._folder, expected, found)
 
 
 def _difference(folder: Path, expected: list[int], found: list[int]) -> TokenizersDifferError:
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
     pairs = zip(expected, found, strict=False)
     agreed = next((place for place, pair in enumerate(pairs) if pair[0] != pair[1]), 0)
     before = processor.decode(expected[:agreed])[-40:]

@@ -24,7 +24,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from pipeline.compute import ComputeConfig
-from pipeline.models.generation import context_tokens
+from pipeline.models.generation import context_tokens, stop_ids
 from pipeline.store import Journal
 from pipeline.training.chat_rows import chat_rows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
@@ -39,7 +39,7 @@ from pipeline.training.group import Group
 from pipeline.training.memory import peak_memory
 from pipeline.training.resolve import Resolved, resolve
 from pipeline.training.schedule import learning_rate_factor
-from pipeline.training.tuning import Chats, Run, Watch, stop_ids
+from pipeline.training.tuning import Chats, Run, Watch
 
 log = logging.getLogger(__name__)
 

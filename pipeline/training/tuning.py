@@ -10,9 +10,8 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from pipeline.models.generation import answer_greedily
+from pipeline.models.generation import answer_greedily, stop_ids
 from pipeline.store import Journal
-from pipeline.tokens.markers import TURN_END
 from pipeline.tokens.order import batch_rows
 from pipeline.training.chat_rows import ChatRow, held_out_loss, prompt
 from pipeline.training.checkpoint import Checkpoints, Manifest
@@ -191,9 +190,3 @@ class Watch(TrainerCallback):
             tokens=float(run.tokens),
             **told,
         )
-
-
-def stop_ids(tokenizer: Tokenizer) -> list[int]:
-    """What ends an answer: `<|end|>`, and `</s>` for good measure."""
-    ids: list[Any] = [tokenizer.convert_tokens_to_ids(TURN_END), tokenizer.eos_token_id]
-    return [int(index) for index in ids]

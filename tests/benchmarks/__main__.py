@@ -8,6 +8,7 @@ from tests.benchmarks import (
     clean,
     crawl,
     duplicates,
+    encode,
     extraction,
     frontier,
     hostile,
@@ -15,7 +16,6 @@ from tests.benchmarks import (
     quality,
     reuse,
     scale,
-    tokens,
 )
 from tests.benchmarks.measure import PAIRS, report
 
@@ -28,7 +28,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "clean": clean,
     "duplicates": duplicates,
     "quality": quality,
-    "tokens": tokens,
+    "encode": encode,
     "overhead": overhead,
     "reuse": reuse,
 }

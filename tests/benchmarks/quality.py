@@ -19,7 +19,7 @@ from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from tests.benchmarks.measure import Result, in_turn
 from tests.benchmarks.texts import texts
 from tests.corpus.conftest import InThisProcess
-from tests.tokens.conftest import small_corpus
+from tests.tokens.conftest import processor_of, small_corpus
 from tests.tokens.texts import documentation
 
 PIECES = 4096
@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> Result:
         held_out, examples, pool = pool[:tenth], pool[tenth : 3 * tenth], pool[3 * tenth :]
         score = _learned(store, folder, chapters[::2], examples)
         vocabulary = train_vocabulary(store, small_corpus(store, examples), VocabularyConfig(pieces=PIECES))
-        processor = vocabulary.sentencepiece()
+        processor = processor_of(vocabulary)
 
         def encoded(documents: Iterable[str]) -> NDArray[np.int64]:
             found = [[BEGIN, *processor.encode(document, num_threads=1)] for document in documents]

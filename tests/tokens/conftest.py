@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sentencepiece import SentencePieceProcessor
 
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
@@ -70,3 +71,8 @@ def corpus(shared_store: Store, texts: list[str]) -> SmallCorpus:
 @pytest.fixture(scope="session")
 def vocabulary(shared_store: Store, corpus: SmallCorpus) -> Vocabulary:
     return train_vocabulary(shared_store, corpus, VocabularyConfig(pieces=2048))
+
+
+def processor_of(vocabulary: Vocabulary) -> SentencePieceProcessor:
+    """SentencePiece itself, with the vocabulary's model: the reference for its ids."""
+    return SentencePieceProcessor(model_file=str(vocabulary.path("tokenizer/tokenizer.model")))

@@ -9,7 +9,7 @@ from pipeline.store import Attempt, PlanningStore, Store
 from pipeline.tokens.encode import EmptySplitError, EncodeShard, Tokens, TokensConfig, encode_shard, tokenize
 from pipeline.tokens.markers import BEGIN_ID, END_ID, neutralise, restore
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary
-from tests.tokens.conftest import SmallCorpus, SmallCorpusConfig, small_corpus
+from tests.tokens.conftest import SmallCorpus, SmallCorpusConfig, processor_of, small_corpus
 
 ROW_TOKENS = 128
 
@@ -22,7 +22,7 @@ def tokens(shared_store: Store, corpus: SmallCorpus, vocabulary: Vocabulary, com
 def test_every_document_comes_back_from_the_token_files(
     tokens: Tokens, corpus: SmallCorpus, vocabulary: Vocabulary
 ):
-    processor = vocabulary.sentencepiece()
+    processor = processor_of(vocabulary)
     for split in ("train", "held-out"):
         for name in corpus.names(f"{split}/"):
             stem = name.removesuffix(".parquet")
@@ -65,7 +65,7 @@ def test_the_rows_hold_every_token_once(tokens: Tokens):
 def test_a_row_is_traced_back_to_its_documents_text(
     tokens: Tokens, corpus: SmallCorpus, vocabulary: Vocabulary
 ):
-    processor, rows = vocabulary.sentencepiece(), tokens.rows("train")
+    processor, rows = processor_of(vocabulary), tokens.rows("train")
     texts = {
         document["id"]: document
         for path in corpus.paths("train/")

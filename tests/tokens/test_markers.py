@@ -27,3 +27,16 @@ def test_text_without_markers_is_left_as_it_is(text: str):
 
 def test_a_neutralised_marker_looks_as_it_did():
     assert neutralise("the <s> tag").replace(JOINER, "") == "the <s> tag"
+
+
+FOREIGN = (*MARKERS, "<|endoftext|>", "[INST]", "[/INST]", "\u300c\u58eb\u300d")
+foreign_parts = st.lists(st.sampled_from([*FOREIGN, *PARTS, "[", "INST]", "\u300c"]), max_size=12).map(
+    "".join
+)
+
+
+@given(foreign_parts | st.text())
+def test_markers_of_another_tokenizer_are_made_harmless_and_come_back(text: str):
+    harmless = neutralise(text, FOREIGN)
+    assert not any(marker in harmless for marker in FOREIGN)
+    assert restore(harmless, FOREIGN) == text

@@ -1,4 +1,8 @@
+import time
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -46,10 +50,42 @@ def test_each_piece_goes_where_the_least_room_is_left(lengths: NDArray[np.int64]
         room[row] = room.get(row, row_tokens) - length
 
 
+@given(some_lengths, st.integers(1, 25))
+def test_all_rows_but_one_are_more_than_half_full(lengths: NDArray[np.int64], row_tokens: int):
+    row, _, _, tokens = pack(lengths, row_tokens)
+    assert (2 * np.bincount(row, weights=tokens) <= row_tokens).sum() <= 1
+
+
 def test_packing_fills_rows_that_documents_could_not_fill_alone():
     lengths = np.random.default_rng(0).lognormal(5, 1, 20_000).astype(np.int64) + 2
     row, _, _, tokens = pack(lengths, 512)
     assert tokens.sum() / (512 * (row[-1] + 1)) > 0.999
+
+
+@pytest.mark.everything
+@pytest.mark.parametrize("row_tokens", [512, 32_768])
+def test_a_million_documents_take_time_in_proportion(row_tokens: int):
+    def packed(documents: int) -> float:
+        """CPU seconds."""
+        lengths = np.random.default_rng(0).lognormal(6.2, 1.2, documents).astype(np.int64) + 2
+        begin = time.process_time()
+        pieces = pack_shards([lengths], row_tokens)
+        took = time.process_time() - begin
+        assert pieces["tokens"].sum() == lengths.sum()
+        assert lengths.sum() / (row_tokens * (int(pieces["row"][-1]) + 1)) > 0.999
+        return took
+
+    # Ten times the documents. CPU time on a busy machine varies twofold and more; a square is a hundred.
+    assert packed(1_000_000) < 40 * packed(100_000)
+
+
+def test_packing_takes_some_hundred_bytes_for_a_piece():
+    lengths = np.random.default_rng(0).lognormal(6.2, 1.2, 10_000).astype(np.int64) + 2
+    tracemalloc.start()
+    pieces = pack_shards([lengths], 512)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * len(pieces)
 
 
 @given(st.lists(some_lengths, max_size=4), st.integers(1, 25))

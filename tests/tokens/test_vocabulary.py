@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from pipeline.tokens.vocabulary import (
     VocabularySizeError,
     train_vocabulary,
 )
-from tests.tokens.conftest import SmallCorpus, small_corpus
+from tests.tokens.conftest import SmallCorpus, processor_of, small_corpus
 from tests.tokens.texts import AWKWARD, PORTUGUESE, documentation
 
 CHAT = [
@@ -31,7 +32,7 @@ CHAT = [
 
 def test_transformers_gives_the_ids_of_sentencepiece_on_every_text(vocabulary: Vocabulary, texts: list[str]):
     tokenizer = AutoTokenizer.from_pretrained(vocabulary.folder("tokenizer"))
-    processor = vocabulary.sentencepiece()
+    processor = processor_of(vocabulary)
     for text in texts:
         harmless = neutralise(text)
         assert tokenizer(harmless)["input_ids"] == processor.encode(harmless)
@@ -40,10 +41,10 @@ def test_transformers_gives_the_ids_of_sentencepiece_on_every_text(vocabulary: V
 @given(text=st.text(max_size=200) | st.lists(st.sampled_from([*AWKWARD, "\n", "  ", "\t", "#"])).map("".join))
 def test_any_text_has_equal_ids_and_comes_back_exactly(vocabulary: Vocabulary, text: str):
     harmless = neutralise(text)
-    ids = vocabulary.sentencepiece().encode(harmless)
-    transformers_files.check_equal_ids(vocabulary.folder("tokenizer"), [harmless], [ids])
+    ids = processor_of(vocabulary).encode(harmless)
+    transformers_files.Comparison(vocabulary.folder("tokenizer"))([harmless], [np.array(ids)])
     assert min(ids, default=len(MARKERS)) >= len(MARKERS)
-    assert restore(vocabulary.sentencepiece().decode(ids)) == text
+    assert restore(processor_of(vocabulary).decode(ids)) == text
 
 
 def test_decoding_with_transformers_gives_the_text_back(vocabulary: Vocabulary, texts: list[str]):
@@ -65,7 +66,7 @@ def test_control_symbols_have_their_fixed_ids_and_are_hidden_when_asked(vocabula
 
 
 def test_a_line_break_and_an_indentation_cost_one_token(vocabulary: Vocabulary):
-    processor = vocabulary.sentencepiece()
+    processor = processor_of(vocabulary)
     for text in ["\n", "\n\n", "    ", "        ", "?", "\t"]:
         assert len(processor.encode(text)) == 1, repr(text)
 
@@ -132,6 +133,4 @@ def test_a_difference_between_the_tokenizers_is_found(vocabulary: Vocabulary, tm
     made["model"]["merges"] = made["model"]["merges"][500:]
     (tmp_path / "tokenizer.json").write_text(json.dumps(made))
     with pytest.raises(TokenizersDifferError, match="SentencePiece goes on with"):
-        transformers_files.check_equal_ids(
-            tmp_path, documentation(), vocabulary.sentencepiece().encode(documentation())
-        )
+        transformers_files.Comparison(tmp_path)(documentation(), vocabulary.encoder().encode(documentation()))
