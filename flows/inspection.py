@@ -150,8 +150,9 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     listed = ", ".join(f"{kind}/ {count}" for kind, count in sorted(kinds.items()))
     if "dropped" in kinds:
         yield "dropped", "--dropped lists those pages, each with its reason"
-    if "contamination" in kinds:
-        yield "overlap", "contamination/ has which example each document shares words with, and which words"
+    for folder, other in (("contamination", "example"), ("overlap", "held-out document")):
+        if folder in kinds:
+            yield "overlap", f"{folder}/ has which {other} each document shares words with, and which words"
     if record.figures:
         yield "meaning", "--figures says what each figure means"
     yield "files", f"{len(record.files)}, {size / 1e6:,.1f} MB" + (f" ({listed})" if listed else "")

@@ -27,7 +27,7 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.duplicates import connect
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.prose import BLANK_LINES, is_marked, lines_with_code
-from pipeline.corpus.tables import Row, local_path, read_documents, read_rows, write_rows
+from pipeline.corpus.tables import Row, outputs_of, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
 
 LINES = pa.schema([("site", pa.string()), ("hash", pa.int64())])
@@ -97,7 +97,7 @@ def measure_sites(work: Sizing, output: ShardOutput) -> dict[str, int]:
 
 def count(part: Counting, output: ShardOutput) -> dict[str, int]:
     """Write the lines of each of the shard's pages, by hash; of a large site those of a sample of pages."""
-    large = {row["site"]: row["pages"] for row in read_rows(_files(part.attempt, [part.large]))}
+    large = {row["site"]: row["pages"] for row in read_rows(outputs_of(part.attempt, [part.large]))}
     documents = (
         row
         for row in read_documents(part.raw.path(f"raw/{part.shard}.parquet"), COUNTED)
@@ -113,7 +113,7 @@ def count(part: Counting, output: ShardOutput) -> dict[str, int]:
 
 def choose(work: Choosing, output: ShardOutput) -> dict[str, int]:
     """Write which lines stand on `pages` pages of their site at least, and on `share` of them."""
-    files = [str(local_path(work.attempt, file)) for record in work.counted for file in record.files.values()]
+    files = [str(path) for path in outputs_of(work.attempt, work.counted)]
     with tempfile.TemporaryDirectory() as scratch, connect(Path(scratch)) as database:
         found = database.execute(
             f"""
@@ -193,10 +193,6 @@ def line_hash(line: str) -> int:
 
 def _is_sampled(identity: str, pages: int | None) -> bool:
     return pages is None or int(identity[:8], 16) * pages < SAMPLED_PAGES * 2**32
-
-
-def _files(attempt: Attempt, records: Iterable[ShardRecord]) -> list[Path]:
-    return [local_path(attempt, file) for record in records for file in record.files.values()]
 
 
 def is_prose(line: str) -> bool:

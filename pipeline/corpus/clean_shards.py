@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipeline.corpus.tables import (
     DROPPED,
     KEPT,
     TEXT_ROWS,
-    local_path,
+    outputs_of,
     read_documents,
     read_rows,
     write_rows,
@@ -159,9 +159,9 @@ def compare(work: Comparing, output: ShardOutput) -> dict[str, int]:
     shards = {
         record.identity: path
         for record in work.judged
-        for path in _outputs(work.attempt, [record], "signatures/")
+        for path in outputs_of(work.attempt, [record], "signatures/")
     }
-    earlier = _outputs(work.attempt, work.earlier, "signatures/")
+    earlier = outputs_of(work.attempt, work.earlier, "signatures/")
     count = 0
     with tempfile.TemporaryDirectory() as scratch:
         for found in find_duplicates(shards, work.keeper, Path(scratch), earlier):
@@ -175,15 +175,15 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     """Write the shard's kept documents and dropped pages, those that extraction dropped included."""
     name = f"{part.judged.identity}.parquet"
     found = {
-        row["id"]: row for row in read_rows(_outputs(part.attempt, [part.compared], f"duplicates/{name}"))
+        row["id"]: row for row in read_rows(outputs_of(part.attempt, [part.compared], f"duplicates/{name}"))
     }
-    (path,) = _outputs(part.attempt, [part.judged], "good/")
+    (path,) = outputs_of(part.attempt, [part.judged], "good/")
     good = pq.read_table(path)
     overlapping = contaminated(part.attempt, part.searched)
     again, repeats = (pc.is_in(good["id"], pa.array(ids, pa.string())) for ids in (found, overlapping))
     kept = good.filter(pc.invert(pc.or_(again, repeats)))
     dropped = read_rows(
-        [part.raw.path(f"dropped/{name}"), *_outputs(part.attempt, [part.judged], "dropped/")]
+        [part.raw.path(f"dropped/{name}"), *outputs_of(part.attempt, [part.judged], "dropped/")]
     )
     dropped += [
         drop(row, found[row["id"]]["reason"], detail=found[row["id"]]["keeper"])
@@ -194,10 +194,10 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
         what = f"{hit['set']}, {hit['example']}: {hit['words']}"
         dropped.append(drop(row, "contamination", hit["share"], detail=what))
     repeated = read_repeated(
-        _outputs(part.attempt, [part.compared], f"repeated/{name}"), part.paragraphs_once
+        outputs_of(part.attempt, [part.compared], f"repeated/{name}"), part.paragraphs_once
     )
     kept, stumps, paragraphs = _with_paragraphs_once(kept, repeated)
-    lines = read_rows(_outputs(part.attempt, [part.judged], "boilerplate/"))
+    lines = read_rows(outputs_of(part.attempt, [part.judged], "boilerplate/"))
     write_table(output.path(f"kept/{name}"), kept)
     write_rows(output.path(f"dropped/{name}"), dropped + stumps, DROPPED)
     write_rows(output.path(f"boilerplate/{name}"), [*lines, *removed_rows(paragraphs)], REMOVED)
@@ -258,7 +258,7 @@ def drop(
 
 def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str:
     """The end of the message: which reason dropped most pages, with one of them as a sample."""
-    rows = read_rows(_outputs(attempt, divided, "dropped/"))
+    rows = read_rows(outputs_of(attempt, divided, "dropped/"))
     if not rows:
         return "there was no page to begin with; crawl other seeds"
     (reason, count), *_ = Counter(row["reason"] for row in rows).most_common(1)
@@ -280,7 +280,7 @@ def _without_boilerplate(
     path: Path, attempt: Attempt, common: ShardRecord, removed: Counter[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
     """A shard's documents without the lines of their sites, which are counted in `removed`."""
-    lines = read_common(_outputs(attempt, [common], "common.parquet"))
+    lines = read_common(outputs_of(attempt, [common], "common.parquet"))
     for row in read_documents(path):
         site = site_of(row)
         if site is not None and site in lines:
@@ -311,17 +311,7 @@ def _without_personal(row: dict[str, Any], config: PrivacyConfig) -> Counter[str
 def _all_rules(part: Judging) -> dict[str, LanguageRules]:
     """The rules at hand and those that were measured."""
     rules = dict(part.rules)
-    for path in _outputs(part.attempt, part.measured, "rules/"):
+    for path in outputs_of(part.attempt, part.measured, "rules/"):
         found = read_rules(path)
         rules[found.language] = found
     return rules
-
-
-def _outputs(attempt: Attempt, records: Iterable[ShardRecord], prefix: str) -> list[Path]:
-    """Local files that an earlier step wrote under that prefix."""
-    return [
-        local_path(attempt, file)
-        for record in records
-        for name, file in sorted(record.files.items())
-        if name.startswith(prefix)
-    ]

@@ -22,7 +22,7 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import Scope
 from pipeline.corpus.contamination import TEXT_FORMATS, ContaminationConfig, EvaluationSet, EvaluationSetError
 from pipeline.corpus.paragraphs import read_repeated
-from pipeline.corpus.tables import local_path, read_documents, read_rows, write_rows
+from pipeline.corpus.tables import local_path, outputs_of, read_documents, read_rows, write_rows
 from pipeline.corpus.word_runs import gram_hashes, text_grams, word_hashes, words_of
 from pipeline.store import Attempt, File, ShardRecord
 
@@ -83,12 +83,16 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
     """Write which documents share what with which examples, those that are duplicates left out."""
     index = np.load(local_path(part.attempt, part.index), mmap_mode="r")
     name = f"{part.judged.identity}.parquet"
-    duplicates = {row["id"] for row in read_rows(_files(part.attempt, part.compared, f"duplicates/{name}"))}
-    repeated = read_repeated(_files(part.attempt, part.compared, f"repeated/{name}"), part.paragraphs_once)
+    duplicates = {
+        row["id"] for row in read_rows(outputs_of(part.attempt, [part.compared], f"duplicates/{name}"))
+    }
+    repeated = read_repeated(
+        outputs_of(part.attempt, [part.compared], f"repeated/{name}"), part.paragraphs_once
+    )
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter({"evaluation.overlapping": 0})
     names = [Path(each.path).name for each in part.config.sets]
-    for path in _files(part.attempt, part.judged, "good/"):
+    for path in outputs_of(part.attempt, [part.judged], "good/"):
         for document in read_documents(path, ["id", "url", "kind", "source", "text"]):
             if document["id"] in duplicates:
                 continue
@@ -109,17 +113,11 @@ def search(part: Searching, output: ShardOutput) -> dict[str, int]:
 def contaminated(attempt: Attempt, record: ShardRecord | None) -> dict[str, dict[str, Any]]:
     """Document → the first row of the report on it, for those that are to be dropped."""
     found: dict[str, dict[str, Any]] = {}
-    for path in _files(attempt, record, "contamination/") if record is not None else ():
+    for path in outputs_of(attempt, [record], "contamination/") if record is not None else ():
         for row in read_rows([path]):
             if row["dropped"]:
                 found.setdefault(row["id"], row)
     return found
-
-
-def _files(attempt: Attempt, record: ShardRecord, prefix: str) -> list[Path]:
-    return [
-        local_path(attempt, file) for name, file in sorted(record.files.items()) if name.startswith(prefix)
-    ]
 
 
 def index_of(config: ContaminationConfig) -> tuple[Runs, Counter[str]]:

@@ -45,9 +45,12 @@ class HoldOutConfig(Config):
 
 
 class Corpus(Artifact):
-    """Documents of at most 20 kB in `train/` and `held-out/`; near duplicates are in the same split."""
+    """Documents of at most 20 kB in `train/` and `held-out/`; near duplicates are in the same split.
 
-    stage, role, revision = "hold-out", "corpus", 3
+    `overlap/` has which document for training shares words with which held-out one.
+    """
+
+    stage, role, revision = "hold-out", "corpus", 4
 
     def dataset(self, split: Split) -> "datasets.Dataset":
         """Columns as in tables.DOCUMENTS; sorted by id within each shard."""
@@ -93,6 +96,7 @@ def _work(documents: Documents, config: HoldOutConfig) -> Work:
 
 
 def _build(attempt: Attempt, documents: Documents, config: HoldOutConfig, compute: Compute) -> Made:
+    from pipeline.corpus import hold_out_overlap as overlap
     from pipeline.corpus import hold_out_shards as shards
 
     names = [name.removeprefix("kept/").removesuffix(".parquet") for name in documents.names("kept/")]
@@ -115,8 +119,18 @@ def _build(attempt: Attempt, documents: Documents, config: HoldOutConfig, comput
         },
         shards.divide,
     )
+    there = [record for record in divided if record.lost is None]
+    indexed = compute.map_shards(
+        attempt, "index", {"held-out": overlap.Indexing(attempt, tuple(there))}, overlap.index
+    )
+    compared = compute.map_shards(
+        attempt,
+        "overlap",
+        {record.identity: overlap.Searching(attempt, record, indexed[0]) for record in there},
+        overlap.search,
+    )
     return Made(
-        files=files_of(divided),
-        counts=counts_of(divided) | counts_of(chosen),
-        incomplete=any_lost(cut + chosen + divided),
+        files=files_of(divided) | files_of(compared),
+        counts=counts_of(divided) | counts_of(chosen) | counts_of(compared),
+        incomplete=any_lost(cut + chosen + divided + compared),
     )

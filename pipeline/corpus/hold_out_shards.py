@@ -17,7 +17,7 @@ from pipeline.corpus.duplicates import near
 from pipeline.corpus.hold_out import HoldOutConfig
 from pipeline.corpus.sections import cut_into_sections
 from pipeline.corpus.signatures import write_bands
-from pipeline.corpus.tables import DOCUMENTS, local_path, read_rows, write_rows
+from pipeline.corpus.tables import DOCUMENTS, outputs_of, read_rows, write_rows
 from pipeline.errors import StageError
 from pipeline.store import Attempt, ShardRecord
 
@@ -101,9 +101,9 @@ def cut(part: Cutting, output: ShardOutput) -> dict[str, int]:
 def choose(work: Choosing, output: ShardOutput) -> dict[str, int]:
     """Write every document's cluster and split. Raises TooFewDocumentsError."""
     with tempfile.TemporaryDirectory() as scratch:
-        keepers = near(_outputs(work.attempt, work.cut, "bands/"), Path(scratch))
+        keepers = near(outputs_of(work.attempt, work.cut, "bands/"), Path(scratch))
     documents: list[dict[str, Any]] = []
-    for path in _outputs(work.attempt, work.cut, "cut/"):
+    for path in outputs_of(work.attempt, work.cut, "cut/"):
         documents += pq.read_table(path, columns=["id", "language", "bytes"]).to_pylist()
     clusters = clusters_of(documents, keepers)
     held_out = choose_clusters(clusters, work.config)
@@ -121,10 +121,10 @@ def choose(work: Choosing, output: ShardOutput) -> dict[str, int]:
 
 def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     """Write the shard's documents into `train/` and `held-out/`, each sorted by id."""
-    choice = {row["id"]: row for row in read_rows(_outputs(part.attempt, [part.chosen], "choice.parquet"))}
+    choice = {row["id"]: row for row in read_rows(outputs_of(part.attempt, [part.chosen], "choice.parquet"))}
     counts: Counter[str] = Counter()
     splits: dict[str, list[dict[str, Any]]] = {"train": [], "held-out": []}
-    for row in read_rows(_outputs(part.attempt, [part.cut], "cut/")):
+    for row in read_rows(outputs_of(part.attempt, [part.cut], "cut/")):
         split = choice[row["id"]]["split"]
         splits[split].append({**row, "cluster": choice[row["id"]]["cluster"]})
         counts.update({split: 1, f"{split}.bytes": row["bytes"], f"{split}.{row['language']}": 1})
@@ -205,13 +205,3 @@ def _take(
         take(cluster)
         held_documents += cluster.documents if len(chosen) > before else 0
     return list(chosen.values())
-
-
-def _outputs(attempt: Attempt, records: Iterable[ShardRecord], prefix: str) -> list[Path]:
-    """Local files that an earlier step wrote under that prefix."""
-    return [
-        local_path(attempt, file)
-        for record in records
-        for name, file in sorted(record.files.items())
-        if name.startswith(prefix)
-    ]

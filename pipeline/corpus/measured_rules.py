@@ -29,7 +29,7 @@ from pipeline.corpus.language import identify
 from pipeline.corpus.prose import LETTER, Prose, of_documentation
 from pipeline.corpus.quality import RULES, prose_of
 from pipeline.corpus.rule_files import ANY, LanguageRules, Profile, Threshold, rules_of
-from pipeline.corpus.tables import local_path, read_rows, write_rows
+from pipeline.corpus.tables import outputs_of, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
 
 SAMPLE_DOCUMENTS = 2_000
@@ -85,7 +85,7 @@ def write_sample(
 
 def measure(work: Measuring, output: ShardOutput) -> dict[str, int]:
     """Write rules/<language>.toml, where there is any document in that language."""
-    paths = [local_path(work.attempt, file) for record in work.sampled for file in record.files.values()]
+    paths = outputs_of(work.attempt, work.sampled)
     rows = [row for path in paths for row in read_rows([path]) if row["language"] == work.language]
     sample = sorted(rows, key=lambda row: str(row["id"]))[:SAMPLE_DOCUMENTS]
     if sample:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StageError
-from pipeline.store import Attempt, File
+from pipeline.store import Attempt, File, ShardRecord
 
 ROW_GROUP_ROWS = 1_000
 TEXT_ROWS = 64
@@ -131,6 +131,16 @@ def read_texts(path: Path) -> Iterator[str]:
 def local_path(attempt: Attempt, file: File) -> Path:
     """A file on this machine with what an earlier step of the attempt's stage wrote."""
     return attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
+
+
+def outputs_of(attempt: Attempt, records: Iterable[ShardRecord], prefix: str = "") -> list[Path]:
+    """Files on this machine that earlier steps wrote under that prefix, in the order of records and names."""
+    return [
+        local_path(attempt, file)
+        for record in records
+        for name, file in sorted(record.files.items())
+        if name.startswith(prefix)
+    ]
 
 
 def _order(value: Any) -> tuple[bool, Any]:

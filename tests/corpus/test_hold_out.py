@@ -9,9 +9,11 @@ from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import HoldOutConfig, hold_out
 from pipeline.corpus.hold_out_shards import Cluster, TooFewDocumentsError, choose_clusters
 from pipeline.corpus.tables import DOCUMENTS, KEPT, bucket_of, document_id, read_rows, shard_name, write_rows
+from pipeline.corpus.word_runs import WORDS_IN_A_ROW, words_of
 from pipeline.store import Attempt, Made, Store
 from tests.corpus.conftest import Crawled
 
+SPLITS = ("held-out", "train")
 WORDS = [f"palavra{number}" for number in range(3_000)]
 
 
@@ -21,6 +23,9 @@ def page(seed: int, sections: int) -> str:
 
 
 PAGES = {f"http://x/{n}": (page(n, 1 + n % 7), "pt" if n % 5 == 0 else "en") for n in range(40)}
+LICENCE = "Anyone may copy this page and change it, as long as this very sentence stays in all of its copies."
+for n in range(0, 40, 3):
+    PAGES[f"http://x/{n}"] = (f"{PAGES[f'http://x/{n}'][0]}\n\n{LICENCE}", PAGES[f"http://x/{n}"][1])
 PAGES["http://x/near"] = (page(1, 2) + "\n\nAnd a last word.", "en")
 CONFIG = HoldOutConfig(document_bytes=1_500, share=0.1, minimum_documents=12, minimum_bytes=9_000)
 
@@ -111,6 +116,30 @@ def test_near_duplicates_are_one_cluster(store: Store, here: Compute) -> None:
     clusters = {row["url"]: row["cluster"] for row in rows if row["url"] in {"http://x/1", "http://x/near"}}
     assert len(clusters) == 2
     assert len(set(clusters.values())) == 1
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_what_training_shares_with_held_out_documents_is_told_by_document(
+    store: Store, here: Compute, shards: int
+) -> None:
+    corpus = hold_out(store, documents_of(store, shards), CONFIG, here)
+    held_out, train = ({row["id"]: row for row in read_rows(corpus.paths(f"{s}/"))} for s in SPLITS)
+    told = list(read_rows(corpus.paths("overlap/")))
+    runs = {tuple(run) for row in held_out.values() for run in windows(row["text"])}
+    sharing = {id for id, row in train.items() if not runs.isdisjoint(map(tuple, windows(row["text"])))}
+    assert {row["id"] for row in told} == sharing != set()
+    assert corpus.record.counts["train.overlapping"] == len(sharing)
+    for row in told:
+        of_train, other = train[row["id"]], held_out[row["held_out"]]
+        assert (row["url"], row["held_out_url"]) == (of_train["url"], other["url"])
+        assert row["words"].split() in windows(of_train["text"])
+        assert row["words"].split() in windows(other["text"])
+        assert 0 < row["share"] <= 1
+
+
+def windows(text: str) -> list[list[str]]:
+    words = words_of(text)
+    return [words[start : start + WORDS_IN_A_ROW] for start in range(len(words) - WORDS_IN_A_ROW + 1)]
 
 
 def test_the_corpus_is_read_as_a_dataset_and_as_texts(store: Store, here: Compute) -> None:
