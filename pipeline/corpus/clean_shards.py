@@ -219,7 +219,7 @@ def _with_paragraphs_once(
         stripped = repeated.taken_out(row)
         share = 1 - len(stripped.text) / len(row["text"])
         if share > MOST_REPEATED:
-            stumps.append(drop(row, "duplicate-paragraphs", share, MOST_REPEATED))
+            stumps.append(drop(row, "paragraphs-elsewhere", share, MOST_REPEATED))
         else:
             home = site_of(row) or row["source"]
             removed.update((home, paragraph) for paragraph in set(stripped.removed))

@@ -115,5 +115,5 @@ def test_paragraphs_taken_out_are_told_and_stumps_are_dropped(
     assert set(texts) == {"http://a/stump", "http://a/half"}
     assert texts["http://a/half"] == "\n\n".join([shared[5], shared[6]])
     (dropped,) = read_rows(made.paths("dropped/"))
-    assert (dropped["url"], dropped["reason"]) == ("http://a/whole", "duplicate-paragraphs")
+    assert (dropped["url"], dropped["reason"]) == ("http://a/whole", "paragraphs-elsewhere")
     assert dropped["value"] > dropped["threshold"]

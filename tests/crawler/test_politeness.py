@@ -44,7 +44,7 @@ def test_both_files_are_asked_for_once_and_found_again_after_a_restart(frontier:
     assert rules is not None
     with pytest.raises(Forbidden):
         rules.robots.check(f"{ORIGIN}/shut")
-    assert [rule.reserved for rule in rules.tdmrep] == [True]
+    assert [rule.said.reserved for rule in rules.tdmrep] == [True]
 
 
 def test_tdmrep_json_is_not_asked_for_where_robots_txt_forbids_it(frontier: Frontier) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -90,12 +91,9 @@ def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
     home.name("farm/documents", dropping(home))
     commands.show("farm/documents", dropped=True, sample=3, store=str(tmp_path))
     told = capsys.readouterr().out
-    assert [line.split() for line in told.splitlines()[1:5]] == [
-        ["few-letters", "5"],
-        ["language", "1"],
-        ["duplicate-near", "1"],
-        ["in", "all", "7"],
-    ]
+    counts = re.findall(r"^(few-letters|language|duplicate-near|in all) +(\d+)(?: |$)", told, re.MULTILINE)
+    assert counts == [("few-letters", "5"), ("language", "1"), ("duplicate-near", "1"), ("in all", "7")]
+    assert "Too few of its words have a letter." in " ".join(told.split())
     assert ["few-letters", "0.1", "0.5", "http://x/b0"] in [line.split() for line in told.splitlines()]
     assert "3 of 7 pages" in told
     commands.show("farm/documents", dropped=True, store=str(tmp_path), as_json=True)

@@ -66,7 +66,8 @@ def test_a_plan_of_sources_alone_has_no_crawl(tmp_path):
     without = by_stage(planned(tmp_path / "store", f"sources=[{inside}]", *kinds))["clean"]
     assert without.work["private-bytes"] == 0
     assert without.seconds < by_stage(found)["clean"].seconds
-    both = planned(tmp_path / "store", f"sources=[{inside}]", 'crawl.seeds=["https://www.example.org/"]')
+    seeds = 'crawl.seeds=["https://www.example.org/"]'
+    both = planned(tmp_path / "store", f"sources=[{inside}]", seeds, "crawl.contact=me@example.org")
     assert [stage.stage for stage in both.stages][:3] == ["sources", "crawl", "extract"]
     assert not (tmp_path / "store").exists()
 
