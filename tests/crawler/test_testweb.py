@@ -17,7 +17,7 @@ from tests.crawler.testweb import bombs, certificates
 from tests.crawler.testweb.broken import SLOW_SECONDS
 from tests.crawler.testweb.certificates import Certificates
 from tests.crawler.testweb.changing import CHANGES
-from tests.crawler.testweb.exchange import Asked, digest
+from tests.crawler.testweb.exchange import Asked, Request, digest
 from tests.crawler.testweb.good import COMMON_SPELLINGS, Size, good_hosts
 from tests.crawler.testweb.server import PRIVATE_ADDRESS, Web, serve
 from tests.crawler.testweb.world import good_web, whole_web
@@ -93,6 +93,15 @@ def test_every_page_of_a_good_host_is_reached_from_its_front_page() -> None:
         assert reached == host.pages
 
 
+def end_of(line: Request) -> float:
+    """When the server was done with a request, which is a moment after the answer has arrived."""
+    for _ in range(100):
+        if line.ended is not None:
+            return line.ended
+        time.sleep(0.02)
+    raise AssertionError(f"the server never ended {line}")
+
+
 def test_a_request_is_logged_with_its_host_address_agent_and_end(web: Web) -> None:
     before = len(web.log)
     response = ask(web, "site000.example", "/", **{"User-Agent": "someone/1"})
@@ -100,22 +109,17 @@ def test_a_request_is_logged_with_its_host_address_agent_and_end(web: Web) -> No
     [line] = web.log[before:]
     assert (line.host, line.path, line.agent, line.status) == ("site000.example", "/", "someone/1", 200)
     assert line.address == web.places["site000.example"].partition(":")[0]
+    ended = end_of(line)
     assert line.whole
     assert line.sha256 == digest(body)
-    assert line.ended is not None
-    assert 0 <= line.ended - line.arrived < 1
+    assert 0 <= ended - line.arrived < 1
 
 
 def test_one_that_hangs_up_on_a_silent_host_ends_the_request_in_the_log(web: Web) -> None:
     before = len(web.log)
     assert heard(web, "slow-drip.example", "/silence", 0.3) == b""
     [line] = web.log[before:]
-    for _ in range(100):
-        if line.ended is not None:
-            break
-        time.sleep(0.02)
-    assert line.ended is not None
-    assert line.ended - line.arrived < 2
+    assert end_of(line) - line.arrived < 2
     assert not line.whole
 
 
