@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.kinds import Kind
 from pipeline.corpus.language import passages
+from pipeline.corpus.privacy import replace_personal
 from pipeline.corpus.quality import first_fault, prose_of
 from pipeline.corpus.rule_files import rules_of
 from pipeline.corpus.signatures import SHINGLE_WORDS
@@ -35,9 +37,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> Result:
     """Ours is the clean stage as its Ray tasks do it, one after the other in this process: boilerplate
     counted and taken out, language, rules, duplicates, accounts, records, files with their hashes. The
-    reference reads the same Parquet files, asks py3langid for the language of the same passages, tries
-    the rules until the first is broken, makes MinHash signatures with rensa from the words, and writes the
-    documents back."""
+    reference reads the same Parquet files, counts the pages of each line, asks py3langid for the language
+    of the same passages, tries the rules until the first is broken, replaces personal data where none is,
+    makes MinHash signatures with rensa from the words, and writes the documents back."""
     with tempfile.TemporaryDirectory(prefix="moinho-clean-") as name:
         folder = Path(name)
         store = Store(str(folder / "store"))
@@ -60,6 +62,8 @@ def run(given: argparse.Namespace) -> Result:
             took = {}
             with cpu_seconds() as took["read"]:
                 rows = [row for path in raw.paths("raw/") for row in pq.read_table(path).to_pylist()]
+            with cpu_seconds() as took["lines"]:
+                Counter(line for row in rows for line in set(map(str.strip, row["text"].splitlines())))
             with cpu_seconds() as took["prose"]:
                 prose = [prose_of(row["text"], KIND) for row in rows]
             with cpu_seconds() as took["language"]:
@@ -67,8 +71,11 @@ def run(given: argparse.Namespace) -> Result:
                     for passage in passages(each.text):
                         identifier.classify(passage)
             with cpu_seconds() as took["rules"]:
-                for each in prose:
-                    first_fault(each, rules_of("en"), KIND)
+                faults = [first_fault(each, rules_of("en"), KIND) for each in prose]
+            with cpu_seconds() as took["personal data"]:
+                for row, fault in zip(rows, faults, strict=True):
+                    if fault is None:
+                        replace_personal(row["text"], CleanConfig().privacy)
             with cpu_seconds() as took["signatures"]:
                 for row in rows:
                     _signature(row["text"])
