@@ -21,10 +21,10 @@ HEADING = re.compile(r"^#{1,6} +")
 IDEOGRAPHS = r"\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han, which are written without spaces: each sign counts as a word."""
 IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
-WORD = re.compile(r"\w+(?:[-'’]\w+)*|\.{3}|[^\w\s]")
-WORD_OR_IDEOGRAPH = re.compile(
-    rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+(?:[-'’][^\W{IDEOGRAPHS}]+)*|\.{{3}}|[^\w\s]"
-)
+MARKS = r"\.(?: ?\.)*|-+|=+|\*+|~+|\++|[^\w\s]"
+"""Punctuation, sign by sign; but a rule under a heading, and the dots that lead to a page number, is one."""
+WORD = re.compile(rf"\w+(?:[-'’]\w+)*|{MARKS}")
+WORD_OR_IDEOGRAPH = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+(?:[-'’][^\W{IDEOGRAPHS}]+)*|{MARKS}")
 LETTER = re.compile(r"[^\W\d_]")
 INLINE_CODE = re.compile(r"`[^`\n]+`")
 BLANK_LINES = re.compile(r"\n{3,}")

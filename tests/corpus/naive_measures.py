@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-WORD = re.compile(r"\w+(?:[-'’]\w+)*|\.{3}|[^\w\s]")
+WORD = re.compile(r"\w+(?:[-'’]\w+)*|\.(?: ?\.)*|-+|=+|\*+|~+|\++|[^\w\s]")
 SENTENCE = re.compile(r"[^.!?…]{2,}[.!?…]+(?=[\s\"”')\]]|$)")
 
 

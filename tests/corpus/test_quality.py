@@ -141,3 +141,11 @@ def test_fenced_code_is_told_from_headings_and_prose() -> None:
     assert [line for line, code in lines_with_code(text) if code] == ["# no heading", "```"]
     assert of_documentation(text).text == "prose with f in it"
     assert of_web(text).text.startswith("Title\n\n# no heading\n```\nprose")
+
+
+@pytest.mark.parametrize("line", ["-" * 60, "=" * 7, "~" * 30, "+" * 12, "Chapter" + " ." * 40 + " 5"])
+def test_a_rule_under_a_heading_or_dots_before_a_page_number_are_one_mark(line: str) -> None:
+    """Else manuals in plain text and PDF would be punctuation for the most part."""
+    prose = prose_of(f"The mill\n{line}\nThe river drives the mill.", "web")
+    marks = prose.tokens.counts[~prose.tokens.are_words].sum()
+    assert marks == 2
