@@ -13,7 +13,7 @@ from flows.rates import compile_seconds, memory_of, seconds_of
 from flows.run import Quiet
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.compute import Compute
-from pipeline.store import Artifact, PlanningStore, Work
+from pipeline.store import Artifact, PlanningStore, Store, Work
 from pipeline.tokens.encode import Tokens
 
 MANY_TIMES = 20
@@ -96,6 +96,13 @@ class _Machine(Compute):
 
     def _resources(self) -> dict[str, float]:
         return {"CPU": len(os.sched_getaffinity(0)), "GPU": self.found_gpus}
+
+
+def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: WebToModel) -> None:
+    """Go through a flow as a plan does. Raises what the stages raise of files, names and settings that cannot
+    be used, before anything is started."""
+    compute = _Machine(config.compute, found_gpus=len(machine()["gpus"]))
+    flow(config, PlanningStore(config.compute.store), compute)
 
 
 def plan(config: WebToModel, tell: Callable[[str], None], recalibrate: bool = False) -> Plan:

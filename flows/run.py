@@ -27,7 +27,7 @@ from flows.figures import summary
 from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
 from pipeline.compute import Compute
 from pipeline.corpus.pages import EARLIER, Pages
-from pipeline.errors import MoinhoError
+from pipeline.errors import InputError, MoinhoError
 from pipeline.store import (
     Artifact,
     Attempt,
@@ -176,6 +176,8 @@ class _Command(Generic[M]):
 
 def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str, console: Console) -> int:
     """Run a flow to its end. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped."""
+    from flows.planning import refuse_early  # which imports this module
+
     start = time.monotonic()
     _quiet_libraries()
     store, compute, history = Store(config.compute.store), Compute(config.compute), History()
@@ -184,6 +186,10 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
     again = os.environ.get(BEGUN_BY, again)
     if warning := store.storage.check():
         console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
+    try:
+        refuse_early(command.flow, config)
+    except InputError as error:
+        return tell_failure(error, history, console, again)
     flow = Flow(config.name, config.resolved(), str(config_path), again)
     with StopSignals() as signals, Tracker(store.storage, flow, config.compute.mlflow) as tracker:
         try:

@@ -99,7 +99,12 @@ class WebToModel(Config):
         return self
 
     @model_validator(mode="after")
-    def the_best_keeper_has_a_judge(self) -> Self:
+    def what_goes_by_quality_has_a_judge(self) -> Self:
+        if self.clean.least_quality > 0 and not self.classifier.good:
+            raise ValueError(
+                "clean.least_quality is set, and without a classifier no document has a score: name "
+                "examples in classifier.good and classifier.bad, or leave it out"
+            )
         if self.clean.keeper == "best-quality" and not self.classifier.good:
             raise ValueError(
                 "clean.keeper is best-quality, and without a classifier no document has a score: name "

@@ -59,13 +59,19 @@ class EvaluationSetError(InputError):
 
 
 def check_sets(config: ContaminationConfig) -> dict[str, str]:
-    """SHA-256 of each set's file, by its place. Raises EvaluationSetError if one is not there."""
+    """SHA-256 of each set's file, by its place.
+
+    Raises EvaluationSetError if one is not there, or if its first row cannot be used.
+    """
     found = {}
+    if config.sets:
+        from pipeline.corpus.contamination_shards import passages_of
     for place, each in enumerate(config.sets):
         path = Path(each.path).expanduser()
         if not path.is_file():
             raise EvaluationSetError(
                 f"clean.contamination.sets names {each.path!r}, and there is no such file ({path.resolve()})"
             )
+        next(passages_of(each), None)
         found[f"evaluation-{place}"] = sha256_of(path)
     return found

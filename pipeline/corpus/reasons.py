@@ -67,6 +67,10 @@ COMPARISON = {
     "duplicate-exact": "Another document has the same words; the detail tells which was kept.",
     "duplicate-url": "Another document has the same URL; the detail tells which was kept.",
     "duplicate-near": "Another document is nearly the same; the detail tells which was kept.",
+    **{
+        f"duplicate-{way}-earlier": "The same, and what was kept is in the documents of `clean.earlier`."
+        for way in ("exact", "url", "near")
+    },
     "paragraphs-elsewhere": "Nearly all of it are paragraphs that another document has "
     "(`clean.paragraphs_once`).",
     "contamination": "It repeats an example of an evaluation set; the detail tells which, and the words.",

@@ -183,3 +183,11 @@ def test_a_set_that_is_not_there_or_lacks_a_column_is_told(tmp_path: Path) -> No
         list(passages_of(EvaluationSet(path=str(tmp_path / "bad.parquet"))))
     with pytest.raises(ValidationError, match="ends in none of"):
         EvaluationSet(path="set.csv")
+
+
+def test_a_set_without_the_column_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "Who grinds?"}\n')
+    sets = (EvaluationSet(path=str(path), columns=("text",)),)
+    with pytest.raises(EvaluationSetError, match="row 1: no column 'text', found question"):
+        check_sets(ContaminationConfig(sets=sets))

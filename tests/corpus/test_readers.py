@@ -93,6 +93,14 @@ def test_an_epub_that_is_none_is_refused(spoil: str) -> None:
         read_epub(data)
 
 
+def test_a_book_may_lie_in_a_folder_of_its_archive() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(epub(["<p>one</p>"]))) as whole, zipfile.ZipFile(packed, "w") as part:
+        for name in whole.namelist():
+            part.writestr(f"epub/{name}", whole.read(name))
+    assert read_epub(packed.getvalue()).text == "one"
+
+
 def test_entities_of_a_package_are_not_followed() -> None:
     entities = '<!DOCTYPE package [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]>'
     package = f'<?xml version="1.0"?>{entities}{PACKAGE.partition("?>")[2]}'.replace("Ana Lima", "&b;")

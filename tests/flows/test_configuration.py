@@ -259,3 +259,8 @@ def test_what_was_probably_meant_is_named(tmp_path: Path, setting: str, told: st
     path.write_text('name = "x"\n')
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         load(WebToModel, path, [setting])
+
+
+def test_a_least_quality_needs_a_classifier() -> None:
+    with pytest.raises(ConfigurationError, match="without a classifier no document has a score"):
+        load(WebToModel, CONFIG, ["clean.least_quality=0.5"])

@@ -16,6 +16,7 @@ from pipeline.corpus.readers.read import Extracted, TooLargeError, UnreadableErr
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+CONTAINER = "META-INF/container.xml"
 UNPACKED_BYTES = 64_000_000
 """Of a book's chapters together. The longest novels have under 10 million; a zip bomb has thousands."""
 CHAPTERS = {"application/xhtml+xml", "text/html"}
@@ -46,14 +47,26 @@ def read_epub(data: bytes) -> Extracted:
     )
 
 
+def _root(archive: zipfile.ZipFile) -> str:
+    """The folder that all paths begin with: none, or the one that some packers put the whole book into."""
+    names = archive.namelist()
+    found = [name for name in names if name.endswith(f"/{CONTAINER}")]
+    if CONTAINER in names:
+        return ""
+    if len(found) != 1:
+        raise UnreadableError(f"there is no {CONTAINER} in it, so it is no EPUB")
+    return found[0].removesuffix(CONTAINER)
+
+
 class _Book:
     """An archive of which no more than UNPACKED_BYTES are ever unpacked, whatever it says of its sizes."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive, self.left = archive, UNPACKED_BYTES
+        self.root = _root(archive)
 
     def read(self, path: str) -> bytes:
-        with self.archive.open(path) as file:
+        with self.archive.open(self.root + path) as file:
             data = file.read(self.left + 1)
         if len(data) > self.left:
             raise TooLargeError(f"the book unpacks to over {UNPACKED_BYTES} bytes")
@@ -69,10 +82,10 @@ class _Book:
 
     def package_path(self) -> str:
         """Where the book's description lies (EPUB 3.3, Open Container Format)."""
-        for file in self.xml("META-INF/container.xml").iter("{*}rootfile"):
+        for file in self.xml(CONTAINER).iter("{*}rootfile"):
             if path := file.get("full-path"):
                 return str(path)
-        raise UnreadableError("META-INF/container.xml names no package")
+        raise UnreadableError(f"{CONTAINER} names no package")
 
     def chapter(self, path: str) -> str:
         from pipeline.corpus.charset import decode
