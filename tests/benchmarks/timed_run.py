@@ -18,9 +18,16 @@ import flows.cli  # noqa: E402
 MARKS["imports of the command line"] = time.time()
 
 import flows.commands.runs  # noqa: E402
+import flows.planning  # noqa: E402
 import flows.run  # noqa: E402
 
 MARKS["imports of the flow"] = time.time()
+
+
+def end(part: str) -> None:
+    """Note the time as the end of the part: the last one, where a function is called more than once."""
+    MARKS.pop(part, None)
+    MARKS[part] = time.time()
 
 
 def marked(module: Any, name: str, before: str, after: str) -> None:
@@ -28,16 +35,17 @@ def marked(module: Any, name: str, before: str, after: str) -> None:
     original: Callable[..., Any] = getattr(module, name)
 
     def timed(*arguments: Any, **fields: Any) -> Any:
-        MARKS[before] = time.time()
+        end(before)
         found = original(*arguments, **fields)
-        MARKS[after] = time.time()
+        end(after)
         return found
 
     setattr(module, name, timed)
 
 
 marked(flows.commands.runs, "load_configuration", "command line", "configuration")
-marked(flows.run, "Tracker", "store and Ray's settings", "tracker: journal, sender started")
+marked(flows.planning, "refuse_early", "store and Ray's settings", "what can be refused early")
+marked(flows.run, "Tracker", "signals", "tracker: journal, sender started")
 marked(flows.run, "web_to_model", "display", "keys, site's identity, records")
 marked(flows.run, "_drain", "display closed", "MLflow: the sender imports it, sends, ends")
 marked(flows.run, "tell_stages", "tracker closed", "summary")
@@ -46,5 +54,5 @@ file = sys.argv.pop(1)
 try:
     flows.cli.main()
 finally:
-    MARKS["end of the command"] = time.time()
+    end("end of the command")
     Path(file).write_text(json.dumps(MARKS))
