@@ -51,6 +51,8 @@ class CleanConfig(Config):
     (pt-PT). For a language without a file of rules they are measured on its documents."""
     rule_files: tuple[str, ...] = ()
     """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/."""
+    replaced_letters: float = Field(default=0.005, ge=0, le=1)
+    """Share of a document's letters that may be lost (U+FFFD); 1 keeps all damaged documents."""
     second_language: float = Field(default=0.3, ge=0, le=1)
     """Share of a document that may be in another language than the rest; 1 keeps all mixed documents."""
     boilerplate_pages: int = Field(default=10, ge=2)
@@ -67,7 +69,7 @@ class CleanConfig(Config):
     keeper: Keeper = "smallest-id"
     """Which of several duplicates is kept: the one with the smallest id (as good as by chance), the longest
     text, the newest date, or the classifier's best score. What has no date or score comes last; of equal
-    ones the smallest id is kept."""
+    ones the smallest id is kept. Whatever the rule, the one with the fewest U+FFFD comes first."""
     paragraphs_once: Scope = "off"
     """Within what a paragraph of ten words or more is kept once: a site, or the whole corpus."""
     earlier: tuple[str, ...] = ()
@@ -127,7 +129,7 @@ class Documents(Artifact):
     measured, `contamination/` what documents share with evaluation sets.
     """
 
-    stage, role, revision = "clean", "documents", 3
+    stage, role, revision = "clean", "documents", 4
 
     def kept(self) -> "datasets.Dataset":
         """Columns as in tables.KEPT; sorted by id within each shard."""

@@ -70,6 +70,7 @@ def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool
         date=known.date,
         licence=known.licence,
         metas=metas,
+        nuls=decoded.count("\0"),
         thread=mostly,
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.clean import CleanConfig, primary
+from pipeline.corpus.damage import replaced_share
 from pipeline.corpus.language import Language, identify
 from pipeline.corpus.prose import Prose, of_documentation
 from pipeline.corpus.quality import first_fault, prose_of
@@ -42,6 +43,14 @@ class Judgement:
     def _fault(self, row: dict[str, Any], prose: Prose, found: Language) -> dict[str, Any] | None:
         if not row["text"]:
             return {"reason": "boilerplate", "detail": "nothing but lines that its site repeats"}
+        damage = replaced_share(row["text"])
+        if damage > self.config.replaced_letters:
+            return {
+                "reason": "damaged",
+                "value": round(damage, 6),
+                "threshold": self.config.replaced_letters,
+                "detail": "U+FFFD in place of letters",
+            }
         tag = variety_of(prose.text or row["text"], found.code)
         row |= {"language": tag, "language_score": found.score}
         fault = self._language_fault(found, tag)

@@ -22,6 +22,8 @@ class Extracted:
     """As the document states it, most often a URL. Never guessed."""
     metas: Sequence[tuple[str, str]] = ()
     """Of an HTML page the meta elements that may say how it may be used: name in lower case and content."""
+    nuls: int = 0
+    """NUL characters that were taken out."""
     thread: bool = False
     """Whether `text` is laid out as a thread (see threads.py)."""
 
