@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import w3lib.url
@@ -76,7 +76,7 @@ def write_documents(
 ) -> dict[str, int]:
     """Read every candidate; write `raw/` and `dropped/` in files for each bucket.
 
-    Counts `pages`, and of those that became raw documents what extract.RawDocuments tells of damage.
+    Counts `pages`, and of those that became raw documents what extract.RawDocuments tells.
     """
     counts: Counter[str] = Counter()
     part = held = 0
@@ -95,6 +95,8 @@ def write_documents(
             raw.append(_raw(candidate, found))
             held += len(found.text)
             counts.update(_damage(found))
+            if candidate.kind == "thread" and candidate.reading.format == "html":
+                counts["threads-unrecognised"] += not found.thread
         if held > HELD_BYTES:
             _write(raw, dropped, config, part, output)
             part, held, raw, dropped = part + 1, 0, [], []
@@ -123,10 +125,11 @@ def _read_all(
                 yield candidate, candidate.failure
                 continue
             process = pages if candidate.reading.format == "html" else others
-            found = process.extract(candidate.data, candidate.reading)
+            reading = replace(candidate.reading, expected=candidate.kind == "thread")
+            found = process.extract(candidate.data, reading)
             if isinstance(found, Failure) and found.reason in TRIED_AGAIN:
                 process.close()
-                found = process.extract(candidate.data, candidate.reading)
+                found = process.extract(candidate.data, reading)
             if isinstance(found, Extracted) and candidate.forbids is not None:
                 reason = candidate.forbids(found.metas)
                 found = found if reason is None else Failure("opt-out", reason)

@@ -55,6 +55,8 @@ class Reading:
     """The encoding that the one who delivered it named."""
     threads: bool = False
     """Whether an HTML page may be a thread: who asks and who answers is then kept."""
+    expected: bool = False
+    """Whether it most likely is one, as it is from a source of threads: its structure is enough to tell."""
 
 
 def read(data: bytes, reading: Reading, extractor: str) -> Extracted:
@@ -63,7 +65,7 @@ def read(data: bytes, reading: Reading, extractor: str) -> Extracted:
         case "html":
             from pipeline.corpus.extractors import extract_page
 
-            return extract_page(data, reading.charset, extractor, reading.threads)
+            return extract_page(data, reading.charset, extractor, reading.threads, reading.expected)
         case "pdf":
             from pipeline.corpus.readers.pdf import read_pdf
 
