@@ -59,7 +59,8 @@ class RawDocuments(Artifact):
     `replaced-characters` are U+FFFD in the raw documents' text, for bytes that are no character of their
     encoding (most often of invalid UTF-8), `removed-nuls` NUL characters that were taken out;
     `documents-with-replaced` and `documents-with-nuls` have such. `threads-unrecognised` are the
-    HTML pages of kind thread, if there are any, in which no thread was found: who asks and who answers is lost.
+    HTML pages of kind thread, if there are any, in which no thread was found: who asks and who answers
+    is lost.
     """
 
     stage, role, revision = "extract", "raw", 5

@@ -31,6 +31,8 @@ DAMAGE = {
 LANGUAGE = {
     "language": "It is in a language that `clean.languages` does not name; the detail tells which.",
     "language-unsure": "The language is not sure enough, by the threshold of its rules.",
+    "undecided-variety": "It is in a language of which `clean.languages` names a variety (pt-BR), has too "
+    "few marks of any, or marks of several, and `clean.undecided_variety` is `drop`; the detail counts them.",
     "mixed-languages": "More of it than `clean.second_language` allows is in a second language.",
 }
 QUALITY = {
