@@ -1,13 +1,15 @@
 """What may become a document, from wherever it came, and how it becomes one or a reason why not."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import w3lib.url
 
 from pipeline.compute import ShardOutput
+from pipeline.corpus.damage import REPLACEMENT
 from pipeline.corpus.extract import ExtractConfig
 from pipeline.corpus.extractor_process import NO_EXTRACTOR, ExtractorProcess, Failure, Limits
 from pipeline.corpus.kinds import Kind
@@ -72,12 +74,16 @@ def canonical_url(url: str) -> str:
 def write_documents(
     candidates: Iterable[Candidate | Refused], config: ExtractConfig, output: ShardOutput
 ) -> dict[str, int]:
-    """Read every candidate; write `raw/` and `dropped/` in files for each bucket. Counts `pages`."""
-    pages = part = held = 0
+    """Read every candidate; write `raw/` and `dropped/` in files for each bucket.
+
+    Counts `pages`, and of those that became raw documents what extract.RawDocuments tells.
+    """
+    counts: Counter[str] = Counter()
+    part = held = 0
     raw: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     for candidate, found in _read_all(candidates, config):
-        pages += 1
+        counts["pages"] += 1
         held += DROP_BYTES
         if isinstance(candidate, Refused) or isinstance(found, Failure):
             failure = candidate.failure if isinstance(candidate, Refused) else found
@@ -88,11 +94,22 @@ def write_documents(
         else:
             raw.append(_raw(candidate, found))
             held += len(found.text)
+            counts.update(_damage(found))
+            if candidate.kind == "thread" and candidate.reading.format == "html":
+                counts["threads-unrecognised"] += not found.thread
         if held > HELD_BYTES:
             _write(raw, dropped, config, part, output)
             part, held, raw, dropped = part + 1, 0, [], []
     _write(raw, dropped, config, part, output)
-    return {"pages": pages}
+    return dict(counts)
+
+
+def _damage(found: Extracted) -> dict[str, int]:
+    """What the document lost before it was read, and what was taken out of it; empty if nothing."""
+    replaced = found.text.count(REPLACEMENT)
+    damage = {"replaced-characters": replaced, "documents-with-replaced": min(1, replaced)}
+    damage |= {"removed-nuls": found.nuls, "documents-with-nuls": min(1, found.nuls)}
+    return {name: count for name, count in damage.items() if count}
 
 
 def _read_all(
@@ -108,10 +125,11 @@ def _read_all(
                 yield candidate, candidate.failure
                 continue
             process = pages if candidate.reading.format == "html" else others
-            found = process.extract(candidate.data, candidate.reading)
+            reading = replace(candidate.reading, expected=candidate.kind == "thread")
+            found = process.extract(candidate.data, reading)
             if isinstance(found, Failure) and found.reason in TRIED_AGAIN:
                 process.close()
-                found = process.extract(candidate.data, candidate.reading)
+                found = process.extract(candidate.data, reading)
             if isinstance(found, Extracted) and candidate.forbids is not None:
                 reason = candidate.forbids(found.metas)
                 found = found if reason is None else Failure("opt-out", reason)

@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from pipeline.corpus.damage import REPLACEMENT
+
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -15,6 +17,10 @@ META_BYTES = 4096
 META = re.compile(
     rb"""<(?:meta\b[^>]*?charset|\?xml\b[^>]*?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
 )
+BEYOND_ASCII = re.compile(rf"[^\x00-\x7f{REPLACEMENT}]")
+DAMAGED_UTF8 = 3
+"""So many characters beyond ASCII for each one that is broken make damaged UTF-8. In other encodings they are
+UTF-8 by accident: in Chinese GBK one for each five that are not, in the others fewer."""
 # What browsers read where a page names the left: a page that says ISO-8859-1 holds windows-1252.
 READ_AS = {
     "iso-8859-1": "windows-1252",
@@ -35,8 +41,8 @@ READ_AS = {
 def decode(page: bytes, declared: str | None) -> str:
     """The text of an HTML page whose HTTP header named the encoding `declared` (or None).
 
-    In this order: the byte order mark, UTF-8 where the bytes are valid UTF-8 beyond ASCII (no
-    text in another encoding is, by accident), HTTP header, `<meta>`, detection by the bytes.
+    In this order: the byte order mark, UTF-8 where the bytes beyond ASCII are valid UTF-8, but for a
+    few (no text in another encoding is, by accident), HTTP header, `<meta>`, detection by the bytes.
     Bytes that the encoding does not know become U+FFFD; nothing is raised.
     """
     for mark, encoding in BOMS:
@@ -44,7 +50,9 @@ def decode(page: bytes, declared: str | None) -> str:
             return page[len(mark) :].decode(encoding, "replace")
     candidates = [name for name in (declared, _meta_charset(page)) if name]
     if b"\0" not in page and not page.isascii():
-        candidates.insert(0, "utf-8")
+        text = page.decode("utf-8", "replace")
+        if len(BEYOND_ASCII.findall(text)) >= DAMAGED_UTF8 * text.count(REPLACEMENT):
+            return text
     for name in candidates:
         try:
             return page.decode(READ_AS.get(name.lower(), name))

@@ -39,6 +39,8 @@ KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "
 
 Keeper = Literal["smallest-id", "longest", "newest", "best-quality"]
 """Which of several duplicates is kept."""
+Undecided = Literal["keep", "drop"]
+"""What becomes of documents that may be of any variety of their language."""
 Scope = Literal["off", "site", "corpus"]
 """Within what something is kept once; nowhere if it is off."""
 
@@ -49,8 +51,13 @@ class CleanConfig(Config):
     languages: tuple[str, ...] = Field(default=("en", "pt"), min_length=1)
     """Languages that are kept: ISO 639-1 codes, or a variety's tag (pt-BR), which leaves out the others
     (pt-PT). For a language without a file of rules they are measured on its documents."""
+    undecided_variety: Undecided = "keep"
+    """Where varieties alone are named: what becomes of documents of their language that too few marks, or
+    marks of both, leave undecided (pt). `kept-undecided` counts those that are kept."""
     rule_files: tuple[str, ...] = ()
     """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/."""
+    replaced_letters: float = Field(default=0.005, ge=0, le=1)
+    """Share of a document's letters that may be lost (U+FFFD); 1 keeps all damaged documents."""
     second_language: float = Field(default=0.3, ge=0, le=1)
     """Share of a document that may be in another language than the rest; 1 keeps all mixed documents."""
     boilerplate_pages: int = Field(default=10, ge=2)
@@ -67,7 +74,7 @@ class CleanConfig(Config):
     keeper: Keeper = "smallest-id"
     """Which of several duplicates is kept: the one with the smallest id (as good as by chance), the longest
     text, the newest date, or the classifier's best score. What has no date or score comes last; of equal
-    ones the smallest id is kept."""
+    ones the smallest id is kept. Whatever the rule, the one with the fewest U+FFFD comes first."""
     paragraphs_once: Scope = "off"
     """Within what a paragraph of ten words or more is kept once: a site, or the whole corpus."""
     earlier: tuple[str, ...] = ()
@@ -127,7 +134,7 @@ class Documents(Artifact):
     measured, `contamination/` what documents share with evaluation sets.
     """
 
-    stage, role, revision = "clean", "documents", 3
+    stage, role, revision = "clean", "documents", 4
 
     def kept(self) -> "datasets.Dataset":
         """Columns as in tables.KEPT; sorted by id within each shard."""
@@ -219,6 +226,11 @@ def rules_at_hand(config: CleanConfig) -> "dict[str, LanguageRules]":
     return {name: own.get(name) or rules_of(name) for name in known if primary(name) in wanted}
 
 
+def undecided_tags(languages: Sequence[str]) -> frozenset[str]:
+    """The languages of which varieties are wanted and not all of them: pt of pt-BR."""
+    return frozenset(map(primary, languages)) - set(languages)
+
+
 def primary(language: str) -> str:
     """The language of a tag: pt of pt-BR."""
     return language.split("-", 1)[0]
@@ -260,7 +272,13 @@ def _build(
         "divide",
         {
             record.identity: clean_shards.Dividing(
-                raw, attempt, record, compared[0], searched.get(record.identity), config.paragraphs_once
+                raw,
+                attempt,
+                record,
+                compared[0],
+                searched.get(record.identity),
+                config.paragraphs_once,
+                undecided_tags(config.languages),
             )
             for record in judged
             if record.lost is None and record.identity not in unsearched

@@ -98,6 +98,8 @@ class Dividing:
     searched: ShardRecord | None
     """The report on contamination, if there are evaluation sets."""
     paragraphs_once: Scope
+    undecided: frozenset[str]
+    """Tags of kept documents whose variety is undecided, where one was asked for."""
 
 
 def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
@@ -201,10 +203,15 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     write_table(output.path(f"kept/{name}"), kept)
     write_rows(output.path(f"dropped/{name}"), dropped + stumps, DROPPED)
     write_rows(output.path(f"boilerplate/{name}"), [*lines, *removed_rows(paragraphs)], REMOVED)
-    return account(kept, dropped + stumps) | {
-        "removed-lines": sum(row["pages"] for row in lines),
-        "removed-paragraphs": paragraphs.total(),
-    }
+    undecided = pc.sum(pc.is_in(kept["language"], pa.array(sorted(part.undecided), pa.string()))).as_py()
+    return (
+        account(kept, dropped + stumps)
+        | ({"kept-undecided": undecided or 0} if part.undecided else {})
+        | {
+            "removed-lines": sum(row["pages"] for row in lines),
+            "removed-paragraphs": paragraphs.total(),
+        }
+    )
 
 
 def _with_paragraphs_once(

@@ -28,12 +28,12 @@ DUPLICATES = pa.schema([("id", pa.string()), ("reason", pa.string()), ("keeper",
 REPEATED = pa.schema([("id", pa.string()), ("hash", pa.int64())])
 """Paragraphs of documents that are no duplicates, which a document before them has too."""
 PREFERRED: Mapping[Keeper, str] = {
-    "smallest-id": "id",
-    "longest": "bytes DESC, id",
-    "newest": "date DESC NULLS LAST, id",
-    "best-quality": "quality DESC NULLS LAST, id",
+    "smallest-id": "replaced, id",
+    "longest": "replaced, bytes DESC, id",
+    "newest": "replaced, date DESC NULLS LAST, id",
+    "best-quality": "replaced, quality DESC NULLS LAST, id",
 }
-"""The orders by which documents are numbered."""
+"""The orders by which documents are numbered: first always those that lost the fewest characters."""
 KEYS = {"duplicate-exact": "text_hash", "duplicate-url": "url", "duplicate-near": "unnest(bands)"}
 """What documents have in common that are duplicates in one way or another."""
 

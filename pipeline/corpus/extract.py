@@ -55,10 +55,15 @@ class RawDocuments(Artifact):
 
     Files that could not be read at all, within the user's limit, are named in `set-aside.jsonl`.
     Counts: `pages` = `raw` + the sum of `dropped.<reason>`; `bytes` are those of the documents as they came;
-    both of documents by kind are `raw.<kind>` and `bytes.<kind>`.
+    both of documents by kind are `raw.<kind>` and `bytes.<kind>`. Where there are any,
+    `replaced-characters` are U+FFFD in the raw documents' text, for bytes that are no character of their
+    encoding (most often of invalid UTF-8), `removed-nuls` NUL characters that were taken out;
+    `documents-with-replaced` and `documents-with-nuls` have such. `threads-unrecognised` are the
+    HTML pages of kind thread, if there are any, in which no thread was found: who asks and who answers
+    is lost.
     """
 
-    stage, role, revision = "extract", "raw", 4
+    stage, role, revision = "extract", "raw", 5
 
 
 def extract(
@@ -133,7 +138,7 @@ def _build(
         files |= _set_aside(attempt, [record for record in read + written if record.lost])
     else:
         require_all("extract", counts_of(read).get("pages", 0), counts.get("pages", 0))
-    return Made(files=files, counts=counts, incomplete=lost)
+    return Made(files=files, counts=counts_of(read) | counts, incomplete=lost)
 
 
 def _set_aside(attempt: Attempt, lost: list[ShardRecord]) -> dict[str, Any]:

@@ -44,11 +44,14 @@ INLINE = frozenset(
 )
 
 
-def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool = False) -> Extracted:
+def extract_page(
+    html: bytes, charset: str | None, extractor: str, threads: bool = False, expected: bool = False
+) -> Extracted:
     """The page's main text as Markdown, by the extractor of that name, and what the page says of itself.
 
     What looks like navigation is lost. With `threads`, a page that is mostly a thread is written as
-    threads.py says. Raises TooDeepError; whatever the extractor raises travels.
+    threads.py says; where one is `expected`, whatever its markup. Raises TooDeepError; whatever the
+    extractor raises travels.
     """
     decoded = decode(html, charset)
     tree = parse(decoded)
@@ -58,7 +61,7 @@ def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool
     linked = linked_data(tree)
     known = read_metadata(tree, linked)
     metas = metas_on_use(tree)
-    thread = read_thread(decoded, tree, linked) if threads else None
+    thread = read_thread(decoded, tree, linked, expected) if threads else None
     text = _main_text(tree, extractor)
     laid_out = "" if thread is None else thread.markdown()
     mostly = thread is not None and len(laid_out) >= THREAD_SHARE * len(text)
@@ -70,6 +73,7 @@ def extract_page(html: bytes, charset: str | None, extractor: str, threads: bool
         date=known.date,
         licence=known.licence,
         metas=metas,
+        nuls=decoded.count("\0"),
         thread=mostly,
     )
 

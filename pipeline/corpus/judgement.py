@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus.clean import CleanConfig, primary
+from pipeline.corpus.clean import CleanConfig, primary, undecided_tags
+from pipeline.corpus.damage import replaced_share
 from pipeline.corpus.language import Language, identify
 from pipeline.corpus.prose import Prose, of_documentation
 from pipeline.corpus.quality import first_fault, prose_of
 from pipeline.corpus.rule_files import LanguageRules
 from pipeline.corpus.scoring import Score
-from pipeline.corpus.variety import variety_of
+from pipeline.corpus.variety import LEAST_SHARE, marks_in, variety_of
 
 SURE_OF_ANOTHER = 0.5
 """A page is said to be in another language if that is likelier than not; a few words often are in none."""
@@ -42,9 +43,17 @@ class Judgement:
     def _fault(self, row: dict[str, Any], prose: Prose, found: Language) -> dict[str, Any] | None:
         if not row["text"]:
             return {"reason": "boilerplate", "detail": "nothing but lines that its site repeats"}
+        damage = replaced_share(row["text"])
+        if damage > self.config.replaced_letters:
+            return {
+                "reason": "damaged",
+                "value": round(damage, 6),
+                "threshold": self.config.replaced_letters,
+                "detail": "U+FFFD in place of letters",
+            }
         tag = variety_of(prose.text or row["text"], found.code)
         row |= {"language": tag, "language_score": found.score}
-        fault = self._language_fault(found, tag)
+        fault = self._language_fault(found, tag) or self._variety_fault(prose.text or row["text"], tag)
         if fault is not None:
             return fault
         judged = prose if row["kind"] != "web" else prose_of(row["text"], row["kind"])
@@ -79,6 +88,19 @@ class Judgement:
                 "detail": f"{tag} and {found.second}",
             }
         return None
+
+    def _variety_fault(self, text: str, tag: str) -> dict[str, Any] | None:
+        """What an undecided document says of its variety, where a surer one is asked for."""
+        if self.config.undecided_variety == "keep" or tag not in undecided_tags(self.config.languages):
+            return None
+        marks = marks_in(text, tag)
+        told = ", ".join(f"{count} of {variety}" for variety, count in sorted(marks.items()))
+        return {
+            "reason": "undecided-variety",
+            "value": round(max(marks.values(), default=0) / (marks.total() or 1), 6),
+            "threshold": LEAST_SHARE,
+            "detail": f"{tag}; marks: {told}",
+        }
 
     def _wanted(self, code: str, tag: str) -> bool:
         """A document of an undecided variety is wanted where any of its language's is."""

@@ -24,9 +24,15 @@ EXTRACTION = {
     "what is obeyed.",
     "content-type": "The archive's record is of a type that is not read, such as an image.",
 }
+DAMAGE = {
+    "damaged": "More of its letters than `clean.replaced_letters` are U+FFFD, which stands for bytes that "
+    "are no character: invalid UTF-8, or an encoding wrongly told.",
+}
 LANGUAGE = {
     "language": "It is in a language that `clean.languages` does not name; the detail tells which.",
     "language-unsure": "The language is not sure enough, by the threshold of its rules.",
+    "undecided-variety": "It is in a language of which `clean.languages` names a variety (pt-BR), has too "
+    "few marks of any, or marks of several, and `clean.undecided_variety` is `drop`; the detail counts them.",
     "mixed-languages": "More of it than `clean.second_language` allows is in a second language.",
 }
 QUALITY = {
@@ -77,11 +83,12 @@ COMPARISON = {
 }
 SECTIONS = {
     "Extraction: nothing could be read": EXTRACTION,
+    "Damage": DAMAGE,
     "Language": LANGUAGE,
     "Quality: thresholds by language and kind lie in `pipeline/corpus/rules/`": QUALITY,
     "Comparison with other documents": COMPARISON,
 }
-REASONS: Mapping[str, str] = EXTRACTION | LANGUAGE | QUALITY | COMPARISON
+REASONS: Mapping[str, str] = EXTRACTION | DAMAGE | LANGUAGE | QUALITY | COMPARISON
 """Each reason with its meaning."""
 
 HEAD = """# Why a document was dropped

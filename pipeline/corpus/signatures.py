@@ -15,6 +15,7 @@ import rensa
 from numpy.typing import NDArray
 
 from pipeline.corpus.clean import Scope
+from pipeline.corpus.damage import REPLACEMENT
 from pipeline.corpus.paragraphs import paragraph_hashes
 from pipeline.corpus.tables import TEXT_ROWS, Row, write_table
 from pipeline.corpus.word_runs import MIX, Hashes, gram_hashes, word_hashes
@@ -29,12 +30,13 @@ SIGNATURES = pa.schema(
         ("text_hash", pa.int64()),
         ("url", pa.string()),
         ("bytes", pa.int64()),
+        ("replaced", pa.int64()),
         ("date", pa.string()),
         ("quality", pa.float64()),
         ("paragraphs", pa.list_(pa.int64())),
     ]
 )
-"""All by which documents are compared; `bytes` are those of the text in UTF-8."""
+"""All by which documents are compared; `bytes` are those of the text in UTF-8, `replaced` its U+FFFD."""
 STATED = ("id", "url", "date", "quality")
 """Columns that are a document's own."""
 
@@ -76,6 +78,7 @@ def _signed(documents: Iterable[Row], bands: int, rows: int, scope: Scope = "off
                 "bands": pa.ListArray.from_arrays(ends, found.ravel()),
                 "text_hash": text_hashes,
                 "bytes": pa.array([len(text.encode()) for text in texts], pa.int64()),
+                "replaced": pa.array([text.count(REPLACEMENT) for text in texts], pa.int64()),
                 "paragraphs": pa.array(
                     [paragraph_hashes(document, scope) for document in batch], pa.list_(pa.int64())
                 ),

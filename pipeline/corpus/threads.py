@@ -20,9 +20,10 @@ Q is whoever opened the thread, in each of their posts; A is whoever answers; C 
 date are left out where the page does not say them (`**Q:**`), ✓ marks an accepted answer. A message
 of a mailing list stands alone: it is an A if its subject says that it replies.
 
-Read are schema.org's QAPage, FAQPage, Question and DiscussionForumPosting, as JSON-LD or as microdata
-(Stack Exchange and Discourse write the latter), and the markup of phpBB, of Stack Exchange, and of
-the archives that pipermail and MHonArc make.
+Read are schema.org's QAPage, FAQPage, Question and DiscussionForumPosting, as JSON-LD, microdata or RDFa
+(Stack Exchange and Discourse write microdata), and the markup of phpBB, of Stack Exchange, and of the
+archives that pipermail and MHonArc make. Of a source of threads every other page is looked at for posts by
+its structure alone (thread_blocks.py).
 """
 
 import codecs
@@ -35,12 +36,13 @@ import lxml.html
 
 from pipeline.corpus.markdown import one_line, tidy, write_markdown
 from pipeline.corpus.metadata import iso_date, names_of, types_of
+from pipeline.corpus.thread_blocks import find_blocks
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
 MAY_BE_A_THREAD = re.compile(
-    r"\b(?:QAPage|FAQPage|DiscussionForumPosting)\b|schema\.org/Question\b|<!--beginarticle-->"
+    r"\b(?:QAPage|FAQPage|DiscussionForumPosting)\b|schema\.org/Question\b|\btypeof=[\"'][^\"']*\bQuestion\b|<!--beginarticle-->"
     r"|<!--X-Body-of-Message-->|\bpostbody\b|\bid=[\"']question[\"']"
 )
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
@@ -80,10 +82,13 @@ class Thread:
         return "\n\n".join(blocks)
 
 
-def read_thread(html: str, tree: "HtmlElement", linked: list[dict[str, Any]]) -> Thread | None:
+def read_thread(
+    html: str, tree: "HtmlElement", linked: list[dict[str, Any]], expected: bool = False
+) -> Thread | None:
     """The thread on a page, or None if it has none. A thread has a question, and more than that alone
-    unless it is a message of a mailing list."""
-    if not MAY_BE_A_THREAD.search(html):
+    unless it is a message of a mailing list. Where one is `expected`, posts are told by the page's
+    structure too, by which a list of articles may look like a thread."""
+    if not (expected or MAY_BE_A_THREAD.search(html)):
         return None
     message = _message(html)
     if message is not None:
@@ -93,6 +98,7 @@ def read_thread(html: str, tree: "HtmlElement", linked: list[dict[str, Any]]) ->
         lambda: _from_microdata(tree),
         lambda: _from_phpbb(tree),
         lambda: _from_stack_exchange(tree),
+        *([lambda: _from_blocks(tree)] if expected else []),
     )
     for read in readers:
         found = read()
@@ -186,10 +192,16 @@ def _from_microdata(tree: "HtmlElement") -> Thread | None:
 
 
 def _items(tree: "HtmlElement", type: str) -> "list[HtmlElement]":
-    found: list[HtmlElement] = tree.xpath(
-        "//*[@itemscope and contains(@itemtype, $type)]", type=f"schema.org/{type}"
-    )
-    return [each for each in found if str(each.get("itemtype")).endswith(type)]
+    """The elements of schema.org's type, as microdata or as RDFa."""
+    found: list[HtmlElement] = tree.xpath("//*[(@itemscope and @itemtype) or @typeof]")
+    return [each for each in found if type in _item_types(each)]
+
+
+def _item_types(element: "HtmlElement") -> set[str]:
+    """`Question` of `https://schema.org/Question`, of `schema:Question`, and in RDFa of the word alone."""
+    microdata = [each for each in (element.get("itemtype") or "").split() if "schema.org/" in each]
+    named = [*microdata, *(element.get("typeof") or "").split()]
+    return {re.split(r"[/:#]", each)[-1] for each in named}
 
 
 def _properties(item: "HtmlElement") -> "dict[str, list[HtmlElement]]":
@@ -198,9 +210,10 @@ def _properties(item: "HtmlElement") -> "dict[str, list[HtmlElement]]":
     waiting = list(item)[::-1]
     while waiting:
         element = waiting.pop()
-        for name in (element.get("itemprop") or "").split():
+        named = f"{element.get('itemprop') or ''} {element.get('property') or ''}".split()
+        for name in dict.fromkeys(each.removeprefix("schema:") for each in named):
             found.setdefault(name, []).append(element)
-        if element.get("itemscope") is None:
+        if element.get("itemscope") is None and element.get("typeof") is None:
             waiting += list(element)[::-1]
     return found
 
@@ -250,7 +263,9 @@ def _from_phpbb(tree: "HtmlElement") -> Thread | None:
         post = Post("A", write_markdown(contents[0]), author, next(filter(None, dates), None))
         posts.append(_by_author(post, posts[0]) if posts else Post("Q", post.text, author, post.date))
     titles = tree.find_class("topic-title")
-    return Thread(one_line(titles[0].text_content()) if titles else "", tuple(posts)) if posts else None
+    if not any(post.author for post in posts):
+        return None  # Others call a post's body so as well.
+    return Thread(one_line(titles[0].text_content()) if titles else "", tuple(posts))
 
 
 def _from_stack_exchange(tree: "HtmlElement") -> Thread | None:
@@ -275,6 +290,20 @@ def _from_stack_exchange(tree: "HtmlElement") -> Thread | None:
             )
         )
     return Thread("" if title is None else one_line(title.text_content()), tuple(posts))
+
+
+def _from_blocks(tree: "HtmlElement") -> Thread | None:
+    found = find_blocks(tree)
+    if found is None:
+        return None
+    posts: list[Post] = []
+    if found.opening is not None:
+        opening = found.opening
+        posts.append(Post("Q", opening.text or found.title, opening.author, opening.date))
+    for block in found.posts:
+        post = Post("A" if posts else "Q", block.text, block.author, block.date)
+        posts.append(_by_author(post, posts[0]) if posts else post)
+    return Thread(found.title, tuple(posts))
 
 
 def _message(html: str) -> Thread | None:

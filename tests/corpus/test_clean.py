@@ -205,6 +205,32 @@ def test_a_language_that_cannot_be_told_is_refused_before_anything_starts() -> N
         CleanConfig(languages=("en", "xx"))
 
 
+def test_undecided_documents_are_kept_and_counted_or_dropped_where_a_variety_is_asked_for(
+    store: Store, here: Compute
+) -> None:
+    brazilian = shuffled(PORTUGUESE, 1) + f"\n\n{BRAZIL}"
+    pages = [
+        ("http://x/br", brazilian),
+        ("http://x/undecided", shuffled(PORTUGUESE, 2)),
+        ("http://x/both", shuffled(PORTUGUESE, 3) + f"\n\n{BRAZIL}\n\n{PORTUGAL}"),
+    ]
+    raw = raw_of(store, pages, 0, 2, "raw")
+    counts = clean(store, raw, CleanConfig(languages=("pt-BR",)), here).record.counts
+    assert (counts["kept"], counts["kept-undecided"]) == (3, 2)
+    config = CleanConfig(languages=("pt-BR",), undecided_variety="drop")
+    made = clean(store, raw, config, here)
+    assert [row["url"] for row in read_rows(made.paths("kept/"))] == ["http://x/br"]
+    assert made.record.counts["kept-undecided"] == 0
+    dropped = {row["url"]: row for row in read_rows(made.paths("dropped/"))}
+    assert {row["reason"] for row in dropped.values()} == {"undecided-variety"}
+    both = dropped["http://x/both"]
+    assert both["value"] < both["threshold"] == 0.75
+    assert "pt; marks: " in both["detail"]
+    everything = clean(store, raw, CleanConfig(languages=("pt",), undecided_variety="drop"), here)
+    assert everything.record.counts["kept"] == 3
+    assert "kept-undecided" not in everything.record.counts
+
+
 def test_a_language_without_a_file_gets_rules_of_its_own(store: Store, here: Compute) -> None:
     german = [(f"http://x/{n}", shuffled(GERMAN * 2, n)) for n in range(8)]
     made = clean(store, raw_of(store, german, 0, 2, "raw"), CleanConfig(languages=("de",)), here)

@@ -98,6 +98,7 @@ def signatures(draw: st.DrawFn) -> list[Document]:
             "text_hash": draw(number),
             "url": f"http://x/{draw(number)}",
             "bytes": draw(st.integers(1, 3)),
+            "replaced": draw(st.sampled_from([0, 0, 1, 2])),
             "date": draw(st.sampled_from([None, "2021", "2021-03", "2022-01-01"])),
             "quality": draw(st.sampled_from([None, 0.0, 0.5, 1.0])),
         }
@@ -120,7 +121,7 @@ BEST: dict[Keeper, Callable[[Document], Any]] = {
 def naively(documents: Sequence[Document], keeper: Keeper, earlier: Sequence[Document] = ()) -> Found:
     """The same by looking at every pair: first equal texts, then equal URLs, then chains of equal bands."""
     ranked = sorted([*documents, *earlier], key=lambda row: row["id"])
-    ranked.sort(key=lambda row: (row in earlier, BEST[keeper](row)), reverse=True)
+    ranked.sort(key=lambda row: (row in earlier, -row["replaced"], BEST[keeper](row)), reverse=True)
     found: Found = {}
     for reason, alike in (
         ("duplicate-exact", lambda one, other: one["text_hash"] == other["text_hash"]),
@@ -179,7 +180,7 @@ def test_a_document_that_did_not_change_is_an_earlier_one(tmp_path: Path) -> Non
 
 def test_the_ends_of_a_chain_have_one_keeper(tmp_path: Path) -> None:
     """a resembles b and b resembles c; the best of the three stands for both, though they differ."""
-    row = {"text_hash": 0, "url": "", "bytes": 1, "date": None, "quality": None}
+    row = {"text_hash": 0, "url": "", "bytes": 1, "replaced": 0, "date": None, "quality": None}
     chain = [
         row | {"id": name, "bands": bands, "text_hash": number, "url": name, "bytes": size}
         for number, (name, bands, size) in enumerate([("a", [1, 2], 5), ("b", [2, 3], 7), ("c", [3, 4], 9)])

@@ -44,6 +44,7 @@ def read_epub(data: bytes) -> Extracted:
         stated(authors),
         next(filter(None, map(iso_date, _dublin_core(package, "date"))), None),
         _licence(package),
+        nuls=book.nuls,
     )
 
 
@@ -62,7 +63,7 @@ class _Book:
     """An archive of which no more than UNPACKED_BYTES are ever unpacked, whatever it says of its sizes."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
-        self.archive, self.left = archive, UNPACKED_BYTES
+        self.archive, self.left, self.nuls = archive, UNPACKED_BYTES, 0
         self.root = _root(archive)
 
     def read(self, path: str) -> bytes:
@@ -91,7 +92,9 @@ class _Book:
         from pipeline.corpus.charset import decode
         from pipeline.corpus.extractors import parse
 
-        tree = parse(decode(self.read(path), None))
+        decoded = decode(self.read(path), None)
+        self.nuls += decoded.count("\0")
+        tree = parse(decoded)
         body = None if tree is None else tree.find("body")
         return "" if body is None else write_markdown(body)
 

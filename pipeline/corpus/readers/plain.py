@@ -25,9 +25,10 @@ def read_plain(data: bytes, charset: str | None, markdown: bool) -> Extracted:
     control = len(CONTROL.findall(text))
     if control > max(CONTROL_CHARACTERS, CONTROL_SHARE * len(text)):
         raise UnreadableError(f"{control} of {len(text)} characters are control characters: no text")
+    nuls = text.count("\0")
     text = BLANK_LINES.sub("\n\n", TRAILING.sub("", tidy(text))).strip("\n")
     if not markdown:
-        return Extracted("", text)
+        return Extracted("", text, nuls=nuls)
     fields: dict[str, str] = {}
     if front := FRONT_MATTER.match(text):
         fields = {name.lower(): value.strip("\"'") for name, value in FIELD.findall(front[1])}
@@ -40,4 +41,5 @@ def read_plain(data: bytes, charset: str | None, markdown: bool) -> Extracted:
         stated(fields.get("author") or fields.get("authors")),
         iso_date(fields.get("date")),
         stated(fields.get("license") or fields.get("licence")),
+        nuls=nuls,
     )

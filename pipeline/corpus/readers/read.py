@@ -22,6 +22,8 @@ class Extracted:
     """As the document states it, most often a URL. Never guessed."""
     metas: Sequence[tuple[str, str]] = ()
     """Of an HTML page the meta elements that may say how it may be used: name in lower case and content."""
+    nuls: int = 0
+    """NUL characters that were taken out."""
     thread: bool = False
     """Whether `text` is laid out as a thread (see threads.py)."""
 
@@ -53,6 +55,8 @@ class Reading:
     """The encoding that the one who delivered it named."""
     threads: bool = False
     """Whether an HTML page may be a thread: who asks and who answers is then kept."""
+    expected: bool = False
+    """Whether it most likely is one, as it is from a source of threads: its structure is enough to tell."""
 
 
 def read(data: bytes, reading: Reading, extractor: str) -> Extracted:
@@ -61,7 +65,7 @@ def read(data: bytes, reading: Reading, extractor: str) -> Extracted:
         case "html":
             from pipeline.corpus.extractors import extract_page
 
-            return extract_page(data, reading.charset, extractor, reading.threads)
+            return extract_page(data, reading.charset, extractor, reading.threads, reading.expected)
         case "pdf":
             from pipeline.corpus.readers.pdf import read_pdf
 
