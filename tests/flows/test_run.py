@@ -14,7 +14,8 @@ from crawler.crawl import CrawlConfig
 from crawler.ingest import IngestedPages
 from crawler.seed_places import NoContactError
 from flows.display import Display
-from flows.run import History, StageLog, StopSignals, _tell_pages, tell_failure, tell_stages
+from flows.run import History, StageLog, _tell_pages, tell_failure, tell_stages
+from flows.stop_signals import StopSignals
 from pipeline.cluster import deferred_stop
 from pipeline.config import Config
 from pipeline.corpus.pages import EARLIER, Pages
@@ -162,7 +163,7 @@ def test_how_to_go_on_is_told_where_the_same_command_does(store: Store, error: E
 
 
 def test_a_signal_that_got_lost_can_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.run.UNHEARD_SECONDS", 0.0)
+    monkeypatch.setattr("flows.stop_signals.UNHEARD_SECONDS", 0.0)
     with StopSignals():
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
