@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from crawler.outcomes import RECRAWLED
-from flows.display import Display, duration, number, print_error
+from flows.display import STOPS, Display, duration, number, print_error
 from flows.figures import summary
 from flows.stop_signals import StopSignals
 from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
@@ -199,11 +199,11 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
         try:
             with contextlib.ExitStack() as closing:
                 closing.callback(compute.stop)
-                display = closing.enter_context(Display(console, lambda: compute.is_starting))
+                display = closing.enter_context(Display(console, partial(_start_of_ray, compute)))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
                 made = command.flow(config, store, compute)
-        except (KeyboardInterrupt, SystemExit) as stop:  # Ray answers SIGTERM by the latter while it starts
+        except STOPS as stop:
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
             console.print(
@@ -223,6 +223,14 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
     for remark in filter(None, (namer.fault, unsent)):
         console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
     return EXIT_DONE
+
+
+def _start_of_ray(compute: Compute) -> str:
+    """Why nothing is made yet, if Ray is being started or joined."""
+    if not compute.is_starting:
+        return ""
+    waits = "; the run stops when that is done, since Ray's start cannot be broken off"
+    return f"starting Ray{waits if compute.is_stopping else ''}"
 
 
 def _drain(tracker: Tracker, signals: StopSignals, console: Console) -> str | None:

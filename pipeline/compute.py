@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +158,7 @@ class Compute:
     is_starting: bool = field(default=False, init=False)
     """True while Ray is being started or joined."""
     _started: bool = field(default=False, init=False)
+    _stops: Sized = field(default=(), init=False)
 
     def start(self) -> None:
         """Join the cluster of the configuration, or start one on this machine alone.
@@ -169,6 +170,7 @@ class Compute:
         self.is_starting = True
         try:
             with deferred_stop() as stops, faults_told(None):
+                self._stops = stops
                 require_room()
                 if self.config.ray_address is None:
                     with start_told(), faults_told(None):
@@ -178,6 +180,11 @@ class Compute:
                 self._started = True
         finally:
             self.is_starting = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """True if Ctrl-C or SIGTERM came while Ray was being started or joined: it counts after that."""
+        return len(self._stops) > 0
 
     def stop(self) -> None:
         """Leave the cluster; one that was started here ends with all its processes."""
