@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from flows.figures import on_a_line
+from flows.figures import counted_as, on_a_line
 from pipeline.store import Artifact, Attempt, Bound, JournalReader, Work
 
 POLL_SECONDS = 0.5
@@ -173,7 +173,7 @@ class Display:
     def finished(self, artifact: Artifact) -> None:
         self._end()
         record = artifact.record
-        counts = {name: count for name, count in record.counts.items() if "." not in name}
+        counts = {counted_as(record.stage, name): n for name, n in record.counts.items() if "." not in name}
         told = figures_line({**counts, **on_a_line(record)})
         self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from crawler.outcomes import RECRAWLED
 from flows.display import STOPS, Display, duration, number, print_error
-from flows.figures import summary
+from flows.figures import counted_as, summary
 from flows.stop_signals import StopSignals
 from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
 from pipeline.compute import Compute
@@ -270,7 +270,7 @@ def tell_stages(history: History, title: str, console: Console, seconds: float) 
     for artifact, made in history.stages:
         record = artifact.record
         counts = ", ".join(
-            f"{number(count)} {label.replace('_', ' ')}"
+            f"{number(count)} {counted_as(record.stage, label)}"
             for label, count in record.counts.items()
             if "." not in label
         )

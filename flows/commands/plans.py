@@ -114,10 +114,11 @@ def _show(found: "Plan") -> None:
 
 def _work(stage: "PlannedStage") -> Iterator[str]:
     from flows.display import number
+    from flows.figures import counted_as
 
     for unit in COUNTED:
         if stage.work.get(unit):
-            yield f"{number(round(stage.work[unit]))} {unit}"
+            yield f"{number(round(stage.work[unit]))} {counted_as(stage.stage, unit)}"
     if stage.bytes:
         yield _bytes(stage.bytes)
     if stage.tokens:

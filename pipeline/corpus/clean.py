@@ -5,6 +5,7 @@ and the order of its steps.
 """
 
 import contextlib
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "
 """Text kept, for a byte of HTML that was crawled. Of documentation: 0.21 (pdoc and Sphinx), 0.28 (guides),
 0.15 (small pages). Of the web a guess: there is more in its pages that is not text."""
 
+NEAR_ENOUGH = 0.75
+"""Likeness of the tag that was probably meant (difflib's): pt-BZ and pt-BR are .8."""
 Keeper = Literal["smallest-id", "longest", "newest", "best-quality"]
 """Which of several duplicates is kept."""
 Scope = Literal["off", "site", "corpus"]
@@ -86,9 +89,12 @@ class CleanConfig(Config):
         known = {*known_languages(), *map(language_of_file, self.rule_files)}
         for language in self.languages:
             if language not in TOLD and language not in known:
+                spelt = {tag.lower(): tag for tag in sorted(known | TOLD)}
+                near = difflib.get_close_matches(language.lower().replace("_", "-"), spelt, 1, NEAR_ENOUGH)
                 raise ValueError(
                     f"there are no quality rules for {language!r}, and it is none of the languages that "
-                    f"py3langid tells apart: {', '.join(sorted(known | TOLD))}"
+                    "py3langid tells apart"
+                    + (f"; did you mean {spelt[near[0]]}?" if near else f": {', '.join(spelt.values())}")
                 )
         return self
 

@@ -122,6 +122,19 @@ def test_how_a_source_is_read_is_part_of_what_is_read(store: Store, here: Comput
     assert one.key != other.key
 
 
+def test_an_empty_folder_is_told_to_be_one(store: Store, here: Compute, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    source = SourceConfig(name="notes", path=str(folder))
+    with pytest.raises(
+        NoSuchSourceError, match=r"the folder '.*notes' is empty; looked for were files of any"
+    ):
+        take_in(store, [source], here)
+    (folder / ".hidden").touch()
+    with pytest.raises(NoSuchSourceError, match=r"notes' has no file but hidden ones, which are left out; "):
+        take_in(store, [source], here)
+
+
 def test_a_pattern_takes_the_files_that_it_fits(store: Store, here: Compute, corpus: Path) -> None:
     sources = taken(store, here, SourceConfig(name="notes", path=f"{corpus}/**/*.md"))
     assert [file.path for file in sources.files.listing()] == ["deep/b.md"]
