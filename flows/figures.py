@@ -12,6 +12,10 @@ MEANINGS: dict[str, dict[str, str]] = {
     "vocabulary": {
         "bytes_per_token": "UTF-8 bytes of the text that it was learned from, for each token",
     },
+    "classifier": {
+        "accuracy": "share of the held-out examples that it puts on their side (good from .5 on)",
+        "roc_auc": "how often it gives a good held-out example more than a bad one",
+    },
     "compare-vocabularies": TOLD,
     "tokens": {
         "bytes_per_token": "UTF-8 bytes of the training text, for each token",

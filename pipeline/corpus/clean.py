@@ -53,7 +53,8 @@ class CleanConfig(Config):
     """Languages that are kept: ISO 639-1 codes, or a variety's tag (pt-BR), which leaves out the others
     (pt-PT). For a language without a file of rules they are measured on its documents."""
     rule_files: tuple[str, ...] = ()
-    """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/."""
+    """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/. Paths count
+    from the working folder."""
     second_language: float = Field(default=0.3, ge=0, le=1)
     """Share of a document that may be in another language than the rest; 1 keeps all mixed documents."""
     boilerplate_pages: int = Field(default=10, ge=2)
@@ -95,6 +96,14 @@ class CleanConfig(Config):
                     f"there are no quality rules for {language!r}, and it is none of the languages that "
                     "py3langid tells apart"
                     + (f"; did you mean {spelt[near[0]]}?" if near else f": {', '.join(spelt.values())}")
+                )
+        wanted = {primary(language) for language in self.languages}
+        for file in self.rule_files:
+            if primary(language_of_file(file)) not in wanted:
+                raise ValueError(
+                    f"rule_files names {file!r}, and its name says that its rules are for "
+                    f"{language_of_file(file)!r}, which is not among languages "
+                    f"({', '.join(self.languages)}); call it {self.languages[0]}.toml, or add its language"
                 )
         return self
 
