@@ -1,18 +1,46 @@
 """The command line. Exit codes: 0 done, 1 a stage failed, 2 the input is wrong, 130 stopped by Ctrl-C."""
 
+import contextlib
 import importlib.metadata
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from flows.commands import crawl, jobs, machine, models, plans, runs, store, vocabularies
 from pipeline.errors import MoinhoError
 
+EXIT_STOPPED = 130
+
+
+class _Commands(TyperGroup):
+    """Says that a command was stopped: typer itself makes an exit code of Ctrl-C, and no word."""
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        with _stop_told():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _stop_told():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _stop_told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        raise typer.Exit(EXIT_STOPPED) from None
+
+
 app = typer.Typer(
     name="moinho",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -88,7 +116,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         errors.print("stopped")
-        sys.exit(130)
+        sys.exit(EXIT_STOPPED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:

@@ -53,7 +53,7 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = [_fault(kind, dict(fault), sources, path) for fault in error.errors()]
+        faults = [_fault(kind, dict(fault), values, sources, path) for fault in error.errors()]
         raise ConfigurationError("\n".join(dict.fromkeys(faults))) from None
 
 
@@ -124,17 +124,27 @@ def _put(values: dict[str, Any], keys: KeyPath, value: Any, setting: str) -> Non
     values[keys[-1]] = value
 
 
-def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPath, str], path: Path) -> str:
+def _fault(
+    kind: type[BaseModel],
+    fault: dict[str, Any],
+    values: Mapping[str, Any],
+    sources: Mapping[KeyPath, str],
+    path: Path,
+) -> str:
     location = tuple(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
     where = _source(location, sources) or str(path)
     item = bool(location) and isinstance(fault["loc"][-1], int)
-    key = ".".join(location[:-1] if item else location)  # of an item of a list the value tells which
+    # Of an item of a list the value tells which.
+    key = _named(location[:-1] if item else location, values)
     found = repr(fault["input"])
     found = found if len(found) <= SHOWN_CHARACTERS else found[:SHOWN_CHARACTERS] + "…"
     match fault["type"]:
         case "extra_forbidden":
-            told = _not_a_setting(kind, location) or f"unknown key{_nearest(kind, location)}"
-            return f"{where}: {key}: {told}"
+            told = _not_a_setting(kind, location)
+            if told is None and (item_of_list := _item(location, values)):
+                section, (*_, unknown) = item_of_list
+                return f"{where}: {section}: unknown key {unknown}{_nearest(kind, location, short=True)}"
+            return f"{where}: {key}: {told or f'unknown key{_nearest(kind, location)}'}"
         case "model_type" | "model_attributes_type":
             return f"{where}: {key}: found {found}; {_table(_section(kind, location), key, where)}"
         case "missing":
@@ -144,6 +154,27 @@ def _fault(kind: type[BaseModel], fault: dict[str, Any], sources: Mapping[KeyPat
         case kind_of_fault:
             told = EXPECTED.get(kind_of_fault) or fault["msg"][0].lower() + fault["msg"][1:]
             return f"{where}: {key}: {told}, found {found}"
+
+
+def _item(location: KeyPath, values: Mapping[str, Any]) -> tuple[str, KeyPath] | None:
+    """`sources.0.kind` → `[[sources]] "manual"`, by the table's name or number, and the key in it; None for
+    what is in no list of tables."""
+    here: Any = values
+    for place, part in enumerate(location):
+        here = here[int(part)] if isinstance(here, list) else here.get(part)
+        if part.isdigit() and isinstance(here, Mapping) and location[place + 1 :]:
+            name = here.get("name")
+            told = f'"{name}"' if isinstance(name, str) else f"number {int(part) + 1}"
+            return f"[[{'.'.join(location[:place])}]] {told}", location[place + 1 :]
+        if not isinstance(here, Mapping | list):
+            return None
+    return None
+
+
+def _named(location: KeyPath, values: Mapping[str, Any]) -> str:
+    """Where a key stands, in words that its user wrote."""
+    found = _item(location, values)
+    return ".".join(location) if found is None else f"{found[0]}: {'.'.join(found[1])}"
 
 
 def _section(kind: type[BaseModel], location: KeyPath) -> type[BaseModel] | None:
@@ -190,8 +221,9 @@ def _source(location: KeyPath, sources: Mapping[KeyPath, str]) -> str | None:
     return None
 
 
-def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
-    """The valid key that was probably meant: in the same section first, then anywhere."""
+def _nearest(kind: type[BaseModel], location: KeyPath, short: bool = False) -> str:
+    """The valid key that was probably meant: in the same section first, then anywhere. In `short` one of
+    the same section goes without the section."""
     valid = list(_valid_keys(kind))
     location = tuple(part for part in location if not part.isdigit())  # the number in a list of sections
     key, section = ".".join(location), ".".join(location[:-1])
@@ -206,7 +238,8 @@ def _nearest(kind: type[BaseModel], location: KeyPath) -> str:
         or [by_last[last] for last in difflib.get_close_matches(location[-1], by_last, n=1, cutoff=0.6)]
     )
     if near:
-        return f"; did you mean {near[0]}?"
+        meant = near[0].removeprefix(f"{section}.") if short else near[0]
+        return f"; did you mean {meant}?"
     return f"; there are: {', '.join(name.rpartition('.')[2] for name in here)}" if here else ""
 
 

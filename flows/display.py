@@ -13,12 +13,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from flows.figures import on_a_line
+from flows.figures import counted_as, on_a_line
 from pipeline.store import Artifact, Attempt, Bound, JournalReader, Work
 
 POLL_SECONDS = 0.5
 PLAIN_INTERVAL_SECONDS = 10.0
 STAGE_CHARACTERS = 13
+STOPS = (KeyboardInterrupt, SystemExit)
+"""What a run is stopped by: Ray answers SIGTERM by the latter while it starts."""
 
 
 def number(value: float) -> str:
@@ -121,8 +123,8 @@ class Running:
 class Display:
     """A listener of the store: prints what happens to each stage and follows the running one's journals."""
 
-    def __init__(self, console: Console, starts: Callable[[], bool] = lambda: False) -> None:
-        """`starts` tells whether Ray is being started at this moment."""
+    def __init__(self, console: Console, starts: Callable[[], str] = str) -> None:
+        """`starts` tells in words that Ray is being started at this moment; else it is empty."""
         self.console, self.starts = console, starts
         self.running: Running | None = None
         self.lock = threading.Lock()
@@ -171,14 +173,16 @@ class Display:
     def finished(self, artifact: Artifact) -> None:
         self._end()
         record = artifact.record
-        counts = {name: count for name, count in record.counts.items() if "." not in name}
+        counts = {counted_as(record.stage, name): n for name, n in record.counts.items() if "." not in name}
         told = figures_line({**counts, **on_a_line(record)})
         self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:
         self._end()
-        stopped = isinstance(error, KeyboardInterrupt)
-        self._say("[red]✗[/red]", artifact.stage, "stopped" if stopped else "failed")
+        if isinstance(error, STOPS):
+            self._say("[yellow]■[/yellow]", artifact.stage, "stopped")
+        else:
+            self._say("[red]✗[/red]", artifact.stage, "failed")
 
     def _end(self) -> None:
         with self.lock:
@@ -196,7 +200,7 @@ class Display:
 
     def _show(self, running: Running) -> None:
         self._show_samples(running)
-        line = "starting Ray" if self.starts() else running.line()
+        line = self.starts() or running.line()
         if self.console.is_terminal:
             self.progress.rows = running.rows
             self.progress.update(self.task, completed=running.done, total=running.total or None, line=line)

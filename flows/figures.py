@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.corpus.clean import Documents
+from pipeline.corpus.extract import RawDocuments
 from pipeline.store import Record
 from pipeline.tokens.comparison import TOLD
 
 MEANINGS: dict[str, dict[str, str]] = {
     "vocabulary": {
         "bytes_per_token": "UTF-8 bytes of the text that it was learned from, for each token",
+    },
+    "classifier": {
+        "accuracy": "share of the held-out examples that it puts on their side (good from .5 on)",
+        "roc_auc": "how often it gives a good held-out example more than a bad one",
     },
     "compare-vocabularies": TOLD,
     "tokens": {
@@ -56,6 +62,10 @@ SUMMARY = 8
 ON_A_LINE = 2
 
 
+OF_DOCUMENTS = (RawDocuments.stage, Documents.stage)
+"""Stages whose records count as pages what may be rows or files as well."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure of an artifact."""
@@ -77,6 +87,11 @@ def summary(record: Record) -> list[Figure]:
     """Those that the end of a run shows."""
     shown = list(MEANINGS[record.stage])[:SUMMARY]
     return [figure for figure in figures(record) if figure.name in shown]
+
+
+def counted_as(stage: str, name: str) -> str:
+    """A count of a record in words. What is cleaned are documents: pages of a crawl, files, rows, threads."""
+    return "documents" if name == "pages" and stage in OF_DOCUMENTS else name.replace("_", " ")
 
 
 def on_a_line(record: Record) -> Mapping[str, float]:

@@ -11,6 +11,7 @@ import tomlkit
 from tomlkit.items import Table
 
 from flows.display import counted, duration, figures_line
+from flows.figures import counted_as
 from flows.references import UnknownArtifactError, names_by_base
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
@@ -22,8 +23,12 @@ FILES = (".parquet", ".warc.gz", ".jsonl", ".cdxj", ".html")
 """Files that are looked into with other tools."""
 NAMED_FILES = 5
 """Of a kind, so many are named one by one."""
+BY_CONTENT = ("rule_files", "earlier", "good", "bad")
+"""Settings that enter a key by what they name holds, and so are not in the record's identity."""
 DROPPED = "dropped/"
-"""The logical folder of the pages that a stage dropped."""
+"""The logical folder of the documents that a stage dropped."""
+OF_EARLIER = "-earlier"
+"""How the reasons end of what another run has already."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +141,11 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     yield "artifact", f"{record.stage}/{record.key}"
     yield "made", f"{record.started}, took {duration(record.seconds)}, commit {record.commit or 'unknown'}"
     seeds = {"seeds_file": _seeds_file(record)} if record.config.get("seeds_file") else {}
-    settings = ", ".join(f"{k}={v}" for k, v in {**record.identity, **seeds}.items())
+    named = {name: record.config[name] for name in BY_CONTENT if record.config.get(name)}
+    settings = ", ".join(f"{k}={v}" for k, v in {**record.identity, **named, **seeds}.items())
     yield "settings", f"other than the defaults: {settings}" if settings else "all at their defaults"
     if record.counts:
-        yield "counts", figures_line(record.counts)
+        yield "counts", figures_line({counted_as(record.stage, k): v for k, v in record.counts.items()})
     if record.figures:
         yield "figures", figures_line(record.figures)
     if record.compute:
@@ -149,7 +155,7 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     kinds = Counter(name.partition("/")[0] for name in record.files if "/" in name)
     listed = ", ".join(f"{kind}/ {count}" for kind, count in sorted(kinds.items()))
     if "dropped" in kinds:
-        yield "dropped", "--dropped lists those pages, each with its reason"
+        yield "dropped", "--dropped lists those documents, each with its reason"
     for folder, other in (("contamination", "example"), ("overlap", "held-out document")):
         if folder in kinds:
             yield "overlap", f"{folder}/ has which {other} each document shares words with, and which words"
@@ -190,10 +196,14 @@ def _files(record: Record) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A page that was not kept."""
+    """A document that was not kept."""
 
     id: str
+    source: str
+    """`crawl`, or the name of one of [[sources]]."""
     url: str
+    """Where there is none: source/file, behind # the byte that a line of JSONL begins at, or the row of a
+    Parquet file; of what has an id source#id."""
     title: str
     reason: str
     value: float | None
@@ -201,7 +211,8 @@ class Dropped:
     threshold: float | None
     """The limit that it missed."""
     detail: str
-    """Such as the language; of a duplicate the URL of the page that was kept in its place."""
+    """Such as the language; of a duplicate the URL of the document that was kept in its place, with the name
+    of its run where that is an earlier one."""
 
 
 class NothingDroppedError(InputError):
@@ -210,8 +221,11 @@ class NothingDroppedError(InputError):
     remedy = "Look at what clean made, such as quickstart/documents, or at what extract made, quickstart/raw."
 
 
-def dropped_pages(artifact: Artifact) -> list[Dropped]:
-    """All pages that `extract` or `clean` dropped, by id. Raises NothingDroppedError."""
+def dropped_pages(artifact: Artifact, names: Mapping[str, Sequence[str]]) -> list[Dropped]:
+    """All documents that `extract` or `clean` dropped, by id; `names` are those of the store by `stage/key`.
+
+    Raises NothingDroppedError.
+    """
     import pyarrow.parquet as pq
 
     if not (paths := artifact.paths(DROPPED)):
@@ -223,12 +237,28 @@ def dropped_pages(artifact: Artifact) -> list[Dropped]:
     found = [Dropped(**row) for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
     inputs = artifact.record.inputs.values()
     earlier = [Documents(artifact.storage, each.key) for each in inputs if each.stage == Documents.stage]
-    homes = [artifact, *(documents for documents in earlier if documents.exists())]
-    paths = [path for home in homes for path in home.paths("kept/")]
-    kept = (pq.read_table(path, columns=["id", "url"]).to_pylist() for path in paths)
-    urls = {row["id"]: row["url"] for rows in kept for row in rows} | {page.id: page.url for page in found}
-    found = [replace(page, detail=urls.get(page.detail, page.detail)) for page in found]
-    return sorted(found, key=lambda page: page.id)
+    urls = {page.id: page.url for page in found} | _kept_urls(artifact)
+    before = {
+        id: f"{url} (in {(names.get(documents.base) or [documents.base])[0]})"
+        for documents in earlier
+        if documents.exists()
+        for id, url in _kept_urls(documents).items()
+    }
+    told = [
+        replace(
+            page, detail=(before if page.reason.endswith(OF_EARLIER) else urls).get(page.detail, page.detail)
+        )
+        for page in found
+    ]
+    return sorted(told, key=lambda page: page.id)
+
+
+def _kept_urls(documents: Artifact) -> dict[str, str]:
+    """The URL of each document that was kept, by id."""
+    import pyarrow.parquet as pq
+
+    tables = (pq.read_table(path, columns=["id", "url"]).to_pylist() for path in documents.paths("kept/"))
+    return {row["id"]: row["url"] for rows in tables for row in rows}
 
 
 def sample_by_reason(pages: Sequence[Dropped], most: int) -> list[Dropped]:

@@ -11,6 +11,7 @@ from flows.calibration import Calibration, calibration, machine
 from flows.drift import Difference, differences
 from flows.rates import compile_seconds, memory_of, seconds_of
 from flows.run import Quiet
+from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.compute import Compute
 from pipeline.store import Artifact, PlanningStore, Store, Work
@@ -105,8 +106,11 @@ def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: W
     flow(config, PlanningStore(config.compute.store), compute)
 
 
-def plan(config: WebToModel, tell: Callable[[str], None], recalibrate: bool = False) -> Plan:
-    """Every stage of the flow in order: in the store, or to be made with what that takes.
+def plan(
+    config: WebToModel, tell: Callable[[str], None], recalibrate: bool = False, until: str | None = None
+) -> Plan:
+    """Every stage of the flow in order, or those as far as `until`: in the store, or to be made with what
+    that takes.
 
     `tell` is told in words of a calibration that has to be made first: only where something has to be
     made, and once on a machine that is idle.
@@ -114,7 +118,8 @@ def plan(config: WebToModel, tell: Callable[[str], None], recalibrate: bool = Fa
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
     compute = _Machine(config.compute, found_gpus=len(here["gpus"]))
-    web_to_model(config, store, compute)
+    flow = web_to_model if until is None else up_to(until, web_to_model)
+    flow(config, store, compute)
     made = [artifact.record for artifact, _ in collector.found if artifact.exists()]
     rates = None
     if recalibrate or len(made) < len(collector.found):
@@ -122,8 +127,8 @@ def plan(config: WebToModel, tell: Callable[[str], None], recalibrate: bool = Fa
     above = _to_be_made_above([artifact for artifact, _ in collector.found])
     stages = [_planned(artifact, work, rates, compute, above) for artifact, work in collector.found]
     stages = _after_ray(stages, rates)
-    tokens = next(artifact for artifact, _ in collector.found if artifact.stage == Tokens.stage)
-    told = list(_assumptions(config, stages, rates, tokens.counts().get("train.tokens")))
+    tokens = [artifact.counts() for artifact, _ in collector.found if artifact.stage == Tokens.stage]
+    told = list(_assumptions(config, stages, rates, tokens[0].get("train.tokens") if tokens else None))
     return Plan(stages, differences(made), told, rates, here["memory_bytes"])
 
 

@@ -2,11 +2,8 @@
 
 import contextlib
 import logging
-import math
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 import webbrowser
@@ -14,18 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from crawler.outcomes import RECRAWLED
-from flows.display import Display, duration, number, print_error
-from flows.figures import summary
+from flows.display import STOPS, Display, duration, number, print_error
+from flows.figures import counted_as, summary
+from flows.stop_signals import StopSignals
 from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
 from pipeline.compute import Compute
+from pipeline.corpus.clean import Documents
+from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import InputError, MoinhoError
 from pipeline.store import (
@@ -47,9 +46,6 @@ EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
 BEGUN_BY = "MOINHO_BEGUN_BY"
 """Environment variable with the command that began this run, where that was not `moinho run`."""
 DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 60.0, 10.0, 3.0
-UNHEARD_SECONDS = 3.0
-END = b"\0"
-"""No signal has this number."""
 
 
 class Quiet:
@@ -128,11 +124,19 @@ class StageLog(Quiet):
             self.handler = None
 
 
-def run(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
-    """Run the whole road. Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped.
+def run(config: WebToModel, config_path: Path, again: str, console: Console, until: str | None = None) -> int:
+    """Run the whole road, or as far as the stage `until`.
 
+    Returns the exit code: 0 done, 1 a stage failed, 2 bad input, 130 stopped.
     `again` is the command that goes on with it, as its user typed it.
     """
+    if until is not None:
+        from flows.until import up_to  # which imports this module
+
+        beginning = _Command(
+            f"as far as {until}", up_to(until, web_to_model), partial(_tell_end, until=until)
+        )
+        return _run(beginning, config, config_path, again, console)
     return _run(
         _Command("from URLs to a chat model", web_to_model, _tell_road),
         config,
@@ -195,11 +199,11 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
         try:
             with contextlib.ExitStack() as closing:
                 closing.callback(compute.stop)
-                display = closing.enter_context(Display(console, lambda: compute.is_starting))
+                display = closing.enter_context(Display(console, partial(_start_of_ray, compute)))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
                 made = command.flow(config, store, compute)
-        except (KeyboardInterrupt, SystemExit) as stop:  # Ray answers SIGTERM by the latter while it starts
+        except STOPS as stop:
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
             console.print(
@@ -221,7 +225,15 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
     return EXIT_DONE
 
 
-def _drain(tracker: Tracker, signals: "StopSignals", console: Console) -> str | None:
+def _start_of_ray(compute: Compute) -> str:
+    """Why nothing is made yet, if Ray is being started or joined."""
+    if not compute.is_starting:
+        return ""
+    waits = "; the run stops when that is done, since Ray's start cannot be broken off"
+    return f"starting Ray{waits if compute.is_stopping else ''}"
+
+
+def _drain(tracker: Tracker, signals: StopSignals, console: Console) -> str | None:
     """Wait until MLflow has everything, telling what is being sent; one line of what remains, or None.
 
     Ctrl-C ends the waiting and nothing else: the flow is done.
@@ -258,7 +270,7 @@ def tell_stages(history: History, title: str, console: Console, seconds: float) 
     for artifact, made in history.stages:
         record = artifact.record
         counts = ", ".join(
-            f"{number(count)} {label.replace('_', ' ')}"
+            f"{number(count)} {counted_as(record.stage, label)}"
             for label, count in record.counts.items()
             if "." not in label
         )
@@ -298,6 +310,20 @@ def _tell_road(road: Road, name: str, console: Console) -> None:
     )
 
 
+def _tell_end(artifact: Artifact, name: str, console: Console, *, until: str) -> None:
+    """Where a run ended that its user let end early, and what to look at next."""
+    commands = {f"moinho show {name}/{artifact.role}": "what it holds, and where its files lie"}
+    if artifact.role in (Documents.role, Corpus.role):
+        commands[f"moinho show {name}/{Documents.role} --dropped"] = "what was left out, and why"
+    commands["the same command without --until"] = "goes on from here"
+    console.print(
+        f"\nEnded with {artifact.stage}, as --until {until} asks: it lies in "
+        f"{artifact.storage.full(artifact.base)}",
+        soft_wrap=True,
+    )
+    _tell_next(commands, console)
+
+
 def _tell_pages(pages: Pages, name: str, console: Console) -> None:
     """What to look at next. Pages that were taken from archives have no frontier and no report."""
     if pages.stage == Pages.stage:
@@ -311,6 +337,11 @@ def _tell_pages(pages: Pages, name: str, console: Console) -> None:
             f"moinho show {name}/pages": "what was counted, and where the log of all URLs lies",
             f"moinho ls {name}": "all that this run made",
         }
+    _tell_next(commands, console)
+
+
+def _tell_next(commands: Mapping[str, str], console: Console) -> None:
+    """What to type next, and what it tells."""
     width = max(map(len, commands))
     console.print("\nnext:")
     for command, told in commands.items():
@@ -330,65 +361,6 @@ def _tell_comparison(comparison: VocabularyComparison, name: str, console: Conso
     console.print(f"by language, and what each figure means: {report}", soft_wrap=True)
     if shown:
         webbrowser.open(report.absolute().as_uri())
-
-
-class StopSignals:
-    """Ctrl-C, SIGTERM and the end of the terminal stop a run in the same way: by KeyboardInterrupt.
-
-    Further ones do not interrupt the stopping. Only where it has not begun after some seconds one
-    raises again, since Python may swallow the first (in a destructor, say). A thread says at once that
-    the first was heard, also while a library keeps the main thread from it, as Ray does when it starts.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
-        self._raised = -math.inf
-        self._is_stopping = False
-        self._acknowledged = False
-
-    def __enter__(self) -> Self:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup has the terminal's end ignored, and that holds; a shell's script has Ctrl-C ignored by
-            # what it starts in the background, but whoever sends that on purpose means it.
-            if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
-                self._before[each] = signal.signal(each, self._heard)
-        self._told, self._teller = os.pipe()
-        os.set_blocking(self._teller, False)
-        self._wakeup_before = signal.set_wakeup_fd(self._teller, warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._acknowledge, daemon=True, name="signals")
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
-        signal.set_wakeup_fd(self._wakeup_before)
-        os.write(self._teller, END)
-        self._thread.join()
-        os.close(self._teller)
-        os.close(self._told)
-
-    def stopping(self) -> None:
-        """From now on nothing interrupts."""
-        self._is_stopping = True
-
-    def resume(self) -> None:
-        """From now on signals count again, and nothing is said of them."""
-        self._is_stopping, self._raised, self._acknowledged = False, -math.inf, True
-
-    def _acknowledge(self) -> None:
-        """In a thread: Python writes the number of each signal into the pipe as soon as it comes."""
-        while (number := os.read(self._told, 1)) != END:
-            if number[0] in self._before and not self._acknowledged:
-                self._acknowledged = True
-                with contextlib.suppress(OSError):  # the terminal may be gone
-                    print("stopping ... (what is finished stays)", file=sys.stderr, flush=True)
-
-    def _heard(self, signum: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not self._is_stopping and now - self._raised > UNHEARD_SECONDS:
-            self._raised = now
-            raise KeyboardInterrupt
 
 
 def _quiet_libraries() -> None:

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from pipeline.cluster import (
     start_told,
 )
 from pipeline.config import Config
-from pipeline.errors import MoinhoError, StageError
+from pipeline.errors import MoinhoError, StageError, UnreadableShardError
 from pipeline.store import (
     Attempt,
     File,
@@ -116,6 +116,16 @@ class ShardLostError(StageError):
     )
 
 
+class ShardUnreadableError(ShardLostError):
+    """What a shard is made from is damaged, so that no further try reads it."""
+
+    passes = False
+    remedy = (
+        "Replace or remove what the message names, then run again; compute.lost_shards lets the stage go on "
+        "without it, and its result is marked as incomplete."
+    )
+
+
 class TrainingFailedError(StageError):
     """Training workers died more often than compute.training_restarts allows."""
 
@@ -148,6 +158,7 @@ class Compute:
     is_starting: bool = field(default=False, init=False)
     """True while Ray is being started or joined."""
     _started: bool = field(default=False, init=False)
+    _stops: Sized = field(default=(), init=False)
 
     def start(self) -> None:
         """Join the cluster of the configuration, or start one on this machine alone.
@@ -159,6 +170,7 @@ class Compute:
         self.is_starting = True
         try:
             with deferred_stop() as stops, faults_told(None):
+                self._stops = stops
                 require_room()
                 if self.config.ray_address is None:
                     with start_told(), faults_told(None):
@@ -168,6 +180,11 @@ class Compute:
                 self._started = True
         finally:
             self.is_starting = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """True if Ctrl-C or SIGTERM came while Ray was being started or joined: it counts after that."""
+        return len(self._stops) > 0
 
     def stop(self) -> None:
         """Leave the cluster; one that was started here ends with all its processes."""
@@ -210,8 +227,9 @@ class Compute:
 
         `shards` maps a shard's identity (a file name's worth of letters, the same at every
         attempt) to what the function gets. Shards that an earlier attempt finished are not run
-        again. A shard that fails is tried again; one that fails every time, or kills its worker,
-        is set aside with its reason if `lost_shards` allows, otherwise ShardLostError is raised.
+        again. A shard that fails is tried again, unless it raises UnreadableShardError; one that fails
+        every time, or kills its worker, is set aside with its reason if `lost_shards` allows, otherwise
+        ShardLostError is raised.
         A full disk is no fault of a shard: NoRoomError is raised at once.
         With `beside_driver` the tasks run on the driver's node, whose loopback address they need;
         that node may have no CPU to give (the head of many clusters), so they claim none.
@@ -272,7 +290,8 @@ class Compute:
                         if isinstance(fault, MoinhoError):
                             raise fault from None
                         log.warning("%s shard %s, try %d: %s", step, identity, tries[identity], error)
-                        if tries[identity] < TRIES_PER_SHARD:
+                        may_heal = not isinstance(fault, UnreadableShardError)
+                        if may_heal and tries[identity] < TRIES_PER_SHARD:
                             queue.append(identity)
                             continue
                         lost += 1
@@ -286,6 +305,13 @@ class Compute:
     def _set_aside(
         self, attempt: Attempt, step: str, identity: str, error: BaseException, lost: int
     ) -> ShardRecord:
+        if isinstance(error, UnreadableShardError):
+            if lost > self.config.lost_shards:
+                raise ShardUnreadableError(
+                    f"{attempt.stage}: {error}. Replace it or take it away, then run again, or let the stage "
+                    f"go on without it by --set compute.lost_shards={lost}"
+                ) from error
+            return ShardRecord(identity=identity, files={}, counts={}, lost=str(error))
         reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         if lost > self.config.lost_shards:
             raise ShardLostError(

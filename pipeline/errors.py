@@ -17,7 +17,10 @@ class MoinhoError(Exception):
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
-        if cls.__module__ != __name__ and not (cls.__doc__ and cls.__dict__.get("remedy")):
+        # An error that a Ray task raised comes in a class that Ray derives from its own.
+        if cls.__module__ not in (__name__, "ray.exceptions") and not (
+            cls.__doc__ and cls.__dict__.get("remedy")
+        ):
             raise TypeError(f"{cls.__name__} needs a docstring (the cause) and a remedy")
 
 
@@ -26,6 +29,13 @@ class InputError(MoinhoError):
 
     exit_code = 2
     passes = False
+
+
+class UnreadableShardError(Exception):
+    """What a shard is made from cannot be read, however often that is tried: the shard is set aside at once.
+
+    The message says where and what was found. A user meets it within a ShardUnreadableError.
+    """
 
 
 class StageError(MoinhoError):

@@ -23,12 +23,13 @@ from pipeline.compute import (
     ComputeConfig,
     ShardLostError,
     ShardOutput,
+    ShardUnreadableError,
     TrainingFailedError,
     _training_fault,
     counts_of,
     files_of,
 )
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnreadableShardError
 from pipeline.store import Attempt, NoRoomError, Storage
 from tests.machine import check_sound, small_disk
 
@@ -78,6 +79,23 @@ def test_a_shard_that_kills_its_worker_is_named_and_a_rerun_does_only_what_is_mi
     records = compute.map_shards(attempt_at(tmp_path, "two"), "square", shards(log, 4), write_square)
     assert counts_of(records) == {"squares": 4}
     assert sorted(log.read_text().split()) == ["0", "1", "2", "3"]
+
+
+def find_it_torn(payload: dict[str, Any], output: ShardOutput) -> Mapping[str, int]:
+    write_square(payload, output)
+    raise UnreadableShardError(f"sack {payload['number']}: torn")
+
+
+def test_what_cannot_be_read_is_tried_once_and_told_in_its_own_words(
+    compute: Compute, tmp_path: Path
+) -> None:
+    log, told = tmp_path / "log", r"demo: sack 0: torn\. .* by --set compute\.lost_shards=1"
+    with pytest.raises(ShardUnreadableError, match=f"^{told}$"):
+        compute.map_shards(attempt_at(tmp_path, "one"), "square", shards(log, 1), find_it_torn)
+    assert log.read_text() == "0\n"
+    lenient = Compute(ComputeConfig(lost_shards=1))
+    (record,) = lenient.map_shards(attempt_at(tmp_path, "two"), "square", shards(log, 1), find_it_torn)
+    assert record.lost == "sack 0: torn"
 
 
 def test_a_training_whose_workers_die_is_one_clear_error() -> None:

@@ -43,6 +43,15 @@ Snapshot = Annotated[
         "earlier crawl of the same configuration: only what is due is asked for again.",
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="STAGE",
+        help="End with this stage, or with the artifact of this name, such as corpus; a later run goes on "
+        "from there. `moinho plan` lists the stages.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Reference = Annotated[
     str, typer.Argument(metavar="ARTIFACT", help="A name, a key or its beginning, or a folder.")
@@ -114,13 +123,19 @@ def _content(storage: "Storage") -> str:
 
 
 def as_typed(
-    command: str, path: Path, settings: list[str] | None, name: str | None, store: str | None
+    command: str,
+    path: Path,
+    settings: list[str] | None,
+    name: str | None,
+    store: str | None,
+    until: str | None = None,
 ) -> list[str]:
     """The words of a command, to be typed again. A store from the environment is written out."""
     words = ["moinho", command, str(path)]
     for setting in settings or ():
         words += ["--set", setting]
-    return words + (["--name", name] if name else []) + (["--store", store] if store else [])
+    given = {"--name": name, "--store": store, "--until": until}
+    return words + [word for option, value in given.items() if value for word in (option, value)]
 
 
 def print_json(value: object) -> None:

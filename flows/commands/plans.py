@@ -18,6 +18,7 @@ from flows.commands.options import (
     Settings,
     Snapshot,
     StoreRoot,
+    Until,
     console,
     load_configuration,
     print_json,
@@ -38,6 +39,7 @@ def plan(
     snapshot: Snapshot = None,
     name: Name = None,
     store: StoreRoot = None,
+    until: Until = None,
     recalibrate: Recalibrate = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +51,7 @@ def plan(
 
     loaded = load_configuration(config, settings_with(settings, snapshot), name, store)
     with _measuring() as tell:
-        found = plan_flow(loaded, tell, recalibrate)
+        found = plan_flow(loaded, tell, recalibrate, until)
     if as_json:
         print_json(_as_json(found))
     else:
@@ -112,10 +114,11 @@ def _show(found: "Plan") -> None:
 
 def _work(stage: "PlannedStage") -> Iterator[str]:
     from flows.display import number
+    from flows.figures import counted_as
 
     for unit in COUNTED:
         if stage.work.get(unit):
-            yield f"{number(round(stage.work[unit]))} {unit}"
+            yield f"{number(round(stage.work[unit]))} {counted_as(stage.stage, unit)}"
     if stage.bytes:
         yield _bytes(stage.bytes)
     if stage.tokens:

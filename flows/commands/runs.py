@@ -12,6 +12,7 @@ from flows.commands.options import (
     Settings,
     Snapshot,
     StoreRoot,
+    Until,
     as_typed,
     load_configuration,
     settings_with,
@@ -24,6 +25,7 @@ def run(
     snapshot: Snapshot = None,
     name: Name = None,
     store: StoreRoot = None,
+    until: Until = None,
 ) -> None:
     """Run the flow; finished stages are reused, an interrupted one goes on.
 
@@ -34,8 +36,8 @@ def run(
 
     settings = settings_with(settings, snapshot)
     loaded = load_configuration(config, settings, name, store)
-    again = shlex.join(as_typed("run", config, settings, name, store))
-    raise typer.Exit(run_flow(loaded, config, again, Console(soft_wrap=False)))
+    again = shlex.join(as_typed("run", config, settings, name, store, until))
+    raise typer.Exit(run_flow(loaded, config, again, Console(soft_wrap=False), until))
 
 
 def config(config: ConfigPath, settings: Settings = None, name: Name = None, store: StoreRoot = None) -> None:

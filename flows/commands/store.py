@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +26,7 @@ progress_console = Console(stderr=True)
 """Bars go where they do not mix with what is piped on."""
 
 SAMPLE = 20
-"""Dropped pages that are shown unless told otherwise."""
+"""Dropped documents that are shown unless told otherwise."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -67,11 +68,11 @@ def ls(
 def show(
     artifact: Reference,
     dropped: Annotated[
-        bool, typer.Option("--dropped", help="The pages that extract or clean dropped, and why.")
+        bool, typer.Option("--dropped", help="The documents that extract or clean dropped, and why.")
     ] = False,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, help="How many of the dropped pages. Default: 20, in JSON all."),
+        typer.Option(min=1, help="How many of the dropped documents. Default: 20, in JSON all."),
     ] = None,
     figures: Annotated[bool, typer.Option("--figures", help="The figures, and what each means.")] = False,
     store: StoreRoot = None,
@@ -79,12 +80,12 @@ def show(
 ) -> None:
     """Show the record of one artifact, and what it was made from as a tree."""
     from flows.inspection import lineage, record_lines
-    from flows.references import find_artifact
+    from flows.references import find_artifact, names_by_base
 
     home = open_store(store)
     found = find_artifact(home, artifact)
     if dropped or sample is not None:
-        _show_dropped(found, sample, as_json)
+        _show_dropped(found, names_by_base(home.named()), sample, as_json)
         return
     if figures:
         _show_figures(found, as_json)
@@ -98,29 +99,31 @@ def show(
     console.print(_tree(lineage(found.storage, found.stage, found.key), names))
 
 
-def _show_dropped(artifact: "Artifact", sample: int | None, as_json: bool) -> None:
-    """How many pages each reason dropped, and some of them."""
+def _show_dropped(
+    artifact: "Artifact", names: Mapping[str, Sequence[str]], sample: int | None, as_json: bool
+) -> None:
+    """How many documents each reason dropped, and some of them."""
     from flows.inspection import dropped_pages, sample_by_reason
     from pipeline.corpus.reasons import REASONS
 
-    pages = dropped_pages(artifact)
+    pages = dropped_pages(artifact, names)
     if as_json:
         chosen = pages if sample is None else sample_by_reason(pages, sample)
         print_json([dataclasses.asdict(page) for page in chosen])
         return
     if not pages:
-        console.print("Nothing was dropped: every page was kept.")
+        console.print("Nothing was dropped: every document was kept.")
         return
     chosen = sample_by_reason(pages, sample or SAMPLE)
     reasons = Counter(page.reason for page in pages)
-    counts = Table("reason", "pages", "what it means", box=None, pad_edge=False)
+    counts = Table("reason", "documents", "what it means", box=None, pad_edge=False)
     counts.columns[1].justify = "right"
     for reason, count in reasons.most_common():
         # What another version dropped may have a reason that this one does not know.
         counts.add_row(reason, f"{count:,}", REASONS.get(reason, "").replace("`", ""))
     counts.add_row("[bold]in all[/bold]", f"[bold]{len(pages):,}[/bold]")
     console.print(counts, "")
-    table = Table("reason", "value", "limit", "detail", "URL", box=None, pad_edge=False)
+    table = Table("reason", "value", "limit", "detail", "source", "URL or place", box=None, pad_edge=False)
     for column in table.columns[3:]:
         column.overflow = "fold"
     for page in chosen:
@@ -129,16 +132,24 @@ def _show_dropped(artifact: "Artifact", sample: int | None, as_json: bool) -> No
             _measured(page.value),
             _measured(page.threshold),
             escape(page.detail),
+            escape(page.source),
             escape(page.url),
         )
     console.print(table)
     console.print(
-        "[dim]limits: for each language and kind of page in pipeline/corpus/rules/LANGUAGE.toml; "
+        "[dim]limits: for each language and kind of document in pipeline/corpus/rules/LANGUAGE.toml; "
         "those of extract and of duplicates in the configuration (moinho config)[/dim]",
         soft_wrap=True,
     )
+    console.print(
+        "[dim]places: source/file#place, the byte that a line of JSONL or a WARC record begins at, or the "
+        "row of a Parquet file; source#id where a row has an id[/dim]",
+        soft_wrap=True,
+    )
     if len(chosen) < len(pages):
-        console.print(f"[dim]{len(chosen)} of {len(pages):,} pages; --sample {len(pages)} shows all[/dim]")
+        console.print(
+            f"[dim]{len(chosen)} of {len(pages):,} documents; --sample {len(pages)} shows all[/dim]"
+        )
 
 
 def _measured(value: float | None) -> str:

@@ -6,6 +6,7 @@ scoring.py.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -118,8 +119,15 @@ def _build(
     attempt: Attempt, files: Mapping[str, tuple[Path, ...]], config: ClassifierConfig, compute: Compute
 ) -> Made:
     from pipeline.corpus import scoring
+    from pipeline.corpus.tables import local_path
 
     trained = compute.map_shards(
         attempt, "train", {"all": scoring.Training(files["good"], files["bad"], config)}, scoring.train
     )
-    return Made(files=files_of(trained), counts=dict(trained[0].counts))
+    files_made = files_of(trained)
+    figures = json.loads(local_path(attempt, files_made["figures.json"]).read_text())
+    return Made(
+        files=files_made,
+        counts=dict(trained[0].counts),
+        figures={name: figures[name] for name in ("accuracy", "roc_auc") if name in figures},
+    )

@@ -4,10 +4,10 @@ The work itself is in clean_shards.py; this module holds the stage's configurati
 and the order of its steps.
 """
 
-import contextlib
+import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,6 +20,8 @@ from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.personal.matching import PLACEHOLDERS
 from pipeline.corpus.privacy import PrivacyConfig
+from pipeline.corpus.tables import as_dataset
+from pipeline.corpus.told_languages import primary, undecided_tags
 from pipeline.errors import InputError, StageError
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
@@ -37,6 +39,8 @@ KEPT_BYTES = {"documentation": 0.22, "web": 0.05, "article": 0.5, "book": 0.5, "
 """Text kept, for a byte of HTML that was crawled. Of documentation: 0.21 (pdoc and Sphinx), 0.28 (guides),
 0.15 (small pages). Of the web a guess: there is more in its pages that is not text."""
 
+NEAR_ENOUGH = 0.75
+"""Likeness of the tag that was probably meant (difflib's): pt-BZ and pt-BR are .8."""
 Keeper = Literal["smallest-id", "longest", "newest", "best-quality"]
 """Which of several duplicates is kept."""
 Undecided = Literal["keep", "drop"]
@@ -55,7 +59,8 @@ class CleanConfig(Config):
     """Where varieties alone are named: what becomes of documents of their language that too few marks, or
     marks of both, leave undecided (pt). `kept-undecided` counts those that are kept."""
     rule_files: tuple[str, ...] = ()
-    """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/."""
+    """Files of rules, named <language>.toml, that stand for those in pipeline/corpus/rules/. Paths count
+    from the working folder."""
     replaced_letters: float = Field(default=0.005, ge=0, le=1)
     """Share of a document's letters that may be lost (U+FFFD); 1 keeps all damaged documents."""
     second_language: float = Field(default=0.3, ge=0, le=1)
@@ -93,9 +98,20 @@ class CleanConfig(Config):
         known = {*known_languages(), *map(language_of_file, self.rule_files)}
         for language in self.languages:
             if language not in TOLD and language not in known:
+                spelt = {tag.lower(): tag for tag in sorted(known | TOLD)}
+                near = difflib.get_close_matches(language.lower().replace("_", "-"), spelt, 1, NEAR_ENOUGH)
                 raise ValueError(
                     f"there are no quality rules for {language!r}, and it is none of the languages that "
-                    f"py3langid tells apart: {', '.join(sorted(known | TOLD))}"
+                    "py3langid tells apart"
+                    + (f"; did you mean {spelt[near[0]]}?" if near else f": {', '.join(spelt.values())}")
+                )
+        wanted = {primary(language) for language in self.languages}
+        for file in self.rule_files:
+            if primary(language_of_file(file)) not in wanted:
+                raise ValueError(
+                    f"rule_files names {file!r}, and its name says that its rules are for "
+                    f"{language_of_file(file)!r}, which is not among languages "
+                    f"({', '.join(self.languages)}); call it {self.languages[0]}.toml, or add its language"
                 )
         return self
 
@@ -224,16 +240,6 @@ def rules_at_hand(config: CleanConfig) -> "dict[str, LanguageRules]":
     wanted = {primary(language) for language in config.languages}
     known = sorted({*known_languages(), *own})
     return {name: own.get(name) or rules_of(name) for name in known if primary(name) in wanted}
-
-
-def undecided_tags(languages: Sequence[str]) -> frozenset[str]:
-    """The languages of which varieties are wanted and not all of them: pt of pt-BR."""
-    return frozenset(map(primary, languages)) - set(languages)
-
-
-def primary(language: str) -> str:
-    """The language of a tag: pt of pt-BR."""
-    return language.split("-", 1)[0]
 
 
 def _build(
@@ -392,30 +398,3 @@ def _search(
         contamination_shards.search,
     )
     return {record.identity: record for record in searched}, dict(read)
-
-
-def as_dataset(paths: list[Path]) -> "datasets.Dataset":
-    """The rows of Parquet files, memory-mapped by way of `datasets`' cache."""
-    import datasets
-
-    from pipeline.corpus.tables import ROW_GROUP_ROWS
-
-    with _without_progress_bars():
-        # Without a size it takes that of a file's first group of rows, which fails where there is none.
-        found = datasets.Dataset.from_parquet([str(path) for path in paths], batch_size=ROW_GROUP_ROWS)
-    assert isinstance(found, datasets.Dataset)
-    return found
-
-
-@contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """`datasets` draws bars on whatever terminal there is; progress is shown by the command line alone."""
-    import datasets
-
-    hidden = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not hidden:
-            datasets.enable_progress_bars()

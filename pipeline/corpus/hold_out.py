@@ -13,7 +13,8 @@ from pydantic import Field
 
 from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
-from pipeline.corpus.clean import Documents, as_dataset
+from pipeline.corpus.clean import Documents
+from pipeline.corpus.tables import as_dataset
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 
 if TYPE_CHECKING:

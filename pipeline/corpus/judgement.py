@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus.clean import CleanConfig, primary, undecided_tags
+from pipeline.corpus.clean import CleanConfig
 from pipeline.corpus.damage import replaced_share
 from pipeline.corpus.language import Language, identify
 from pipeline.corpus.prose import Prose, of_documentation
 from pipeline.corpus.quality import first_fault, prose_of
 from pipeline.corpus.rule_files import LanguageRules
 from pipeline.corpus.scoring import Score
+from pipeline.corpus.told_languages import primary, undecided_tags
 from pipeline.corpus.variety import LEAST_SHARE, marks_in, variety_of
 
 SURE_OF_ANOTHER = 0.5

@@ -42,16 +42,29 @@ def list_local(source: "SourceConfig") -> list[LocalFile]:
     given = source.path or source.dataset or ""
     root, places = _find(Path(given).expanduser())
     if not places:
-        raise NoSuchSourceError(
-            f"source {source.name!r}: there is no file at {given!r} (looked from {Path.cwd()}); give a file, "
-            "a folder that holds files, or a pattern such as papers/**/*.pdf"
-        )
+        raise NoSuchSourceError(f"source {source.name!r}: {_nothing_at(given)}")
     try:
         return [_listed(root, place) for place in places]
     except OSError as error:
         raise NoSuchSourceError(
             f"source {source.name!r}: {error.filename} cannot be read: {error.strerror}"
         ) from error
+
+
+def _nothing_at(given: str) -> str:
+    """Why no file was found there, and what was looked for."""
+    folder = Path(given).expanduser()
+    if folder.is_dir():
+        hidden = any(folder.iterdir())
+        found = "has no file but hidden ones, which are left out" if hidden else "is empty"
+        return (
+            f"the folder {given!r} {found}; looked for were files of any name in it and in its folders "
+            f"(read are text, Markdown, HTML, PDF, EPUB, JSONL, Parquet, WARC and WET)"
+        )
+    return (
+        f"there is no file at {given!r} (looked from {Path.cwd()}); give a file, a folder that holds files, "
+        "or a pattern such as papers/**/*.pdf"
+    )
 
 
 def _find(given: Path) -> tuple[Path, list[Path]]:

@@ -12,7 +12,7 @@ from pipeline.compute import ShardOutput
 from pipeline.corpus.download import download, list_remote
 from pipeline.corpus.local_files import LocalFile
 from pipeline.corpus.sources import SourceConfig, SourceFile, TakenIn
-from pipeline.errors import StageError
+from pipeline.errors import StageError, UnreadableShardError
 from pipeline.store import Attempt
 from pipeline.store.storage import sha256_of
 
@@ -128,13 +128,17 @@ def fetch(part: Fetching, output: ShardOutput) -> dict[str, int]:
 
 
 def load(part: Loading, output: ShardOutput) -> dict[str, int]:
-    """Write one shard of a data set as Parquet, with all its columns. Raises DatasetUnavailableError."""
+    """Write one shard of a data set as Parquet, with all its columns.
+
+    Raises DatasetUnavailableError, and of a local one, which has no hub that may be away,
+    UnreadableShardError.
+    """
     import pyarrow.parquet as pq
 
     source = part.source
     rows = _open(source).shard(part.shards, part.shard).with_format("arrow")
     taken = []
-    for number, table in enumerate(_tables(rows, source)):
+    for number, table in enumerate(_tables(rows, part)):
         path = f"{part.shard:05d}-of-{part.shards:05d}-{number:05d}.parquet"
         name = f"files/{source.name}/{path}"
         target = output.path(name)
@@ -158,7 +162,7 @@ def _open(source: SourceConfig) -> Any:
         raise _unavailable(source, error) from error
 
 
-def _tables(rows: Any, source: SourceConfig) -> "Iterator[pa.Table]":
+def _tables(rows: Any, part: Loading) -> "Iterator[pa.Table]":
     import pyarrow as pa
 
     batches: list[pa.Table] = []
@@ -168,7 +172,12 @@ def _tables(rows: Any, source: SourceConfig) -> "Iterator[pa.Table]":
         try:
             batch = next(found, None)
         except Exception as error:
-            raise _unavailable(source, error) from error
+            if part.source.on_hub():
+                raise _unavailable(part.source, error) from error
+            raise UnreadableShardError(
+                f"source {part.source.name!r}: of data set {part.source.dataset!r} file {part.shard + 1} of "
+                f"{part.shards}, as their names are sorted, cannot be read: {_told(error)}"
+            ) from error
         if batch is not None:
             batches.append(batch)
             count += batch.num_rows
@@ -180,11 +189,15 @@ def _tables(rows: Any, source: SourceConfig) -> "Iterator[pa.Table]":
 
 
 def _unavailable(source: SourceConfig, error: Exception) -> DatasetUnavailableError:
-    told = re.sub(r"\s+", " ", str(error))[:500]
     return DatasetUnavailableError(
         f"source {source.name!r}: data set {source.dataset!r} (subset {source.subset!r}, split "
-        f"{source.split!r}, revision {source.revision!r}) cannot be read: {type(error).__name__}: {told}"
+        f"{source.split!r}, revision {source.revision!r}) cannot be read: {_told(error)}"
     )
+
+
+def _told(error: Exception) -> str:
+    """What a library says, on a line."""
+    return re.sub(r"\s+", " ", str(error))[:500].rstrip(".") or type(error).__name__
 
 
 def _listed(source: str, taken: Sequence[SourceFile], output: ShardOutput) -> dict[str, int]:

@@ -1,15 +1,19 @@
 """The tables of the corpus: their columns, and how they are written so that equal rows give equal bytes."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StageError
 from pipeline.store import Attempt, File, ShardRecord
+
+if TYPE_CHECKING:
+    import datasets
 
 ROW_GROUP_ROWS = 1_000
 TEXT_ROWS = 64
@@ -146,3 +150,28 @@ def outputs_of(attempt: Attempt, records: Iterable[ShardRecord], prefix: str = "
 def _order(value: Any) -> tuple[bool, Any]:
     """Sorts None before everything else."""
     return (value is not None, value)
+
+
+def as_dataset(paths: list[Path]) -> "datasets.Dataset":
+    """The rows of Parquet files, memory-mapped by way of `datasets`' cache."""
+    import datasets
+
+    with _without_progress_bars():
+        # Without a size it takes that of a file's first group of rows, which fails where there is none.
+        found = datasets.Dataset.from_parquet([str(path) for path in paths], batch_size=ROW_GROUP_ROWS)
+    assert isinstance(found, datasets.Dataset)
+    return found
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """`datasets` draws bars on whatever terminal there is; progress is shown by the command line alone."""
+    import datasets
+
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()

@@ -1,5 +1,7 @@
 """The languages that py3langid tells apart: a configuration is checked without loading its model."""
 
+from collections.abc import Sequence
+
 TOLD = frozenset(
     """
     ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et eu ext fa
@@ -9,3 +11,13 @@ TOLD = frozenset(
     ur uz uzs vec vi vo wa wuu xh yo yue zh zu
     """.split()  # noqa: SIM905
 )
+
+
+def undecided_tags(languages: Sequence[str]) -> frozenset[str]:
+    """The languages of which varieties are wanted and not all of them: pt of pt-BR."""
+    return frozenset(map(primary, languages)) - set(languages)
+
+
+def primary(language: str) -> str:
+    """The language of a tag: pt of pt-BR."""
+    return language.split("-", 1)[0]

@@ -144,7 +144,7 @@ class Conversations(Artifact):
 
     def dataset(self, split: Split) -> "datasets.Dataset":
         """Sorted by id; `messages` is a list of {role, content}."""
-        from pipeline.corpus.clean import as_dataset
+        from pipeline.corpus.tables import as_dataset
 
         return as_dataset(self.paths(f"{split}/"))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from flows.figures import figures
 from pipeline.compute import Compute
 from pipeline.corpus.classifier import ClassifierConfig, ExamplesError, train_classifier
 from pipeline.corpus.clean import CleanConfig, clean
@@ -53,6 +54,7 @@ def test_good_scores_above_bad_and_the_figures_say_so(
     assert score(shuffled(ENGLISH, 99)) > 0.5 > score(shuffled(SALES, 99))
     assert made.counts()["good"] == made.counts()["bad"] == 40
     assert json.loads(made.path("figures.json").read_text())["roc_auc"] == 1
+    assert [figure.name for figure in figures(made.record) if figure.meaning] == ["accuracy", "roc_auc"]
 
 
 def test_the_same_examples_give_the_same_classifier_wherever_they_lie(

@@ -381,8 +381,8 @@ def test_what_an_earlier_run_kept_is_not_taken_again(store: Store, here: Compute
     store.name("new/documents", made)
     store.storage.remove("names/old/documents.json")
     assert [piece.path for piece in leftovers(store).artifacts if piece.path == old.base] == []
-    urls = {page.id: page.detail for page in dropped_pages(made)}
-    assert urls[document_id(*pages[0])] == "http://a/"
+    urls = {page.id: page.detail for page in dropped_pages(made, {})}
+    assert urls[document_id(*pages[0])] == f"http://a/ (in {old.base})"
 
 
 @pytest.mark.parametrize("reference", ["other/documents", "clean/ffff", "clean/", "documents", "run/raw"])

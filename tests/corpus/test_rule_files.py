@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.corpus.clean import CleanConfig
 from pipeline.corpus.rule_files import (
     RuleFileError,
     Threshold,
@@ -59,3 +60,9 @@ def test_a_faulty_file_is_told_with_its_place(text: str, message: str) -> None:
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(RuleFileError, match=r"nowhere.toml: cannot be read"):
         read_rules(Path("nowhere.toml"))
+
+
+def test_a_file_whose_name_is_of_no_language_that_is_kept_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'mine', which is not among languages \(en, pt\); call it en"):
+        CleanConfig(rule_files=("rules/mine.toml",))
+    assert CleanConfig(rule_files=("rules/pt-BR.toml",)).rule_files == ("rules/pt-BR.toml",)

@@ -1,6 +1,7 @@
 import gzip
 import http.server
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.compute import Compute, ComputeConfig, ShardLostError
+from pipeline.compute import Compute, ComputeConfig, ShardUnreadableError
 from pipeline.corpus import download, http_download, local_files
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.download import UnreachableSourceError
@@ -20,10 +21,11 @@ from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
 from pipeline.corpus.http_download import DownloadError
 from pipeline.corpus.local_files import LocalFile, NoSuchSourceError
 from pipeline.corpus.readers import files as parts
-from pipeline.corpus.readers.unreadable import NoTextColumnError
+from pipeline.corpus.readers.unreadable import NoTextColumnError, UnreadableFileError
 from pipeline.corpus.sources import SourceConfig, Sources, take_in
 from pipeline.corpus.sources_shards import DatasetUnavailableError, SourceChangedError
 from pipeline.corpus.tables import read_rows
+from pipeline.errors import UnreadableShardError
 from pipeline.store import Store
 from tests.corpus.conftest import MakePages, WebPage
 from tests.corpus.samples import ENGLISH, PORTUGUESE, html
@@ -120,6 +122,19 @@ def test_how_a_source_is_read_is_part_of_what_is_read(store: Store, here: Comput
     assert one.key != other.key
 
 
+def test_an_empty_folder_is_told_to_be_one(store: Store, here: Compute, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    source = SourceConfig(name="notes", path=str(folder))
+    with pytest.raises(
+        NoSuchSourceError, match=r"the folder '.*notes' is empty; looked for were files of any"
+    ):
+        take_in(store, [source], here)
+    (folder / ".hidden").touch()
+    with pytest.raises(NoSuchSourceError, match=r"notes' has no file but hidden ones, which are left out; "):
+        take_in(store, [source], here)
+
+
 def test_a_pattern_takes_the_files_that_it_fits(store: Store, here: Compute, corpus: Path) -> None:
     sources = taken(store, here, SourceConfig(name="notes", path=f"{corpus}/**/*.md"))
     assert [file.path for file in sources.files.listing()] == ["deep/b.md"]
@@ -185,14 +200,51 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_named(
     path.write_bytes(path.read_bytes()[:-20])
     (path.parent / "whole.jsonl").write_text(json.dumps({"text": ENGLISH[0]}))
     source = SourceConfig(name="rows", path=str(path.parent))
-    with pytest.raises(ShardLostError, match=r"rows-torn\.parquet-.* not a whole Parquet file"):
+    with pytest.raises(ShardUnreadableError) as told:
         raw_of(store, compute, source)
+    assert str(told.value).count("magic bytes") == 1
+    pattern = r"extract: source 'rows', file torn\.parquet: not a whole .*\. Replace .*compute\.lost_shards=1"
+    assert re.fullmatch(pattern, str(told.value))
     within = Compute(ComputeConfig(lost_shards=1))
     compute.start()
     raw = raw_of(store, within, source)
     (line,) = raw.path("set-aside.jsonl").read_text().splitlines()
     assert json.loads(line)["shard"].startswith("rows-torn.parquet-")
     assert (raw.record.incomplete, raw.record.counts["raw"]) == (True, 1)
+
+
+def test_of_a_torn_file_in_parts_one_shard_is_lost(
+    store: Store, here: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "BYTES_PER_PART", 200)
+    path = tmp_path / "torn.parquet"
+    pq.write_table(pa.table({"text": list(ENGLISH)}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    taken = take_in(store, [SourceConfig(name="rows", path=str(path))], here)
+    assert taken is not None
+    stretches = parts.parts_of(taken, ExtractConfig()).values()
+    assert len(stretches) > 1
+    lost = 0
+    for stretch in stretches:
+        try:
+            assert list(stretch.candidates()) == []
+        except UnreadableFileError:
+            lost += 1
+    assert lost == 1
+
+
+def test_of_a_local_data_set_a_torn_file_is_set_aside_and_told_by_its_place(
+    store: Store, here: Compute, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"text": list(ENGLISH)}), folder / f"{name}.parquet")
+    torn = folder / "b.parquet"
+    torn.write_bytes(torn.read_bytes()[:-20])
+    source = SourceConfig(name="rows", dataset=str(folder))
+    with pytest.raises(UnreadableShardError, match="file 2 of 2, as their names are sorted, cannot be read"):
+        take_in(store, [source], here)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -192,6 +192,7 @@ def test_what_goes_on_repeats_the_command_as_it_was_typed() -> None:
     assert options.as_typed("run", config, ["a.b=1", "c=x y"], "trial", "/data/store") == shlex.split(
         "moinho run configs/quickstart.toml --set a.b=1 --set 'c=x y' --name trial --store /data/store"
     )
+    assert options.as_typed("run", config, None, None, None, "corpus")[-2:] == ["--until", "corpus"]
     assert options.as_typed("run", config, None, None, None) == ["moinho", "run", "configs/quickstart.toml"]
 
 

@@ -251,6 +251,15 @@ def test_no_setting_makes_a_crawl_ignore_robots_txt(tmp_path: Path, name: str) -
         ("crawl.seed=1", "did you mean crawl.seeds?"),
         ("crawl.delay=1", "did you mean crawl.delay_seconds?"),
         ("crawl.opt_outs.robots=false", "robots.txt is always obeyed"),
+        ('clean.languages=["pt_BR"]', "did you mean pt-BR?"),
+        ('clean.languages=["zz"]', "py3langid tells apart: ace, af,"),
+        (
+            'sources=[{name = "a", path = "x"}, {name = "manual", path = "y", knd = "web"}]',
+            '[[sources]] "manual": unknown key knd; did you mean kind?',
+        ),
+        ('sources=[{name = "manual", path = "y", kind = "wbe"}]', '[[sources]] "manual": kind: '),
+        ('sources=[{path = "y", kind = "wbe"}]', "[[sources]] number 1: name: missing"),
+        ('clean.contamination.sets=[{pth = "y"}]', "[[clean.contamination.sets]] number 1: unknown key pth"),
         ('compute.hosts={"*.test" = "127.0.0.1:9"}', "write each name whole"),
     ],
 )

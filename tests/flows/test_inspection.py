@@ -17,7 +17,7 @@ from flows.inspection import (
     sample_by_reason,
 )
 from pipeline.config import Config
-from pipeline.corpus.clean import Documents
+from pipeline.corpus.clean import CleanConfig, Documents
 from pipeline.corpus.tables import DROPPED, KEPT, write_rows
 from pipeline.evaluation.report import COMPRESSED
 from pipeline.evaluation.report import figures as evaluated
@@ -46,15 +46,15 @@ def made_at(artifact: Artifact, started: str) -> None:
 
 
 PAGES = [
-    Dropped("a", "http://x/a", "", "language", 0.93, None, "fr"),
-    *(Dropped(f"b{n}", f"http://x/b{n}", "", "few-letters", 0.1, 0.5, "") for n in range(5)),
-    Dropped("c", "http://x/c", "", "duplicate-near", None, None, "kept"),
+    Dropped("a", "crawl", "http://x/a", "", "language", 0.93, None, "fr"),
+    *(Dropped(f"b{n}", "crawl", f"http://x/b{n}", "", "few-letters", 0.1, 0.5, "") for n in range(5)),
+    Dropped("c", "crawl", "http://x/c", "", "duplicate-near", None, None, "kept"),
 ]
 
 
 def dropping(store: Store) -> Artifact:
     def build(attempt: Attempt) -> Made:
-        rows = [asdict(page) | {"source": "crawl", "text": "words"} for page in PAGES]
+        rows = [asdict(page) | {"text": "words"} for page in PAGES]
         kept = dict.fromkeys(KEPT.names, "") | {
             "id": "kept",
             "url": "http://x/kept",
@@ -70,8 +70,25 @@ def dropping(store: Store) -> Artifact:
 
 
 def test_dropped_pages_are_read_from_all_files_with_the_url_of_a_duplicates_keeper(store: Store) -> None:
-    pages = dropped_pages(dropping(store))
+    pages = dropped_pages(dropping(store), {})
     assert pages == [*PAGES[:-1], replace(PAGES[-1], detail="http://x/kept")]
+
+
+def test_of_what_an_earlier_run_has_its_name_is_told(store: Store) -> None:
+    first = dropping(store)
+
+    def build(attempt: Attempt) -> Made:
+        page = Dropped("d", "crawl", "http://x/d", "", "duplicate-url-earlier", None, None, "kept")
+        write_rows(attempt.path("dropped/00000.parquet"), [asdict(page) | {"text": "words"}], DROPPED)
+        return Made(files=attempt.publish_folder("dropped"))
+
+    config = CleanConfig(earlier=("january/documents",))
+    again = store.make(Documents, config, {"earlier-0": first}, build)
+    (page,) = dropped_pages(again, {first.base: ["january/documents"]})
+    assert page.detail == "http://x/kept (in january/documents)"
+    assert dropped_pages(again, {})[0].detail == f"http://x/kept (in {first.base})"
+    settings = dict(record_lines(again))["settings"]
+    assert settings == "other than the defaults: earlier=['january/documents']"
 
 
 def test_a_sample_has_some_of_every_reason(store: Store) -> None:
@@ -81,7 +98,7 @@ def test_a_sample_has_some_of_every_reason(store: Store) -> None:
 
 def test_what_drops_no_pages_is_told_where_they_are(store: Store) -> None:
     with pytest.raises(NothingDroppedError, match="such as quickstart/documents"):
-        dropped_pages(store.make(Grain, Config(), {}, lambda attempt: Made({})))
+        dropped_pages(store.make(Grain, Config(), {}, lambda attempt: Made({})), {})
 
 
 def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
@@ -94,8 +111,10 @@ def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
     counts = re.findall(r"^(few-letters|language|duplicate-near|in all) +(\d+)(?: |$)", told, re.MULTILINE)
     assert counts == [("few-letters", "5"), ("language", "1"), ("duplicate-near", "1"), ("in all", "7")]
     assert "Too few of its words have a letter." in " ".join(told.split())
-    assert ["few-letters", "0.1", "0.5", "http://x/b0"] in [line.split() for line in told.splitlines()]
-    assert "3 of 7 pages" in told
+    assert ["few-letters", "0.1", "0.5", "crawl", "http://x/b0"] in [
+        line.split() for line in told.splitlines()
+    ]
+    assert "3 of 7 documents" in told
     commands.show("farm/documents", dropped=True, store=str(tmp_path), as_json=True)
     assert len(json.loads(capsys.readouterr().out)) == 7
 

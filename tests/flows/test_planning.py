@@ -39,9 +39,9 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calibration:
     return keep_calibration()
 
 
-def planned(store: Path, *settings: str, config: Path = CONFIG) -> Plan:
+def planned(store: Path, *settings: str, config: Path = CONFIG, until: str | None = None) -> Plan:
     given = [f'compute.store="{store}"', *settings]
-    return plan(load(WebToModel, config, given), tell=lambda told: pytest.fail(told))
+    return plan(load(WebToModel, config, given), tell=lambda told: pytest.fail(told), until=until)
 
 
 def by_stage(found: Plan) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import io
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,13 +16,16 @@ from crawler.crawl import CrawlConfig
 from crawler.ingest import IngestedPages
 from crawler.seed_places import NoContactError
 from flows.display import Display
-from flows.run import History, StageLog, StopSignals, _tell_pages, tell_failure, tell_stages
+from flows.run import History, StageLog, _start_of_ray, _tell_pages, tell_failure, tell_stages
+from flows.stop_signals import StopSignals
 from pipeline.cluster import deferred_stop
+from pipeline.compute import Compute, ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import StageError
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.training.pretrain import BaseModel
+from tests.road import CONFIG
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -162,7 +167,7 @@ def test_how_to_go_on_is_told_where_the_same_command_does(store: Store, error: E
 
 
 def test_a_signal_that_got_lost_can_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.run.UNHEARD_SECONDS", 0.0)
+    monkeypatch.setattr("flows.stop_signals.UNHEARD_SECONDS", 0.0)
     with StopSignals():
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
@@ -181,9 +186,51 @@ def test_a_run_under_nohup_outlives_its_terminal() -> None:
 
 def test_while_ray_starts_the_progress_line_says_so(store: Store) -> None:
     told = io.StringIO()
-    display = Display(Console(file=told, width=100), starts=lambda: True)
+    compute = Compute(ComputeConfig())
+    compute.is_starting = True
+    display = Display(Console(file=told, width=100), starts=lambda: _start_of_ray(compute))
     display.started(BaseModel(store.storage, "key"), Attempt(store.storage, "grind", "key", "one"), {})
     assert display.running is not None
     display.printed_at = -math.inf
     display._show(display.running)
     assert told.getvalue().endswith(": starting Ray\n")
+    compute._stops = [signal.SIGINT]
+    display.printed_at = -math.inf
+    display._show(display.running)
+    assert told.getvalue().endswith(
+        ": starting Ray; the run stops when that is done, since Ray's start cannot be broken off\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt(), "■ pretrain stopped"),
+        (SystemExit(1), "■ pretrain stopped"),
+        (OSError(), "✗ pretrain failed"),
+    ],
+)
+def test_a_stage_that_was_stopped_has_not_failed(store: Store, error: BaseException, told: str) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    display, attempt = Display(console), Attempt(store.storage, "pretrain", "key", "one")
+    display.failed(BaseModel(store.storage, "key"), attempt, error)
+    assert isinstance(console.file, io.StringIO)
+    assert " ".join(console.file.getvalue().split()) == told
+
+
+@pytest.mark.parametrize("module", ["rich.console", "pydantic.main", "flows.configuration", "flows.planning"])
+def test_ctrl_c_at_any_moment_of_the_start_is_answered_by_a_line(module: str, tmp_path: Path) -> None:
+    words = ["-X", "importtime", "-m", "flows", "plan", str(CONFIG), "--store", str(tmp_path / "store")]
+    environment = os.environ | {"MOINHO_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [sys.executable, *words], stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:  # a line for each module as soon as it is imported
+            if line.split()[-1] == module:
+                break
+        process.send_signal(signal.SIGINT)
+        told = [line for line in process.stderr if not line.startswith("import time:")]
+    assert told == ["stopped\n"]
+    # Python itself ends by the signal where it came in code that is made as text; a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT)

@@ -66,6 +66,8 @@ class SourcePart:
         try:
             first = next(found, None)
         except UnreadableFileError as error:
+            if self.start:
+                return  # the part at the file's beginning says it for the whole file
             if len(self.entries) == 1:
                 raise
             # Its name did not tell what it is, so it came among files that are a document each.
@@ -103,6 +105,11 @@ class SourcePart:
             of_source=of_source,
             content=content,
         )
+
+    def unreadable(self, url: str, told: str) -> UnreadableFileError:
+        """The error to raise where nothing in a file can be counted."""
+        name = self.settings.name
+        return UnreadableFileError(f"source {name!r}, file {url.removeprefix(f'{name}/')}: {told}")
 
     def refused(self, url: str, reason: str, detail: str, threshold: float | None = None) -> Refused:
         return Refused(url, self.settings.name, Failure(reason, detail[:500], threshold))

@@ -11,7 +11,7 @@ from pipeline.corpus.candidates import Candidate, Refused, Stated, canonical_url
 from pipeline.corpus.markdown import one_line
 from pipeline.corpus.metadata import iso_date, names_of, stated
 from pipeline.corpus.readers.read import Reading
-from pipeline.corpus.readers.unreadable import NoTextColumnError, UnreadableFileError
+from pipeline.corpus.readers.unreadable import NoTextColumnError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ def json_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | 
                     size += _skip_line(file)
             except OSError as error:
                 if not at:
-                    raise UnreadableFileError(f"{url}: {error}") from error
+                    raise part.unreadable(url, f"cannot be unpacked: {error}") from error
                 yield part.refused(f"{url}#{at}", "broken-record", f"the file breaks here: {error}")
                 return
             if not line:
@@ -99,7 +99,7 @@ def parquet_rows(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableFileError(f"{url}: not a whole Parquet file: {error}") from error
+        raise part.unreadable(url, f"not a whole Parquet file: {str(error).rstrip('.')}") from error
     with file:
         known = set(file.schema_arrow.names)
         columns = part.settings.columns

@@ -1,9 +1,9 @@
 """What is wrong with a file as a whole, so that nothing in it can be counted."""
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, UnreadableShardError
 
 
-class UnreadableFileError(RuntimeError):
+class UnreadableFileError(UnreadableShardError):
     """A container cannot be opened. Its shard is set aside, if compute.lost_shards allows that."""
 
 

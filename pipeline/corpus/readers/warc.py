@@ -21,7 +21,6 @@ from pipeline.corpus.extract import limit_of
 from pipeline.corpus.formats import CONTENT_TYPES
 from pipeline.corpus.opt_outs import AGENT, Honoured, opt_outs
 from pipeline.corpus.readers.read import Reading
-from pipeline.corpus.readers.unreadable import UnreadableFileError
 
 if TYPE_CHECKING:
     from pipeline.corpus.readers.files import SourcePart
@@ -44,7 +43,7 @@ def archived(part: "SourcePart", url: str, path: Path) -> Iterator[Candidate | R
     """
     size, at = path.stat().st_size, _next_record(path, 0)
     if at is None:
-        raise UnreadableFileError(f"{url}: not one WARC record begins in its {size:,} bytes")
+        raise part.unreadable(url, f"not one WARC record begins in its {size:,} bytes")
     if at:
         yield _broken(part, f"{url}#0", "no record begins here")
     while at is not None:
