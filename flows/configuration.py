@@ -150,7 +150,9 @@ def _fault(
         case "missing":
             return f"{where}: {key}: missing; it has no default, so set it"
         case "value_error":
-            return f"{where}: {key + ': ' if key else ''}{fault['ctx']['error']}"
+            told = str(fault["ctx"]["error"])
+            where = _blamed(location, told, sources) or where
+            return f"{where}: {key + ': ' if key else ''}{told}"
         case kind_of_fault:
             told = EXPECTED.get(kind_of_fault) or fault["msg"][0].lower() + fault["msg"][1:]
             return f"{where}: {key}: {told}, found {found}"
@@ -219,6 +221,21 @@ def _source(location: KeyPath, sources: Mapping[KeyPath, str]) -> str | None:
         if found:
             return sources.get(here, found[-1])
     return None
+
+
+def _blamed(location: KeyPath, told: str, sources: Mapping[KeyPath, str]) -> str | None:
+    """Of a fault of a whole section: the `--set` of the key that is told of, else all in the section."""
+    given = {
+        keys: source
+        for keys, source in sources.items()
+        if source.startswith("--set ") and keys[: len(location)] == location
+    }
+    named = [source for keys, source in given.items() if ".".join(keys) in told]
+    if named:
+        return named[-1]
+    if not location or not given or location in given:
+        return None
+    return f"{_source(location, sources)} with {', '.join(given.values())}"
 
 
 def _nearest(kind: type[BaseModel], location: KeyPath, short: bool = False) -> str:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from flows.figures import counted_as, on_a_line
+from flows.figures import counts_in_words, on_a_line
 from pipeline.store import Artifact, Attempt, Bound, JournalReader, Work
 
 POLL_SECONDS = 0.5
@@ -62,6 +62,10 @@ def print_error(console: Console, told: str) -> None:
         console.print(f"{mark}{escape(line)}", soft_wrap=True)
 
 
+PATIENCE_SECONDS = 5.0
+"""So long nothing new has to be told for an estimate to stay."""
+
+
 @dataclass
 class Running:
     """The stage that is being made, as its journals tell."""
@@ -80,12 +84,16 @@ class Running:
     """What the stage cannot end before."""
     at_first_report: tuple[float, float] | None = None
     """When the first progress in this unit came, and how much was done then: rates are counted from there."""
+    changed: float = 0.0
+    """When more was done than before."""
 
     def update(self) -> None:
         self.samples.clear()
         for line in self.reader.read():
             if line["kind"] == "progress":
                 before, self.unit = self.unit, line["unit"]
+                if line["done"] != self.done:
+                    self.changed = time.monotonic()
                 self.done, self.total, self.figures = line["done"], line["total"], line["figures"]
                 self.bound = Bound(**line["bound"]) if line.get("bound") else None
                 first = self.at_first_report
@@ -97,13 +105,15 @@ class Running:
                 self.samples.append((line["name"], line["step"], line["text"]))
 
     def rest(self) -> float | None:
-        """Estimated seconds to the end by the rate until now, or None while there is nothing to go by."""
+        """Estimated seconds to the end by the rate until now, or None while there is nothing to go by: also
+        once something takes longer than all before it together."""
         if self.at_first_report is None or not self.total:
             return None
         since, before = self.at_first_report
-        if self.done <= before:
+        now = time.monotonic()
+        if self.done <= before or now - self.changed > max(PATIENCE_SECONDS, self.changed - since):
             return None
-        return (self.total - self.done) * (time.monotonic() - since) / (self.done - before)
+        return (self.total - self.done) * (now - since) / (self.done - before)
 
     def line(self) -> str:
         if not self.unit:
@@ -173,8 +183,7 @@ class Display:
     def finished(self, artifact: Artifact) -> None:
         self._end()
         record = artifact.record
-        counts = {counted_as(record.stage, name): n for name, n in record.counts.items() if "." not in name}
-        told = figures_line({**counts, **on_a_line(record)})
+        told = figures_line({**counts_in_words(record), **on_a_line(record)})
         self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:

@@ -94,6 +94,15 @@ def counted_as(stage: str, name: str) -> str:
     return "documents" if name == "pages" and stage in OF_DOCUMENTS else name.replace("_", " ")
 
 
+def counts_in_words(record: Record) -> dict[str, int]:
+    """A record's counts on a line: what it took in, what it dropped of that for all reasons, the rest."""
+    whole = {counted_as(record.stage, name): n for name, n in record.counts.items() if "." not in name}
+    dropped = sum(n for name, n in record.counts.items() if name.startswith("dropped."))
+    first = [name for name in ("pages", "documents") if name in whole]
+    told = {name: whole.pop(name) for name in first}
+    return told | ({"dropped": dropped} if dropped else {}) | whole
+
+
 def on_a_line(record: Record) -> Mapping[str, float]:
     """The first two, by name."""
     return {figure.name: figure.value for figure in figures(record)[:ON_A_LINE]}

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from crawler.outcomes import RECRAWLED
 from flows.display import STOPS, Display, duration, number, print_error
-from flows.figures import counted_as, summary
+from flows.figures import counts_in_words, summary
 from flows.stop_signals import StopSignals
 from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
 from pipeline.compute import Compute
@@ -269,11 +269,7 @@ def tell_stages(history: History, title: str, console: Console, seconds: float) 
         table.add_column(column, overflow="fold", no_wrap=column in ("stage", "key", "took"))
     for artifact, made in history.stages:
         record = artifact.record
-        counts = ", ".join(
-            f"{number(count)} {counted_as(record.stage, label)}"
-            for label, count in record.counts.items()
-            if "." not in label
-        )
+        counts = ", ".join(f"{number(count)} {label}" for label, count in counts_in_words(record).items())
         if told := _told_of_recrawl(record):
             counts += f"; since the crawl before: {told}"
         table.add_row(record.stage, record.key[:8], duration(record.seconds) if made else "reused", counts)

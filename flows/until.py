@@ -1,5 +1,6 @@
 """A flow that ends early: with the stage that its user names."""
 
+import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,14 @@ class _Watcher(Quiet):
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
         self.others: list[str] = []
+        self.names: list[str] = []
 
     def reused(self, artifact: Artifact) -> None:
         if self.wanted in (artifact.stage, artifact.role):
             raise _Reached(artifact)
         named = artifact.stage if artifact.role == artifact.stage else f"{artifact.stage} ({artifact.role})"
         self.others.append(named)
+        self.names += [artifact.stage, artifact.role]
 
     finished = reused
 
@@ -62,8 +65,11 @@ def up_to(
             flow(config, store, compute)
         except _Reached as reached:
             return reached.artifact
+        near = difflib.get_close_matches(wanted, watcher.names, n=1)
         raise UnknownStageError(
-            f"--until {wanted}: this run has no such stage; it has {', '.join(watcher.others)}"
+            f"--until {wanted}: this run has no such stage; "
+            + (f"did you mean {near[0]}? " if near else "")
+            + f"It has {', '.join(watcher.others)}"
         )
 
     return shortened

@@ -131,8 +131,13 @@ def _validated(language: str, values: Mapping[str, Any], where: str) -> Language
         return LanguageRules.model_validate({**values, "language": language})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RuleFileError(f"{where}: {place}: {first['msg']}") from error
+        *table, key = (str(part) for part in first["loc"])
+        told = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            known = Threshold if table else LanguageRules
+            keys = [name for name in known.model_fields if name != "language"]
+            told = f"unknown key; there are {', '.join(keys)}"
+        raise RuleFileError(f"{where}: {'.'.join([*table, key])}: {told}") from error
 
 
 def _shipped(name: str) -> dict[str, Any]:

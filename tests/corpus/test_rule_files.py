@@ -46,7 +46,15 @@ def test_a_rule_can_be_switched_off_and_moved(tmp_path: Path) -> None:
         ('extends = "xx"', "my.toml: extends 'xx'; it may extend any, en"),
         (
             'extends = "en"\n[web]\nwrods = { at_least = 1 }',
-            r"my.toml: web: .*there is no rule 'wrods'; there are words",
+            r"my.toml: web: there is no rule 'wrods'; there are words",
+        ),
+        (
+            'extends = "en"\nwrods = 2',
+            "my.toml: wrods: unknown key; there are language_score, stop_words, variety, web",
+        ),
+        (
+            'extends = "en"\n[web]\nwords = { atleast = 1 }',
+            "my.toml: web.words.atleast: unknown key; there are at_least, at_most",
         ),
         ('extends = "en"\nlanguage_score = 2', "my.toml: language_score: "),
         ('extends = "any"', "my.toml: language_score: Field required"),

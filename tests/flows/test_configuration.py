@@ -273,3 +273,20 @@ def test_what_was_probably_meant_is_named(tmp_path: Path, setting: str, told: st
 def test_a_least_quality_needs_a_classifier() -> None:
     with pytest.raises(ConfigurationError, match="without a classifier no document has a score"):
         load(WebToModel, CONFIG, ["clean.least_quality=0.5"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("clean.least_quality=0.2", r"^--set clean.least_quality=0.2: clean.least_quality is set"),
+        (
+            'clean.languages=["pt_BR"]',
+            r'base.toml with --set clean.languages=\["pt_BR"\]: clean: there are no',
+        ),
+    ],
+)
+def test_a_setting_that_does_not_go_with_others_is_named(tmp_path: Path, setting: str, told: str) -> None:
+    path = tmp_path / "base.toml"
+    path.write_text('name = "base"\ncrawl.seeds = ["https://a.example/"]\n[clean]\nduplicate_bands = 14\n')
+    with pytest.raises(ConfigurationError, match=told):
+        load(WebToModel, path, [setting])

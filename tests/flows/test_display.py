@@ -46,6 +46,19 @@ def test_the_time_left_is_at_least_what_the_stage_says(tmp_path):
     assert "bound" not in running.line()
 
 
+def test_nothing_is_said_of_the_time_left_while_something_takes_longer_than_all_before_it(tmp_path):
+    running = Running(
+        "extract", JournalReader(Storage(str(tmp_path)), "none"), unit="shards", done=7, total=11
+    )
+    now = time.monotonic()
+    running.at_first_report, running.changed = (now - 40, 0), now - 10
+    rest = running.rest()
+    assert rest is not None
+    assert 22 < rest < 24
+    running.changed = now - 30
+    assert running.rest() is None
+
+
 def test_a_rate_is_not_counted_from_another_unit(tmp_path):
     attempt = Attempt(Storage(str(tmp_path)), "crawl", "0" * 16, "20260101-000000-aaaaaa")
     journal = attempt.journal("whole-crawl")

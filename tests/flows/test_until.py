@@ -62,9 +62,11 @@ def test_a_flow_ends_with_the_stage_or_the_artifact_of_that_name(name, config, t
 def test_a_stage_that_is_not_there_is_answered_by_those_that_are_before_anything_is_made(config, tmp_path):
     store = PlanningStore(str(tmp_path / "store"))
     with pytest.raises(
-        UnknownStageError, match=r"--until bread: .* it has clean-grain \(grist\), grind \(flour\)"
+        UnknownStageError, match=r"--until bread: .* It has clean-grain \(grist\), grind \(flour\)"
     ):
         up_to("bread", mill)(config, store, Compute(ComputeConfig()))
+    with pytest.raises(UnknownStageError, match=r"did you mean flour\? It has"):
+        up_to("fluor", mill)(config, store, Compute(ComputeConfig()))
     assert not (tmp_path / "store").exists()
 
 

@@ -169,7 +169,10 @@ def row_candidate(part: "SourcePart", row: dict[str, Any], place: str) -> Candid
         nameless = True
     text = row.get(columns.text)
     if not isinstance(text, str):
-        return part.refused(place, "no-text", f"column {columns.text!r} holds {type(text).__name__}")
+        found = f"column {columns.text!r} holds {one_line(repr(text))}, which is no text"
+        if columns.text not in row:
+            found = f"no column {columns.text!r}, found {', '.join(row)}; set the source's columns.text"
+        return part.refused(place, "no-text", found)
     beside = Stated(
         stated(row.get(columns.title)) or "",
         stated("; ".join(names_of(row.get(columns.author)))),
