@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pipeline.tokens.sample import Sample
 
 Kind = Literal["bpe", "unigram", "char", "word"]
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(?<!\.json)")
+COMMIT = re.compile("[0-9a-f]{40}")
 LARGEST_PIECES = 1 << 20
 BYTES_PER_TOKEN, MORE_WITH_DOUBLE = 3.45, 0.35
 """With 4,096 pieces, and how much more with twice as many. Learned on documentation: 3.39, 3.49 (English) and
@@ -81,12 +83,16 @@ class VocabularyConfig(Config):
 
     @model_validator(mode="after")
     def tokenizer_is_one_and_the_same(self) -> Self:
-        if self.on_hub() and not re.fullmatch("[0-9a-f]{40}", self.tokenizer_revision or ""):
+        if self.on_hub() and not HUB_NAME.fullmatch(self.tokenizer or ""):
+            raise ValueError(f"there is no file or folder {self.tokenizer!r}; paths count from here")
+        if self.on_hub() and not COMMIT.fullmatch(self.tokenizer_revision or ""):
             raise ValueError(
-                f"there is no file or folder {self.tokenizer!r}; of a tokenizer on the hub set "
-                f"tokenizer_revision (now {self.tokenizer_revision!r}) to its commit of 40 hexadecimal "
+                f"there is no file or folder {self.tokenizer!r}; if that is the name of one on the hub, "
+                f"set tokenizer_revision (now {self.tokenizer_revision!r}) to its commit of 40 hexadecimal "
                 "digits, since a branch may change"
             )
+        if self.tokenizer_revision and not self.on_hub():
+            raise ValueError("tokenizer_revision is of tokenizers on the hub alone; leave it out")
         if self.extend and self.tokenizer is None:
             raise ValueError(
                 f"extend is {self.extend}, but there is no tokenizer to extend: name one in tokenizer, or "

@@ -349,6 +349,17 @@ def test_a_name_on_the_hub_wants_a_commit():
     assert content_of(config) == {"tokenizer": f"somebody/model@{commit}"}
 
 
+@pytest.mark.parametrize("path", ["/nowhere/tokenizer.json", "./model", "tokenizer.json", "a/b/c"])
+def test_a_path_without_anything_is_no_name_on_the_hub(path: str):
+    with pytest.raises(ValidationError, match=r"no file or folder .*; paths count from here"):
+        VocabularyConfig(tokenizer=path)
+
+
+def test_files_have_no_revision(tmp_path: Path):
+    with pytest.raises(ValidationError, match="tokenizers on the hub alone"):
+        VocabularyConfig(tokenizer=str(tmp_path), tokenizer_revision="0123456789" * 4)
+
+
 def test_a_plan_foresees_about_as_many_pieces_as_there_will_be(vocabulary: Vocabulary, place: Path):
     extend = int(vocabulary.config()["extend"])
     foreseen = foreseen_pieces(VocabularyConfig(tokenizer=str(place), extend=extend))
