@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cloudpickle
@@ -30,7 +31,7 @@ LONG = 300
 MODES = ["eager", pytest.param("compiled", marks=pytest.mark.skipif(not has_compiler(), reason="no g++"))]
 
 
-def settings(mode: str, workers: int = 2) -> ComputeConfig:
+def settings(mode: str, workers: int | str = 2) -> ComputeConfig:
     return ComputeConfig(
         compile=mode == "compiled",
         threads=1,
@@ -131,6 +132,13 @@ def test_a_worker_that_dies_leaves_the_same_bits(
     assert resumed(training.attempt) == [death.resumed_at]
 
 
+def damage_ray_snapshot(attempt: Attempt) -> None:
+    """Ray Train's own account of the run, as a driver leaves it that is killed while writing."""
+    folder = attempt.path(f"ray-train/{attempt.id}/.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoint_manager_snapshot.json").write_text('{"checkpoint_results": [{"chec')
+
+
 DRIVER = """
 import pickle, sys
 from pipeline.compute import Compute
@@ -170,6 +178,25 @@ def test_a_driver_that_is_killed_leaves_the_same_bits(
     finally:
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
+    damage_ray_snapshot(dying.attempt)
     again = toy(tmp_path, data, (death,), mode, attempt="2")
     assert trained(two_workers, again) == undisturbed
     assert resumed(again.attempt) == [death.resumed_at]
+
+
+@pytest.mark.everything
+def test_a_training_goes_on_with_the_workers_that_are_left_when_a_node_is_gone(
+    data: Data, tmp_path: Path
+) -> None:
+    death = Death("waits", 1, 10, "between")
+    training = replace(toy(tmp_path, data, (death,)), compute=settings("eager", "1-2"))
+    given = tmp_path / "given"
+    given.write_bytes(cloudpickle.dumps((training.compute, training)))
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-m", "tests.training.node_gone", str(given)]
+        done = subprocess.run(command, stdout=log, stderr=log, timeout=LONG, check=False)
+    assert done.returncode == 0, (tmp_path / "log").read_text()[-3000:]
+    assert resumed(training.attempt) == [8]
+    result = json.loads(training.attempt.storage.read(f"{training.attempt.folder}/{RESULT}"))
+    assert result["compute"]["workers"] == 1
+    assert result["counts"]["steps"] == CONFIG.steps
