@@ -1,6 +1,7 @@
 """The processes that train together, and the few things they tell each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,8 @@ class Group:
     rank: int
     size: int
     device: torch.device
+    channel: torch.distributed.ProcessGroup | None = None
+    """What they talk through. Default: the process group that they were started with."""
 
     @classmethod
     def alone(cls, device: str = "cpu") -> "Group":
@@ -25,10 +28,18 @@ class Group:
     def is_first(self) -> bool:
         return self.rank == 0
 
+    def beside(self, timeout_seconds: float) -> "Group":
+        """The same processes over connections of their own, on the CPU: for a thread that talks while the
+        loop does too. Every rank calls this at the same moment."""
+        if self.size == 1:
+            return self
+        channel = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds))
+        return replace(self, device=torch.device("cpu"), channel=channel)
+
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks, in place. The order of additions hangs on the group's size alone."""
         if self.size > 1:
-            torch.distributed.all_reduce(tensor)
+            torch.distributed.all_reduce(tensor, group=self.channel)
         return tensor
 
     def from_first(self, value: T) -> T:
@@ -36,7 +47,7 @@ class Group:
         if self.size == 1:
             return value
         held = [value]
-        torch.distributed.broadcast_object_list(held, src=0, device=self.device)
+        torch.distributed.broadcast_object_list(held, src=0, device=self.device, group=self.channel)
         return held[0]
 
     def everywhere(self, condition: bool) -> bool:
@@ -48,6 +59,6 @@ class Group:
         """Every rank's value, on every rank, by rank."""
         if self.size == 1:
             return [value]
-        held: list[T | None] = [None] * self.size
-        torch.distributed.all_gather_object(held, value)
-        return [item for item in held if item is not None]
+        held: list[T] = [value] * self.size
+        torch.distributed.all_gather_object(held, value, group=self.channel)
+        return held

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from pipeline.errors import StageError
 from pipeline.store import Journal
 from pipeline.tokens.order import batch_rows
 from pipeline.tokens.rows import NO_LABEL, Rows
-from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest
+from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State
 from pipeline.training.forward import LossFunction, autocast, to_device
 from pipeline.training.group import Group
 from pipeline.training.layout import Layout
@@ -91,21 +90,23 @@ class Loop:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands: weights, optimizer, random generators, position."""
-        self.model.load_state_dict(checkpoint.weights(), strict=False)
-        self.model.tie_weights()
-        self.optimizers.load(checkpoint.optimizer())
+        checkpoint.load(self.state())
         self.step, self.tokens = checkpoint.manifest.step, checkpoint.manifest.tokens
         if not checkpoint.restore_random(self.group.rank):
             torch.manual_seed(hash((self.config.seed, self.step, self.group.rank)))
+
+    def state(self) -> State:
+        """All tensors that a checkpoint holds, in place."""
+        return {"model": weights_of(self.model), "optimizer": self.optimizers.state()}
 
     def run(self) -> float:
         """Train to the last step. Returns the held-out loss at the end, in nats per label."""
         steps = self.recipe.steps
         self.saved = time.monotonic()
-        if self.step == 0:
-            self.evaluate()
-            self.save()
-        with _quiet_garbage_collector():
+        with self.checkpoints, _quiet_garbage_collector():
+            if self.step == 0:
+                self.evaluate()
+                self.save()
             while self.step < steps:
                 update = self.train_step()
                 self.step += 1
@@ -238,21 +239,14 @@ class Loop:
             tokens=self.tokens,
             workers=self.group.size,
             resolved=self.resolved.as_dict(),
-            files={},
         )
-        self.checkpoints.save(self.group, manifest, untied_weights(self.model), self.optimizers.state())
+        self.checkpoints.save(self.group, manifest, self.state())
         self.saved = time.monotonic()
 
 
-def untied_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Every weight once, on the CPU: a tied matrix keeps its first name alone."""
-    seen: set[int] = set()
-    found: dict[str, Any] = {}
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        if id(weight) not in seen:
-            seen.add(id(weight))
-            found[name] = weight.detach().cpu().contiguous()
-    return found
+def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Every weight once, in place: a tied matrix keeps its first name alone."""
+    return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
 @contextlib.contextmanager

@@ -18,8 +18,10 @@ ADAM_UPDATE_SIZE = 0.2
 class Optimizers:
     """The optimizers of one model, stepped and saved as one. Learning rates move by a common factor."""
 
-    def __init__(self, members: list[torch.optim.Optimizer]) -> None:
+    def __init__(self, members: list[torch.optim.Optimizer], model: nn.Module) -> None:
+        """`members` update weights of the model, each a part of them."""
         self.members = members
+        self._names = {weight: name for name, weight in model.named_parameters()}
         self._peaks = [[float(group["lr"]) for group in member.param_groups] for member in members]
 
     def step(self, factor: float) -> None:
@@ -30,12 +32,35 @@ class Optimizers:
             member.step()
             member.zero_grad(set_to_none=True)
 
-    def state(self) -> list[dict[str, object]]:
-        return [member.state_dict() for member in self.members]
+    def state(self) -> dict[str, torch.Tensor]:
+        """What the members remember, as `<weight's name>.<field>`: the very tensors, to be read or filled.
 
-    def load(self, states: list[dict[str, object]]) -> None:
-        for member, state in zip(self.members, states, strict=True):
-            member.load_state_dict(state)
+        A weight that was not updated yet is given the zeros that it would begin with. What a weight
+        remembers is sharded as the weight is.
+        """
+        found: dict[str, torch.Tensor] = {}
+        for member in self.members:
+            begin = begin_muon if isinstance(member, Muon) else begin_adamw
+            for weight in (weight for group in member.param_groups for weight in group["params"]):
+                if not member.state[weight]:
+                    member.state[weight] = begin(weight)
+                found |= {
+                    f"{self._names[weight]}.{key}": value for key, value in member.state[weight].items()
+                }
+        return found
+
+
+def begin_adamw(weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What torch's fused AdamW makes at its first step."""
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=weight.device),
+        "exp_avg": torch.zeros_like(weight),
+        "exp_avg_sq": torch.zeros_like(weight),
+    }
+
+
+def begin_muon(weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"momentum": torch.zeros_like(weight)}
 
 
 class Muon(torch.optim.Optimizer):
@@ -69,8 +94,8 @@ class Muon(torch.optim.Optimizer):
         """The gradient with Nesterov's momentum."""
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(gradient)
+        if not state:
+            state.update(begin_muon(weight))
         momentum: torch.Tensor = state["momentum"].lerp_(gradient, 1 - MUON_MOMENTUM)
         return gradient.lerp(momentum, MUON_MOMENTUM)
 
@@ -99,7 +124,7 @@ def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimi
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return Optimizers([torch.optim.AdamW(groups, lr=learning_rate, betas=ADAM_BETAS, fused=True)])
+    return Optimizers([torch.optim.AdamW(groups, lr=learning_rate, betas=ADAM_BETAS, fused=True)], model)
 
 
 def muon(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizers:
@@ -124,5 +149,6 @@ def muon(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimiz
         [
             Muon(matrices, learning_rate, weight_decay),
             torch.optim.AdamW(groups, lr=learning_rate, betas=ADAM_BETAS, fused=True),
-        ]
+        ],
+        model,
     )

@@ -75,6 +75,7 @@ def tune(job: Job, group: Group) -> None:
         run.evaluate()
     if run.done < run.steps:
         train(run)
+        checkpoints.finish()
     loss = run.evaluate() if run.done else run.held_out_loss
     peak = peak_memory(group)
     if group.is_first:
@@ -111,11 +112,9 @@ def assemble(
         steps=config.steps_for(len(chats.train)),
     )
     if checkpoint is not None:
-        model.load_state_dict(checkpoint.weights(), strict=False)
-        model.tie_weights()
-        run.optimizer.load_state_dict(checkpoint.optimizer()[0])
+        checkpoint.load(run.state())
         run.done, run.tokens = checkpoint.manifest.step, checkpoint.manifest.tokens
-        run.losses.extend(checkpoint.manifest.resolved["losses"])
+        run.losses.extend(checkpoint.manifest.loop["losses"])
         checkpoint.restore_random(group.rank)
     return run
 

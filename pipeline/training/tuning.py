@@ -14,11 +14,12 @@ from pipeline.models.generation import answer_greedily, stop_ids
 from pipeline.store import Journal
 from pipeline.tokens.order import batch_rows
 from pipeline.training.chat_rows import ChatRow, held_out_loss, prompt
-from pipeline.training.checkpoint import Checkpoints, Manifest
+from pipeline.training.checkpoint import Checkpoints, Manifest, State
 from pipeline.training.finetune import FinetuneConfig, NonFiniteGradientError
 from pipeline.training.forward import autocast
 from pipeline.training.group import Group
-from pipeline.training.loop import untied_weights
+from pipeline.training.loop import weights_of
+from pipeline.training.optimizer import Optimizers
 from pipeline.training.resolve import Resolved
 
 JOURNAL_SECONDS = 0.5
@@ -118,10 +119,15 @@ class Run:
             step=self.done,
             tokens=self.tokens,
             workers=self.group.size,
-            resolved={**self.resolved.as_dict(), "losses": list(self.losses)},
-            files={},
+            resolved=self.resolved.as_dict(),
+            loop={"losses": list(self.losses)},
         )
-        self.checkpoints.save(self.group, manifest, untied_weights(self.model), [self.optimizer.state_dict()])
+        self.checkpoints.save(self.group, manifest, self.state())
+
+    def state(self) -> State:
+        """All tensors that a checkpoint holds, in place."""
+        optimizers = Optimizers([self.optimizer], self.model)
+        return {"model": weights_of(self.model), "optimizer": optimizers.state()}
 
 
 class Watch(TrainerCallback):

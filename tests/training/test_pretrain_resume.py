@@ -127,7 +127,7 @@ def test_a_process_killed_by_sigkill_goes_on_to_the_same_bits(tmp_path, data, un
     assert next(line["step"] for line in journal if line["kind"] == "resumed") >= 5
 
 
-FILES = ["manifest.json", "weights.safetensors", "optimizer.pt", "random-00000.pt"]
+FILES = ["manifest.json", ".metadata", "__0_0.distcp", "random-00000.pt"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -153,7 +153,7 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_taken(tmp_path, data, nam
 def test_a_run_goes_on_from_before_a_torn_checkpoint_to_the_same_bits(tmp_path, data, undisturbed):
     attempt = train_until(7, tmp_path, data)
     newest = sorted(attempt.path("checkpoints").iterdir())[-1]
-    (newest / "weights.safetensors").write_bytes(b"")
+    (newest / "__0_0.distcp").write_bytes(b"")
     weights, journal = resume(tmp_path, data)
     assert weights == undisturbed
     assert newest.name in next(line["message"] for line in journal if line["kind"] == "warning")
