@@ -27,6 +27,7 @@ from pipeline.training.layout import Layout
 from pipeline.training.loop import Loop
 from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
+from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
 from pipeline.training.resolve import Resolved, resolve
 
@@ -124,6 +125,7 @@ def assemble(
     layout = Layout.of(group, resolved.division)
     layout.place(model, config.precision)
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
+    optimizers = make(model, recipe.learning_rate, config.weight_decay)
     eager = loss_function(model, config.precision, group.device)
     done = checkpoint is not None and checkpoint.manifest.step >= recipe.steps
     resolved, loss_of = _compiled(resolved, eager, model, data.train, group, asked=compute.compile, done=done)
@@ -134,7 +136,7 @@ def assemble(
         layout=layout,
         model=model,
         tokenizer=tokenizer,
-        optimizers=make(model, recipe.learning_rate, config.weight_decay),
+        optimizers=OffloadedOptimizers(optimizers) if resolved.offload_optimizer else optimizers,
         rows=data.train,
         held_out=HeldOut(data.held_out, data.held_out_tokens_per_byte, config.evaluation_rows),
         loss_of=loss_of,
