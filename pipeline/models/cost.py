@@ -25,6 +25,8 @@ NEWTON_SCHULZ_STEPS = 5
 FLOAT_BYTES = 4
 STACK_BYTES = 18
 """For each weight of the matrices that Muon brings into one stack: the stack, momenta and iterates."""
+STACK_WEIGHTS = 1 << 26
+"""Of matrices that Muon works on at once, at most (or one matrix that is larger)."""
 OUTSIDE_PRODUCTS = 0.4
 """Of what a layer keeps for the backward pass, the share around norms and sums, which workers that share
 products (tensor parallel) hold whole: counted from the operations of a LLaMA's layer."""
@@ -229,7 +231,9 @@ def kept_bytes(
 def update_bytes(shape: Shape, vocabulary_size: int, optimizer: str, division: Division = ALONE) -> float:
     """Of gradients, and of what comes beside them: their sum over workers, or Muon's stack."""
     gradients = FLOAT_BYTES * parameters(shape, vocabulary_size) / division.tensor_parallel
-    stack = STACK_BYTES * largest_stack(shape) / division.shards if optimizer == "muon" else 0.0
+    largest = max(inputs * outputs for inputs, outputs in layer_matrices(shape))
+    together = min(largest_stack(shape) / division.shards, max(STACK_WEIGHTS, largest))
+    stack = STACK_BYTES * together if optimizer == "muon" else 0.0
     flat = gradients if division.shards == 1 and division.data_size > 1 else 0.0
     return gradients / division.shards + max(stack, flat)
 

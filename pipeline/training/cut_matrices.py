@@ -7,7 +7,6 @@ each matrix, worked on there, and its parts are sent back: every worker computes
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,9 +14,10 @@ import torch.nn.functional as F
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
+from pipeline.models.cost import STACK_WEIGHTS
+
 Stack = Callable[[torch.Tensor], torch.Tensor]
 """What is done to a stack of matrices [N, rows, columns]; it keeps the shape."""
-T = TypeVar("T")
 
 
 def on_whole_matrices(parts: Sequence[DTensor], work: Stack) -> list[torch.Tensor]:
@@ -27,10 +27,13 @@ def on_whole_matrices(parts: Sequence[DTensor], work: Stack) -> list[torch.Tenso
     """
     found: dict[int, torch.Tensor] = {}
     for numbers in _alike(parts):
-        stack = [parts[number] for number in numbers]
-        rows_cut_over = _only_rows_are_cut(stack[0])
-        done = _gathered(stack, work) if rows_cut_over is None else _dealt_out(stack, work, rows_cut_over)
-        found |= dict(zip(numbers, done, strict=True))
+        group = _only_rows_are_cut(parts[numbers[0]])
+        matrices = max(1, STACK_WEIGHTS // parts[numbers[0]].numel()) * (1 if group is None else group.size())
+        for start in range(0, len(numbers), matrices):
+            some = numbers[start : start + matrices]
+            stack = [parts[number] for number in some]
+            done = _gathered(stack, work) if group is None else _dealt_out(stack, work, group)
+            found |= dict(zip(some, done, strict=True))
     return [found[number] for number in range(len(parts))]
 
 

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.models import cost
@@ -52,14 +53,14 @@ class Choice:
     micro_batch_rows: int
     division: Division
 
-    def settings(self) -> dict[str, str]:
-        """As a configuration has it, by the names of Options."""
+    def settings(self) -> dict[str, Any]:
+        """By the names of Options."""
         division = self.division
         return {
-            "micro_batch_rows": str(self.micro_batch_rows),
+            "micro_batch_rows": self.micro_batch_rows,
             "activation_checkpointing": division.activation_checkpointing,
-            "shards": "all" if 1 < division.shards == division.data_size else str(division.shards),
-            "offload_optimizer": str(division.offload_optimizer).lower(),
+            "shards": division.shards,
+            "offload_optimizer": division.offload_optimizer,
         }
 
     @property
@@ -199,14 +200,16 @@ def _nearest(
 
 def _sets(nearest: Choice, asked: Options, free: Options, workers: int) -> str:
     """What to add to the command: of what was asked for, that which is otherwise now."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for name, value in nearest.settings().items():
         was = getattr(asked, name)
-        was_chosen_by_us = was == getattr(free, name)
-        if not was_chosen_by_us and value not in map(str, was):
-            changed[name] = value
+        left_to_us = was == getattr(free, name)
+        if not left_to_us and value not in was:
+            changed[name] = str(value).lower()
     if nearest.division.workers != workers:
-        changed["training_workers"] = str(nearest.division.workers)
+        changed["training_workers"] = nearest.division.workers
+    if "shards" in changed and 1 < nearest.division.shards == nearest.division.data_size:
+        changed["shards"] = "all"
     return " ".join(f"--set compute.{name}={value}" for name, value in changed.items())
 
 

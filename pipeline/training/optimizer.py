@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from pipeline.models.cost import STACK_WEIGHTS
 from pipeline.training.cut_matrices import on_whole_matrices
 
 ADAM_BETAS = (0.9, 0.95)
@@ -100,10 +101,13 @@ class Muon(torch.optim.Optimizer):
             for weight in weights:
                 if not isinstance(weight, DTensor):
                     by_shape[min(weight.shape), max(weight.shape)].append(weight)
-            for shape, alike in by_shape.items():
-                updates = orthogonal(torch.stack([_wide(self._momentum(weight)) for weight in alike]))
-                for weight, update in zip(alike, updates, strict=True):
-                    self._apply(group, _wide(weight), shape, update)
+            for shape, every in by_shape.items():
+                at_once = max(1, STACK_WEIGHTS // (shape[0] * shape[1]))
+                for start in range(0, len(every), at_once):
+                    alike = every[start : start + at_once]
+                    updates = orthogonal(torch.stack([_wide(self._momentum(weight)) for weight in alike]))
+                    for weight, update in zip(alike, updates, strict=True):
+                        self._apply(group, _wide(weight), shape, update)
 
     def _apply(
         self, group: dict[str, Any], weight: torch.Tensor, shape: tuple[int, ...], update: torch.Tensor
