@@ -14,6 +14,7 @@ from flows.run import Quiet
 from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.compute import Compute
+from pipeline.hardware import gpu_memory_gb
 from pipeline.store import Artifact, PlanningStore, Store, Work
 from pipeline.tokens.encode import Tokens
 
@@ -97,6 +98,14 @@ class _Machine(Compute):
 
     def _resources(self) -> dict[str, float]:
         return {"CPU": len(os.sched_getaffinity(0)), "GPU": self.found_gpus}
+
+    def worker_memory_gb(self) -> float | None:
+        """Of a cluster that is not joined yet nothing is known."""
+        asks_cluster = self.config.ray_address is not None and self.config.worker_memory_gb is None
+        return None if asks_cluster else super().worker_memory_gb()
+
+    def _gpu_memory_gb(self) -> float | None:
+        return gpu_memory_gb()
 
 
 def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: WebToModel) -> None:

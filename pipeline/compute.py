@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -32,6 +32,7 @@ from pipeline.cluster import (
 )
 from pipeline.config import Config
 from pipeline.errors import MoinhoError, StageError, UnreadableShardError
+from pipeline.hardware import gpu_memory_gb, machine_memory_gb
 from pipeline.store import (
     Attempt,
     File,
@@ -95,6 +96,23 @@ class ComputeConfig(Config):
     """Beside them so many of those with the lowest held-out loss."""
     keep_every_steps: int | None = Field(default=None, ge=1)
     """Beside them all at a multiple of so many steps, where one is made whatever the clock says."""
+
+    shards: int | Literal["all"] | None = None
+    """Parts that a training cuts weights, gradients and optimizer into: 1 keeps all of them on every worker,
+    "all" makes as many as there are workers, a number in between keeps each part several times. Default: as
+    few as fit into memory."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """Workers that share each matrix product of a training; more than one pays within a machine at most."""
+    activation_checkpointing: Literal["none", "every-second", "all"] | None = None
+    """Layers whose inner values are computed again for the backward pass, not kept. Default: as few as fit
+    into memory."""
+    offload_optimizer: bool | None = None
+    """Keep the optimizer's state in the machine's memory, not in the GPU's. Default: where nothing else
+    fits."""
+    worker_memory_gb: float | None = Field(default=None, gt=0)
+    """Memory of each training worker, in GB (1e9 bytes): of its GPU, or its share of a machine. Default: as
+    found on the cluster."""
+
     hosts: dict[str, str] = Field(default_factory=dict)
     """Host name → address:port that the crawler connects to in its place, such as a mirror."""
     mlflow: str | None = None
@@ -238,6 +256,29 @@ class Compute:
     def _worker_range(self) -> tuple[int, int]:
         most = max(1, self.gpus())
         return worker_range(self.config.training_workers) or (most, most)
+
+    def worker_memory_gb(self) -> float | None:
+        """Memory that each training worker has: as configured, else as a GPU of the cluster tells, or a
+        worker's share of the memory of the nodes. None if it cannot be found out."""
+        if self.config.worker_memory_gb is not None:
+            return self.config.worker_memory_gb
+        workers = self.training_workers()
+        if self.gpus():
+            return self._gpu_memory_gb()
+        if self.config.ray_address is None:
+            return machine_memory_gb() / workers
+        self.start()
+        nodes = [node.get("memory", 0) + node.get("object_store_memory", 0) for node in node_resources()]
+        return min(nodes) / 1e9 / -(-workers // len(nodes))
+
+    def _gpu_memory_gb(self) -> float | None:
+        """Of one GPU of the cluster: those of one training are taken to be alike."""
+        self.start()
+        import ray
+
+        task = ray.remote(gpu_memory_gb).options(num_gpus=1, num_cpus=0, name="gpu-memory")
+        found: float | None = ray.get(task.remote())
+        return found
 
     def _resources(self) -> dict[str, float]:
         self.start()

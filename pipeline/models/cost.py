@@ -8,8 +8,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from pipeline.models.families import Shape, layer_matrices, parameters, training_flops_per_token
+from pipeline.models.families import (
+    Shape,
+    block_parameters,
+    layer_matrices,
+    parameters,
+    training_flops_per_token,
+)
 from pipeline.store import Work
 
 FORWARD_SHARE = 1 / 3
@@ -18,8 +25,44 @@ NEWTON_SCHULZ_STEPS = 5
 FLOAT_BYTES = 4
 STACK_BYTES = 18
 """For each weight of the matrices that Muon brings into one stack: the stack, momenta and iterates."""
-HELD_BACK = 0.5
-"""Of freed memory, what the allocator does not give to the next that asks."""
+STACK_WEIGHTS = 1 << 26
+"""Of matrices that Muon works on at once, at most (or one matrix that is larger)."""
+OUTSIDE_PRODUCTS = 0.4
+"""Of what a layer keeps for the backward pass, the share around norms and sums, which workers that share
+products (tensor parallel) hold whole: counted from the operations of a LLaMA's layer."""
+GATHERED_LAYERS = 2
+"""Of a model that is cut into shards, the layers that are whole at once: one in use, the next under way."""
+
+
+Checkpointing = Literal["none", "every-second", "all"]
+"""Layers that keep their input alone, and compute what the backward pass needs again."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a training is divided among the workers that take part in it."""
+
+    workers: int = 1
+    shards: int = 1
+    """Parts that weights, gradients and optimizer are cut into, over workers that see rows of their own."""
+    tensor_parallel: int = 1
+    """Workers that share each matrix product, and see the same rows."""
+    activation_checkpointing: Checkpointing = "none"
+    offload_optimizer: bool = False
+    """The optimizer's state lies in the machine's memory, not in the GPU's."""
+
+    @property
+    def data_size(self) -> int:
+        """Workers, or groups of them, that see rows of their own."""
+        return self.workers // self.tensor_parallel
+
+    @property
+    def replicas(self) -> int:
+        """How often each part is there."""
+        return self.data_size // self.shards
+
+
+ALONE = Division()
 
 
 @dataclass(frozen=True)
@@ -38,10 +81,22 @@ class Footprint:
     """So many tokens and pieces at most are scored at once."""
     judged_bytes: float = 0.0
     """For each token and piece, where held-out rows are scored without a backward pass."""
+    held_back: float = 0.5
+    """Of freed memory, what the allocator does not give to the next that asks."""
+    on_gpu: bool = False
+    """The memory is a GPU's, so what lies in the machine's does not count."""
 
-    def step_bytes(self, shape: Shape, vocabulary_size: int, tokens: float, precision: str) -> float:
+    def step_bytes(
+        self, shape: Shape, vocabulary_size: int, tokens: float, precision: str, division: Division = ALONE
+    ) -> float:
         """Of a step over so many tokens, without weights and gradients."""
-        values = tokens * self.value_bytes[precision] * shape.depth * shape.width
+        whole = OUTSIDE_PRODUCTS + (1 - OUTSIDE_PRODUCTS) / division.tensor_parallel
+        layer = tokens * self.value_bytes[precision] * shape.width * whole
+        values = layer * shape.depth
+        if division.activation_checkpointing != "none":
+            again = shape.depth if division.activation_checkpointing == "all" else (shape.depth + 1) // 2
+            inputs = tokens * FLOAT_BYTES * shape.width * again
+            values = min(values, layer * (shape.depth - again + 1) + inputs)
         tile = min(tokens, self.score_tokens) * min(vocabulary_size, self.score_pieces)
         return max(values + self.score_bytes * tile, self.judged_bytes * tokens * vocabulary_size)
 
@@ -57,6 +112,15 @@ TUNED = Footprint(
     judged_bytes=18,
 )
 """TRL's trainer: rows of many lengths, scores in tiles."""
+GPU_EAGER = Footprint(
+    {"bf16": 1.5e9, "fp32": 1.5e9}, {"bf16": 60, "fp32": 90}, score_bytes=16, held_back=0.1, on_gpu=True
+)
+GPU_COMPILED = Footprint(
+    {"bf16": 1.5e9, "fp32": 1.5e9}, {"bf16": 34, "fp32": 60}, score_bytes=12, held_back=0.1, on_gpu=True
+)
+"""Counted, not measured: CUDA's context and NCCL's buffers; what a layer keeps where attention keeps no
+scores (34 bytes: Korthikanti et al., 2022, arXiv:2205.05198, without dropout 31, fp32 sums added); scores
+in bf16 and fp32 with their gradients."""
 
 
 def way(precision: str, compiled: bool = False) -> str:
@@ -133,16 +197,54 @@ def added(*parts: Work) -> dict[str, float]:
 
 
 def memory(
-    footprint: Footprint, shape: Shape, vocabulary_size: int, tokens: float, precision: str, optimizer: str
+    footprint: Footprint,
+    shape: Shape,
+    vocabulary_size: int,
+    tokens: float,
+    precision: str,
+    optimizer: str,
+    division: Division = ALONE,
 ) -> float:
     """Bytes that training takes at most beyond what a worker has imported, with so many tokens at a time.
 
     Weights and optimizer stay; what the backward pass needs and what the update needs follow each
     other, but the allocator hands only a part of the one on to the other.
     """
+    kept = kept_bytes(footprint, shape, vocabulary_size, optimizer, division)
+    step = footprint.step_bytes(shape, vocabulary_size, tokens, precision, division)
+    step += gathered_bytes(shape, vocabulary_size, precision, division)
+    update = update_bytes(shape, vocabulary_size, optimizer, division)
+    late, early = min(step, update), max(step, update)
+    return footprint.start_bytes[precision] + kept + early + footprint.held_back * late
+
+
+def kept_bytes(
+    footprint: Footprint, shape: Shape, vocabulary_size: int, optimizer: str, division: Division = ALONE
+) -> float:
+    """Of weights and of the optimizer's state: two numbers for each weight, or one that is Muon's."""
     weights = parameters(shape, vocabulary_size)
-    inside, stack = (matrix_parameters(shape), largest_stack(shape)) if optimizer == "muon" else (0, 0)
-    kept = FLOAT_BYTES * (3 * weights - inside)
-    step = footprint.step_bytes(shape, vocabulary_size, tokens, precision)
-    update = FLOAT_BYTES * weights + STACK_BYTES * stack
-    return footprint.start_bytes[precision] + kept + max(step, update) + HELD_BACK * min(step, update)
+    state = 2 * weights - (matrix_parameters(shape) if optimizer == "muon" else 0)
+    away = footprint.on_gpu and division.offload_optimizer
+    return FLOAT_BYTES * (weights + (0 if away else state)) / (division.shards * division.tensor_parallel)
+
+
+def update_bytes(shape: Shape, vocabulary_size: int, optimizer: str, division: Division = ALONE) -> float:
+    """Of gradients, and of what comes beside them: their sum over workers, or Muon's stack."""
+    gradients = FLOAT_BYTES * parameters(shape, vocabulary_size) / division.tensor_parallel
+    largest = max(inputs * outputs for inputs, outputs in layer_matrices(shape))
+    together = min(largest_stack(shape) / division.shards, max(STACK_WEIGHTS, largest))
+    stack = STACK_BYTES * together if optimizer == "muon" else 0.0
+    flat = gradients if division.shards == 1 and division.data_size > 1 else 0.0
+    return gradients / division.shards + max(stack, flat)
+
+
+def gathered_bytes(shape: Shape, vocabulary_size: int, precision: str, division: Division) -> float:
+    """Of a model that is cut into shards, what is whole for a moment: layers, embeddings, gradients."""
+    if division.shards == 1:
+        return 0.0
+    layer = block_parameters(shape) / shape.depth / division.tensor_parallel
+    rest = parameters(shape, vocabulary_size) / division.tensor_parallel - layer * shape.depth
+    product = 2 if precision == "bf16" else FLOAT_BYTES
+    gathered = GATHERED_LAYERS * layer * product + rest * FLOAT_BYTES
+    gradients = layer * (product + FLOAT_BYTES) + rest * 2 * FLOAT_BYTES
+    return gathered + gradients

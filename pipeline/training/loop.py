@@ -24,6 +24,7 @@ from pipeline.training.forward import LossFunction, autocast, to_device
 from pipeline.training.goodput import Stopwatch, figures
 from pipeline.training.group import Group
 from pipeline.training.guard import SKIPS_IN_A_ROW, Spike, SpikeGuard
+from pipeline.training.layout import Layout
 from pipeline.training.monitor import HeldOut, complete
 from pipeline.training.optimizer import Optimizers
 from pipeline.training.preemption import PreemptedError, Preemption
@@ -86,6 +87,7 @@ class Loop:
     config: PretrainConfig
     resolved: Resolved
     group: Group
+    layout: Layout
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     optimizers: Optimizers
@@ -171,7 +173,7 @@ class Loop:
         """One update by the batch of this step. Raises NonFiniteLossError before the weights change."""
         start, factor = time.monotonic(), self.learning_rate_factor()
         rows = batch_rows(self.config.seed, self.step, self.batch_rows, len(self.rows))
-        totals = self._accumulate(np.array_split(rows, self.group.size)[self.group.rank])
+        totals = self._accumulate(np.array_split(rows, self.layout.data_size)[self.layout.data_rank])
         loss, labels, save_due, leave, ask_due = totals.tolist()
         labels = max(1.0, labels)  # rows of single tokens have none
         norm = self._average_gradients(labels)
@@ -195,7 +197,12 @@ class Loop:
         what ranks tell each other, summed over ranks."""
         totals = torch.zeros(5, dtype=torch.float64, device=self.group.device)
         size = self.resolved.micro_batch_rows
-        for start in range(0, len(mine), size):
+        passes = self.layout.passes(self.batch_rows, size)
+        for number in range(passes):
+            start = number * size
+            if start >= len(mine) and not self.layout.is_cut:
+                break
+            self.layout.before_backward(self.model, last=number == passes - 1)
             batch = self.rows.batch(mine[start : start + size])
             part = to_device(batch, size, self.rows.pad, self.group.device)
             loss = self.loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
@@ -205,19 +212,13 @@ class Loop:
         totals[2] = float(self.group.is_first and self._save_due())
         totals[3] = float(self.preemption.told_to_leave)
         totals[4] = float(self.group.is_first and self.preemption.ask_due)
+        totals[:2] /= self.resolved.tensor_parallel  # so many workers saw these very rows
         return self.group.sum(totals)
 
     def _average_gradients(self, labels: float) -> float:
         """Make the gradients those of the mean over all labels of all ranks, clipped. Returns the norm."""
-        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
-        if self.group.size > 1:
-            flat = self.group.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-            parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-            for gradient, part in zip(gradients, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
-        torch._foreach_mul_(gradients, self.recipe.batch_tokens / labels)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.gradient_clip_norm, norm)
+        norm = self.layout.average(self.model, self.recipe.batch_tokens / labels)
+        self.layout.clip(self.model, norm, self.config.gradient_clip_norm)
         return float(norm)
 
     def _refuse(self, rows: NDArray[np.int64], loss: float, norm: float) -> None:
@@ -274,13 +275,16 @@ class Loop:
     def _evaluate(self) -> float:
         gc.collect()
         self.model.train(False)
-        loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.group)
+        loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.layout)
         bits = self.held_out.bits_per_byte(loss)
         if self.group.is_first:
             self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
-            if self.config.prompts:
-                with autocast(self.config.precision, self.group.device):
-                    text = complete(self.model, self.tokenizer, self.config.prompts, self.config.seed)
+        if self.config.prompts and (self.group.is_first or self.layout.is_cut):
+            with autocast(self.config.precision, self.group.device):
+                text = complete(
+                    self.model, self.tokenizer, self.config.prompts, self.config.seed, self.layout
+                )
+            if self.group.is_first:
                 self.journal.text("completions", self.step, text)
         self.model.train()
         return loss

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training.forward import LossFunction, to_device
-from pipeline.training.group import Group
+from pipeline.training.layout import Layout
 from pipeline.training.pretrain import COMPLETION_TOKENS
 
 TOP_K = 50
@@ -26,20 +26,22 @@ class HeldOut:
     """Labels per UTF-8 byte of the held-out documents."""
     limit: int
 
-    def loss(self, loss_of: LossFunction, micro_batch_rows: int, group: Group) -> float:
+    def loss(self, loss_of: LossFunction, micro_batch_rows: int, layout: Layout) -> float:
         """Mean negative log-likelihood per label, in nats; every rank scores its share."""
         chosen = np.unique(np.linspace(0, len(self.rows) - 1, min(self.limit, len(self.rows))).astype(int))
-        mine = np.array_split(chosen, group.size)[group.rank]
-        total = torch.zeros(2, dtype=torch.float64, device=group.device)
-        for start in range(0, len(mine), micro_batch_rows):
-            batch = self.rows.batch(mine[start : start + micro_batch_rows])
-            part = to_device(batch, len(batch.tokens_BT), self.rows.pad, group.device)
+        mine = np.array_split(chosen, layout.data_size)[layout.data_rank]
+        total = torch.zeros(2, dtype=torch.float64, device=layout.group.device)
+        for number in range(layout.passes(len(chosen), micro_batch_rows)):
+            batch = self.rows.batch(mine[number * micro_batch_rows : (number + 1) * micro_batch_rows])
+            if not len(batch.tokens_BT) and not layout.is_cut:
+                break
+            part = to_device(batch, max(1, len(batch.tokens_BT)), self.rows.pad, layout.group.device)
             with torch.no_grad():
                 total[0] += loss_of(
                     part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT
                 ).double()
             total[1] += int((batch.labels_BT != NO_LABEL).sum())
-        loss, labels = group.sum(total).tolist()
+        loss, labels = layout.group.sum(total).tolist()
         return float(loss / labels)
 
     def bits_per_byte(self, loss: float) -> float:
@@ -49,9 +51,16 @@ class HeldOut:
 
 
 def complete(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], seed: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    seed: int,
+    layout: Layout,
 ) -> str:
-    """Every prompt with a sampled continuation, as Markdown. Leaves all random generators as they were."""
+    """Every prompt with a sampled continuation, as Markdown. Leaves all random generators as they were.
+
+    Where the model is cut every rank has to call this, and all go on until the last has ended.
+    """
     devices = [model.device] if model.device.type == "cuda" else []
     generate: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
     parts = []
@@ -70,6 +79,7 @@ def complete(
                 top_k=TOP_K,
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=tokenizer.eos_token_id,
+                synced_gpus=layout.is_cut,
             )
             continuation = tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
             parts.append(f"**{prompt}**{continuation}")

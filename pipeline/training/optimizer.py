@@ -6,6 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
+
+from pipeline.models.cost import STACK_WEIGHTS
+from pipeline.training.cut_matrices import on_whole_matrices
 
 ADAM_BETAS = (0.9, 0.95)
 MUON_MOMENTUM = 0.95
@@ -20,7 +24,7 @@ class Optimizers:
 
     def __init__(self, members: list[torch.optim.Optimizer], model: nn.Module) -> None:
         """`members` update weights of the model, each a part of them."""
-        self.members = members
+        self.members, self.model = members, model
         self._names = {weight: name for name, weight in model.named_parameters()}
         self._peaks = [[float(group["lr"]) for group in member.param_groups] for member in members]
 
@@ -29,12 +33,16 @@ class Optimizers:
         for member, peaks in zip(self.members, self._peaks, strict=True):
             for group, peak in zip(member.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
-            member.step()
+            self.update(member)
         self.forget_gradients()
 
     def forget_gradients(self) -> None:
         for member in self.members:
             member.zero_grad(set_to_none=True)
+
+    def update(self, member: torch.optim.Optimizer) -> None:
+        """One step of a member, by the gradients that are there."""
+        member.step()
 
     def state(self) -> dict[str, torch.Tensor]:
         """What the members remember, as `<weight's name>.<field>`: the very tensors, to be read or filled.
@@ -44,14 +52,21 @@ class Optimizers:
         """
         found: dict[str, torch.Tensor] = {}
         for member in self.members:
-            begin = begin_muon if isinstance(member, Muon) else begin_adamw
             for weight in (weight for group in member.param_groups for weight in group["params"]):
-                if not member.state[weight]:
-                    member.state[weight] = begin(weight)
-                found |= {
-                    f"{self._names[weight]}.{key}": value for key, value in member.state[weight].items()
-                }
+                state = self.remembered(member, weight)
+                found |= {f"{self._names[weight]}.{key}": value for key, value in state.items()}
         return found
+
+    def remembered(self, member: torch.optim.Optimizer, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the member knows of the weight; of one that was not updated yet, what it begins with."""
+        if not member.state[weight]:
+            member.state[weight] = self.begin(member, weight)
+        state: dict[str, torch.Tensor] = member.state[weight]
+        return state
+
+    def begin(self, member: torch.optim.Optimizer, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Zeros, where the member would make them at its first step."""
+        return begin_muon(weight) if isinstance(member, Muon) else begin_adamw(weight)
 
 
 def begin_adamw(weight: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -82,19 +97,36 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient; no closure is called."""
         for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            cut = [weight for weight in weights if isinstance(weight, DTensor)]
+            for part, update in zip(cut, self._cut_updates(cut), strict=True):
+                self._apply(group, part.to_local(), tuple(part.shape), update)
             by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    rows, columns = weight.shape
-                    by_shape[min(rows, columns), max(rows, columns)].append(weight)
-            for (rows, columns), weights in by_shape.items():
-                updates = orthogonal(torch.stack([_wide(self._momentum(weight)) for weight in weights]))
-                size = group["lr"] * ADAM_UPDATE_SIZE * max(rows, columns) ** 0.5
-                for weight, update in zip(weights, updates, strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    _wide(weight).add_(update, alpha=-size)
+            for weight in weights:
+                if not isinstance(weight, DTensor):
+                    by_shape[min(weight.shape), max(weight.shape)].append(weight)
+            for shape, every in by_shape.items():
+                at_once = max(1, STACK_WEIGHTS // (shape[0] * shape[1]))
+                for start in range(0, len(every), at_once):
+                    alike = every[start : start + at_once]
+                    updates = orthogonal(torch.stack([_wide(self._momentum(weight)) for weight in alike]))
+                    for weight, update in zip(alike, updates, strict=True):
+                        self._apply(group, _wide(weight), shape, update)
 
-    def _momentum(self, weight: nn.Parameter) -> torch.Tensor:
+    def _apply(
+        self, group: dict[str, Any], weight: torch.Tensor, shape: tuple[int, ...], update: torch.Tensor
+    ) -> None:
+        """Decay and update a matrix of this shape, or a part of it."""
+        size = group["lr"] * ADAM_UPDATE_SIZE * max(shape) ** 0.5
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.add_(update, alpha=-size)
+
+    def _cut_updates(self, weights: list[DTensor]) -> list[torch.Tensor]:
+        """This rank's part of each update, of matrices that lie in parts on several ranks."""
+        parts = [self._momentum(weight) for weight in weights]
+        return on_whole_matrices([part for part in parts if isinstance(part, DTensor)], _orthogonal_stack)
+
+    def _momentum(self, weight: torch.Tensor) -> torch.Tensor:
         """The gradient with Nesterov's momentum."""
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
@@ -114,6 +146,12 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
         gram = X @ X.mT
         X = torch.baddbmm(X, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), X, beta=a)
     return X.to(matrices.dtype)
+
+
+def _orthogonal_stack(matrices: torch.Tensor) -> torch.Tensor:
+    """As `orthogonal`, also for matrices that are higher than wide."""
+    high = matrices.shape[1] > matrices.shape[2]
+    return orthogonal(matrices.mT).mT if high else orthogonal(matrices)
 
 
 def _wide(matrix: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,8 @@ from pipeline.models.model import Model
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.resolve import foreseen
+from pipeline.training.fit import Trained
+from pipeline.training.resolve import Resolved, foreseen
 from pipeline.training.schedule import Schedule
 
 RESULT = "result.json"
@@ -214,7 +215,7 @@ def pretrain(
 ) -> BaseModel:
     """Train a model from nothing on the tokens. Killed and run again, it goes on from its last checkpoint.
 
-    Raises TooFewTokensError, BatchError, NonFiniteLossError.
+    Raises TooFewTokensError, BatchError, DoesNotFitError, LayoutError, NonFiniteLossError.
     """
     inputs = {"tokens": tokens, "vocabulary": vocabulary}
     build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute)
@@ -229,11 +230,7 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
     recipe, shape = config.recipe(), config.shape()
     pieces, row_tokens = vocabulary.pieces, tokens.row_tokens
     trained = recipe.steps * recipe.batch_tokens
-    flops = trained * training_flops_per_token(shape, pieces, row_tokens)
-    batch_rows = recipe.batch_tokens // row_tokens
-    resolved = foreseen(
-        compute, batch_rows=batch_rows, row_tokens=row_tokens, vocabulary_size=pieces, flops=flops
-    )
+    resolved = _foreseen(config, pieces, row_tokens, compute)
     evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
     held_out = min(config.evaluation_rows, tokens.counts()["held-out.rows"]) * row_tokens
     written = evaluations * len(config.prompts) * COMPLETION_TOKENS
@@ -249,7 +246,7 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
         "steps": recipe.steps,
         "tokens": trained,
         "parameters": parameters(shape, pieces),
-        "flops": flops,
+        "flops": trained * training_flops_per_token(shape, pieces, row_tokens),
         "memory_bytes": cost.memory(
             cost.COMPILED if resolved.compile else cost.EAGER,
             shape,
@@ -257,9 +254,24 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
             resolved.micro_batch_rows * row_tokens,
             config.precision,
             config.optimizer,
+            resolved.division,
         ),
         **work,
     }
+
+
+def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Compute) -> Resolved:
+    """How the training will compute. Raises DoesNotFitError, LayoutError."""
+    recipe, shape = config.recipe(), config.shape()
+    per_token = training_flops_per_token(shape, pieces, row_tokens)
+    return foreseen(
+        compute,
+        batch_rows=max(1, recipe.batch_tokens // row_tokens),
+        row_tokens=row_tokens,
+        vocabulary_size=pieces,
+        flops=recipe.steps * recipe.batch_tokens * per_token,
+        trained=Trained(shape, config.precision, config.optimizer),
+    )
 
 
 def _build(
@@ -269,7 +281,9 @@ def _build(
 
     train, held_out = tokens.rows("train"), tokens.rows("held-out")
     check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
-    job = Job(attempt, tokens, vocabulary, config, compute.config)
+    _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
+    found = {"worker_memory_gb": compute.worker_memory_gb()}
+    job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found))
     compute.train(train_worker, {"job": job}, attempt)
     result = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))
     return Made(

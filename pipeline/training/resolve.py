@@ -7,16 +7,20 @@ in the very same arithmetic. What the user sets by hand counts always.
 import os
 import shutil
 import sysconfig
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.compute import Compute, ComputeConfig
+from pipeline.models.cost import Checkpointing, Division
+from pipeline.training.fit import Demand, Options, Trained, check_division, check_heads, choose, divisors
 
-MICRO_BATCH_TOKENS_CPU = 8192
+MICRO_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
+"""At most, however much memory there is: with more no device is busier."""
 LOGITS_BYTES = 2 << 30
-"""Memory for scores, their gradient and the loss of a micro-batch, at 4 bytes each, four times over."""
+"""Where memory is not counted: for scores, their gradient and the loss of a micro-batch, at 4 bytes each,
+four times over."""
 COMPILE_REPAID_FLOPS_CPU = 2e13
 """A cold compile takes 15 to 30 s; on 2 cores eager mode did 0.17e12 FLOP/s and compiled code
 0.23e12, so that it is repaid from about 1.5e13 on."""
@@ -34,6 +38,20 @@ class Resolved:
     micro_batch_rows: int
     """Rows per forward pass and worker; all have this shape."""
     compile: bool
+    shards: int = 1
+    tensor_parallel: int = 1
+    activation_checkpointing: Checkpointing = "none"
+    offload_optimizer: bool = False
+
+    @property
+    def division(self) -> Division:
+        return Division(
+            self.workers,
+            self.shards,
+            self.tensor_parallel,
+            self.activation_checkpointing,
+            self.offload_optimizer,
+        )
 
     @property
     def share(self) -> float:
@@ -55,30 +73,92 @@ def resolve(
     row_tokens: int,
     vocabulary_size: int,
     flops: float,
+    trained: Trained | None = None,
 ) -> Resolved:
-    """What the user gave, else what the checkpoint kept (if on the same kind of device), else a choice."""
+    """What the user gave, else what the checkpoint kept (if on the same kind of device), else a choice.
+
+    Only of what is `trained` here is known how it can be divided and what it needs; the rest stays whole.
+    How it was divided is kept on as many workers; on others it is chosen again. Raises LayoutError,
+    DoesNotFitError.
+    """
     before = kept if kept and kept.get("device") == device else {}
-    rows_each = -(-batch_rows // workers)
-    micro = given.micro_batch_rows or before.get("micro_batch_rows")
-    chosen = _micro_batch_rows(device, rows_each, row_tokens, vocabulary_size)
     same_size = before.get("workers") == workers
     threads = given.threads or (before.get("threads") if same_size else None) or _threads(workers)
     compiled = given.compile if given.compile is not None else before.get("compile")
-    return Resolved(
+    rows_each = -(-batch_rows // (workers // given.tensor_parallel if trained else workers) or 1)
+    counted = trained is not None and given.worker_memory_gb is not None
+    rows = _micro_batches(device, rows_each, row_tokens, vocabulary_size, counted)
+    micro = given.micro_batch_rows or before.get("micro_batch_rows") or rows[0]
+    whole = Resolved(
         device=device,
         workers=workers,
         threads=int(threads),
-        micro_batch_rows=min(rows_each, int(micro or chosen)),
+        micro_batch_rows=min(rows_each, int(micro)),
         compile=_repays(device, flops) if compiled is None else bool(compiled),
+    )
+    if trained is None:
+        return whole
+    memory_gb = None if same_size else given.worker_memory_gb  # what ran before fits
+    demand = Demand(trained, vocabulary_size, row_tokens, device, whole.compile, memory_gb)
+    return _divided(whole, given, before if same_size else {}, demand, rows, batch_rows)
+
+
+def _divided(
+    whole: Resolved,
+    given: ComputeConfig,
+    before: Mapping[str, Any],
+    demand: Demand,
+    rows: Sequence[int],
+    batch_rows: int,
+) -> Resolved:
+    """With how the training is divided among its workers: as asked for, as before, or chosen."""
+    tensor_parallel, shape = given.tensor_parallel, demand.trained.shape
+    data_size = max(1, whole.workers // tensor_parallel)
+    shards = data_size if given.shards == "all" else given.shards
+    check_division(Division(whole.workers, shards or 1, tensor_parallel))
+    if tensor_parallel > 1:
+        check_heads(tensor_parallel, shape.key_value_heads, shape.mlp_width)
+    chosen: dict[str, Any] = {
+        "micro_batch_rows": whole.micro_batch_rows if given.micro_batch_rows or before else None,
+        "activation_checkpointing": given.activation_checkpointing or before.get("activation_checkpointing"),
+        "shards": shards or before.get("shards"),
+        "offload_optimizer": before.get("offload_optimizer")
+        if given.offload_optimizer is None
+        else given.offload_optimizer,
+    }
+    free = Options(
+        micro_batch_rows=tuple(dict.fromkeys([whole.micro_batch_rows, *rows])),
+        activation_checkpointing=("none", "every-second", "all"),
+        shards=tuple(divisors(data_size)),
+        offload_optimizer=(False,) if demand.device == "cpu" else (False, True),
+    )
+    asked = replace(free, **{name: (value,) for name, value in chosen.items() if value is not None})
+    choice = choose(demand, asked, free, whole.workers, tensor_parallel, batch_rows)
+    return replace(
+        whole,
+        micro_batch_rows=choice.micro_batch_rows,
+        shards=choice.division.shards,
+        tensor_parallel=tensor_parallel,
+        activation_checkpointing=choice.division.activation_checkpointing,
+        offload_optimizer=choice.division.offload_optimizer,
     )
 
 
 def foreseen(
-    compute: Compute, *, batch_rows: int, row_tokens: int, vocabulary_size: int, flops: float
+    compute: Compute,
+    *,
+    batch_rows: int,
+    row_tokens: int,
+    vocabulary_size: int,
+    flops: float,
+    trained: Trained | None = None,
 ) -> Resolved:
-    """What a training from its first step on will choose, as far as can be told before it starts."""
+    """What a training from its first step on will choose, as far as can be told before it starts.
+
+    Raises LayoutError, DoesNotFitError.
+    """
     return resolve(
-        compute.config,
+        compute.config.model_copy(update={"worker_memory_gb": compute.worker_memory_gb()}),
         None,
         device="cuda" if compute.gpus() else "cpu",
         workers=compute.training_workers(),
@@ -86,16 +166,20 @@ def foreseen(
         row_tokens=row_tokens,
         vocabulary_size=vocabulary_size,
         flops=flops,
+        trained=trained,
     )
 
 
-def _micro_batch_rows(device: str, rows_each: int, row_tokens: int, vocabulary_size: int) -> int:
-    """As many rows as fit, in equal parts: 12 rows of which 8 fit are two times 6."""
-    fit = LOGITS_BYTES // (16 * vocabulary_size * row_tokens)
-    if device == "cpu":
-        fit = min(fit, MICRO_BATCH_TOKENS_CPU // row_tokens)
-    parts = -(-rows_each // max(1, fit))
-    return -(-rows_each // parts)
+def _micro_batches(
+    device: str, rows_each: int, row_tokens: int, vocabulary_size: int, counted: bool
+) -> tuple[int, ...]:
+    """Rows of a micro-batch, the largest first, each in equal parts: 12 rows of which 8 fit are
+    two times 6. Where all memory is `counted`, that of scores needs no bound of its own on a GPU."""
+    most = MICRO_BATCH_TOKENS[device] // row_tokens
+    if device == "cpu" or not counted:
+        most = min(most, LOGITS_BYTES // (16 * vocabulary_size * row_tokens))
+    fewest = -(-rows_each // max(1, most))
+    return tuple(dict.fromkeys(-(-rows_each // parts) for parts in range(fewest, rows_each + 1)))
 
 
 def _threads(workers: int) -> int:

@@ -20,12 +20,15 @@ from pipeline.store import Attempt, Journal
 from pipeline.tokens.rows import Rows
 from pipeline.training import optimizer
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
+from pipeline.training.fit import Trained
 from pipeline.training.forward import LossFunction, loss_function, to_device
 from pipeline.training.goodput import Stopwatch, go_on
 from pipeline.training.group import Group
+from pipeline.training.layout import Layout
 from pipeline.training.loop import Loop
 from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
+from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.preemption import Preemption, ask_ray
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
 from pipeline.training.resolve import Resolved, resolve
@@ -116,9 +119,9 @@ def train(
     loop = assemble(config, compute, checkpoints, checkpoint, data, group, journal, watch)
     loop.preemption = preemption or loop.preemption
     loss = loop.run()
-    peak = peak_memory(group)
+    peak, weights = peak_memory(group), loop.layout.whole_weights(loop.model)
     if group.is_first:
-        _export(loop, data, attempt, loss, peak)
+        _export(loop, weights, data, attempt, loss, peak)
     group.everywhere(True)  # nobody leaves before the model is written
 
 
@@ -146,14 +149,17 @@ def assemble(
         row_tokens=row_tokens,
         vocabulary_size=ids.vocabulary_size,
         flops=per_token * recipe.batch_tokens * recipe.steps,
+        trained=Trained(shape, config.precision, config.optimizer),
     )
     torch.set_num_threads(resolved.threads)
     compute_repeatably(group.device)
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(llama_config(shape, ids, row_tokens))
     begin_as_identity(model)
-    torch.nn.Module.to(model, group.device)
+    layout = Layout.of(group, resolved.division)
+    layout.place(model, config.precision)
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
+    optimizers = make(model, recipe.learning_rate, config.weight_decay)
     eager = loss_function(model, config.precision, group.device)
     done = checkpoint is not None and checkpoint.manifest.step >= recipe.steps
     watch = watch or Stopwatch()
@@ -165,9 +171,10 @@ def assemble(
         config=config,
         resolved=resolved,
         group=group,
+        layout=layout,
         model=model,
         tokenizer=tokenizer,
-        optimizers=make(model, recipe.learning_rate, config.weight_decay),
+        optimizers=OffloadedOptimizers(optimizers) if resolved.offload_optimizer else optimizers,
         rows=data.train,
         held_out=HeldOut(data.held_out, data.held_out_tokens_per_byte, config.evaluation_rows),
         loss_of=loss_of,
@@ -251,12 +258,19 @@ def _first_rows(size: int, total: int) -> Any:
     return torch.arange(min(size, total)).numpy()
 
 
-def _export(loop: Loop, data: Data, attempt: Attempt, loss: float, peak: dict[str, int]) -> None:
+def _export(
+    loop: Loop,
+    weights: dict[str, torch.Tensor],
+    data: Data,
+    attempt: Attempt,
+    loss: float,
+    peak: dict[str, int],
+) -> None:
     """The model as transformers reads it, and what the driver writes into the record."""
     folder = attempt.path("model/.").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     model, ids = loop.model, token_ids(loop.tokenizer)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=ids.bos, eos_token_id=ids.eos, pad_token_id=ids.pad, max_length=data.train.row_tokens
     ).save_pretrained(folder)
