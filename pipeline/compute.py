@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -86,6 +86,15 @@ class ComputeConfig(Config):
     """CPU threads per training worker. Default: all CPUs, shared among the workers."""
     compile: bool | None = None
     """Use torch.compile. Default: where a C++ compiler is there and the run is long enough to repay it."""
+    attention: Literal["dense", "flex"] | None = None
+    """How attention stops at a document's end: by a mask over all pairs, or by FlexAttention's blocks, of
+    which empty ones are left out (on GPUs alone). Default: flex on GPUs."""
+    fused_loss: bool | None = None
+    """Use Liger's fused scores and loss, which need far less memory (on GPUs alone). Default: where
+    liger-kernel is installed."""
+    peak_flops: float | None = Field(default=None, gt=0)
+    """bf16 FLOP/s that one device could do at most, for MFU. Default: from a table for known GPUs, otherwise
+    no MFU is told."""
     hosts: dict[str, str] = Field(default_factory=dict)
     """Host name → address:port that the crawler connects to in its place, such as a mirror."""
     mlflow: str | None = None

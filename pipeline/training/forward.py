@@ -5,10 +5,13 @@ B rows, T tokens, V vocabulary.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.tokens.rows import NO_LABEL, Batch
@@ -16,12 +19,23 @@ from pipeline.tokens.rows import NO_LABEL, Batch
 
 @dataclass(frozen=True)
 class Tensors:
-    """A micro-batch on the device."""
+    """A micro-batch, on the host or on the device."""
 
     tokens_BT: torch.Tensor
     documents_BT: torch.Tensor
     positions_BT: torch.Tensor
     labels_BT: torch.Tensor
+
+    def to(self, device: torch.device) -> "Tensors":
+        """On the device; from pinned memory the copy goes on while the host does other things."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Tensors":
+        """In memory that a GPU can fetch by itself."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Tensors":
+        return Tensors(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -78,13 +92,15 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
-def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensors:
-    """The batch as tensors, filled up with empty rows to `rows`, so that every shape is the same."""
+def host_tensors(batch: Batch, rows: int, pad: int) -> Tensors:
+    """The batch as tensors in the host's memory, filled up with empty rows to `rows`, so that every shape
+    is the same. By numpy alone: in a thread torch would start threads of its own."""
 
-    def filled(values: object, empty: int) -> torch.Tensor:
-        tensor = torch.as_tensor(values)
-        tensor = F.pad(tensor, (0, 0, 0, rows - len(tensor)), value=empty)
-        return tensor.to(device, non_blocking=True)
+    def filled(values: NDArray[Any], empty: int) -> torch.Tensor:
+        lacking = rows - len(values)
+        if lacking:
+            values = np.pad(values, ((0, lacking), (0, 0)), constant_values=empty)
+        return torch.from_numpy(values)
 
     return Tensors(
         tokens_BT=filled(batch.tokens_BT, pad),
@@ -92,3 +108,8 @@ def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensor
         positions_BT=filled(batch.positions_BT, 0),
         labels_BT=filled(batch.labels_BT, NO_LABEL),
     )
+
+
+def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensors:
+    """The batch on the device, filled up to `rows` rows."""
+    return host_tensors(batch, rows, pad).to(device)

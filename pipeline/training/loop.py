@@ -17,22 +17,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.errors import StageError
 from pipeline.store import Journal
-from pipeline.tokens.order import batch_rows
-from pipeline.tokens.rows import NO_LABEL, Rows
+from pipeline.tokens.rows import Rows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest
-from pipeline.training.forward import LossFunction, autocast, to_device
+from pipeline.training.forward import LossFunction, autocast
 from pipeline.training.group import Group
+from pipeline.training.loader import Loader, MicroBatch
 from pipeline.training.monitor import HeldOut, complete
 from pipeline.training.optimizer import Optimizers
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.resolve import Resolved
 from pipeline.training.schedule import learning_rate_factor
+from pipeline.training.speed import STEPS_OF_SPEED, Speedometer, StepClock
 
 log = logging.getLogger(__name__)
 
 JOURNAL_SECONDS = 0.5
 ROWS_NAMED = 4
-STEPS_OF_SPEED = 20
 
 
 class NonFiniteLossError(StageError):
@@ -53,6 +53,8 @@ class Update:
     labels: int
     learning_rate: float
     seconds: float
+    loader_wait_seconds: float
+    """Of them, those in which the next batch was not ready yet."""
     save_due: bool
     """By the clock of rank 0, told to all along with the loss."""
 
@@ -75,6 +77,7 @@ class Loop:
     journal: Journal
     checkpoints: Checkpoints
     checkpoint_seconds: float
+    speedometer: Speedometer
     step: int = 0
     """Steps done."""
     tokens: int = 0
@@ -86,6 +89,17 @@ class Loop:
     def __post_init__(self) -> None:
         self.recipe = self.config.recipe()
         self.batch_rows = self.recipe.batch_tokens // self.rows.row_tokens
+        self.clock = StepClock(self.group.device)
+        self.loader = Loader(
+            self.rows,
+            seed=self.config.seed,
+            batch_rows=self.batch_rows,
+            micro_batch_rows=self.resolved.micro_batch_rows,
+            steps=self.recipe.steps,
+            part=self.group.rank,
+            parts=self.group.size,
+            pinned=self.group.device.type == "cuda",
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands: weights, optimizer, random generators, position."""
@@ -103,7 +117,7 @@ class Loop:
         if self.step == 0:
             self.evaluate()
             self.save()
-        with _quiet_garbage_collector():
+        with self.loader, _quiet_garbage_collector():
             while self.step < steps:
                 update = self.train_step()
                 self.step += 1
@@ -118,37 +132,41 @@ class Loop:
     def train_step(self) -> Update:
         """One update by the batch of this step. Raises NonFiniteLossError before the weights change."""
         start, factor = time.monotonic(), self.learning_rate_factor()
-        rows = batch_rows(self.config.seed, self.step, self.batch_rows, len(self.rows))
-        totals = self._accumulate(np.array_split(rows, self.group.size)[self.group.rank])
-        loss, labels, due = totals.tolist()
+        waited = self.loader.waited_seconds
+        batch = self.loader.take(self.step)
+        loss, labels, due = self._accumulate(batch.micro_batches).tolist()
         labels = max(1.0, labels)  # rows of single tokens have none
-        norm = self._average_gradients(labels)
+        with self.clock.part("reduce"):
+            norm = self._average_gradients(labels)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse(rows, loss / labels, norm)
-        self.optimizers.step(factor)
+            self._refuse(batch.rows, loss / labels, norm)
+        with self.clock.part("update"):
+            self.optimizers.step(factor)
+        self.clock.end_step()
         return Update(
             loss=loss / labels,
             gradient_norm=norm,
             labels=int(labels),
             learning_rate=self.recipe.learning_rate * factor,
             seconds=time.monotonic() - start,
+            loader_wait_seconds=self.loader.waited_seconds - waited,
             save_due=due > 0,
         )
 
-    def _accumulate(self, mine: NDArray[np.int64]) -> torch.Tensor:
+    def _accumulate(self, micro_batches: list[MicroBatch]) -> torch.Tensor:
         """Gradients of this rank's rows, micro-batch by micro-batch; loss, labels and
         rank 0's wish to save summed over ranks."""
         totals = torch.zeros(3, dtype=torch.float64, device=self.group.device)
-        size = self.resolved.micro_batch_rows
-        for start in range(0, len(mine), size):
-            batch = self.rows.batch(mine[start : start + size])
-            part = to_device(batch, size, self.rows.pad, self.group.device)
-            loss = self.loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
-            (loss / self.recipe.batch_tokens).backward()  # type: ignore[no-untyped-call]
-            totals[0] += loss.detach().double()
-            totals[1] += int((batch.labels_BT != NO_LABEL).sum())
+        with self.clock.part("forward_backward"):
+            for micro_batch in micro_batches:
+                part = micro_batch.tensors.to(self.group.device)
+                loss = self.loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
+                (loss / self.recipe.batch_tokens).backward()  # type: ignore[no-untyped-call]
+                totals[0] += loss.detach().double()
+                totals[1] += micro_batch.labels
         totals[2] = float(self.group.is_first and self._save_due())
-        return self.group.sum(totals)
+        with self.clock.part("reduce"):
+            return self.group.sum(totals)
 
     def _average_gradients(self, labels: float) -> float:
         """Make the gradients those of the mean over all labels of all ranks, clipped. Returns the norm."""
@@ -208,22 +226,34 @@ class Loop:
         if not self.group.is_first or (now - self.told < JOURNAL_SECONDS and not last):
             return
         self.told = now
-        tokens_per_second = sum(u.labels for u in self.recent) / sum(u.seconds for u in self.recent)
+        speed = self._speed()
         self.journal.progress(
             self.step,
             self.recipe.steps,
             "steps",
             loss=round(update.loss, 3),
-            tokens_per_second=round(tokens_per_second),
+            tokens_per_second=round(speed["tokens_per_second"]),
         )
         self.journal.metrics(
             self.step,
             loss=update.loss,
             gradient_norm=update.gradient_norm,
             learning_rate=update.learning_rate,
-            tokens_per_second=tokens_per_second,
             tokens=float(self.tokens),
+            **speed,
         )
+
+    def _speed(self) -> dict[str, float]:
+        """Figures of the last steps: tokens per second, MFU, memory, and seconds of a step by part."""
+        count, seconds = len(self.recent), sum(update.seconds for update in self.recent)
+        waited = sum(update.loader_wait_seconds for update in self.recent)
+        parts = {f"{part}_seconds": taken for part, taken in self.clock.seconds().items()}
+        return {
+            **self.speedometer.figures(sum(update.labels for update in self.recent) / seconds),
+            "step_seconds": seconds / count,
+            "loader_wait_seconds": waited / count,
+            **parts,
+        }
 
     def _save_due(self) -> bool:
         return time.monotonic() - self.saved >= self.checkpoint_seconds

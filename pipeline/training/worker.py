@@ -27,6 +27,7 @@ from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
 from pipeline.training.resolve import Resolved, resolve
+from pipeline.training.speed import Speedometer
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ def assemble(
         journal=journal,
         checkpoints=checkpoints,
         checkpoint_seconds=compute.checkpoint_seconds,
+        speedometer=Speedometer.of(group.device, group.size, per_token, compute.peak_flops),
     )
     torch.manual_seed(config.seed + group.rank)
     if checkpoint:
