@@ -19,7 +19,7 @@ from pipeline.errors import StageError
 from pipeline.store import Journal
 from pipeline.tokens.rows import Rows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest
-from pipeline.training.forward import LossFunction, autocast
+from pipeline.training.forward import LossFunction, autocast, dense_attention
 from pipeline.training.group import Group
 from pipeline.training.loader import Loader, MicroBatch
 from pipeline.training.monitor import HeldOut, complete
@@ -74,6 +74,7 @@ class Loop:
     loss_of: LossFunction
     """Perhaps compiled: for the fixed shape of a micro-batch."""
     eager_loss_of: LossFunction
+    """For shapes that differ, by a dense mask."""
     journal: Journal
     checkpoints: Checkpoints
     checkpoint_seconds: float
@@ -207,14 +208,15 @@ class Loop:
         """Held-out loss, bits per byte and completions at this step, journalled; the loss is returned."""
         gc.collect()
         self.model.train(False)
-        loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.group)
-        bits = self.held_out.bits_per_byte(loss)
-        if self.group.is_first:
-            self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
-            if self.config.prompts:
-                with autocast(self.config.precision, self.group.device):
-                    text = complete(self.model, self.tokenizer, self.config.prompts, self.config.seed)
-                self.journal.text("completions", self.step, text)
+        with dense_attention(self.model):
+            loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.group)
+            bits = self.held_out.bits_per_byte(loss)
+            if self.group.is_first:
+                self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
+                if self.config.prompts:
+                    with autocast(self.config.precision, self.group.device):
+                        text = complete(self.model, self.tokenizer, self.config.prompts, self.config.seed)
+                    self.journal.text("completions", self.step, text)
         self.model.train()
         return loss
 

@@ -14,29 +14,22 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM, PreT
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from pipeline.compute import ComputeConfig
-from pipeline.errors import StageError
 from pipeline.models.families import TokenIds, llama_config, parameters, training_flops_per_token
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.rows import Rows
-from pipeline.training import optimizer
+from pipeline.training import fp8, fused_loss, optimizer
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
-from pipeline.training.forward import LossFunction, loss_function, to_device
+from pipeline.training.compiled import compiled
+from pipeline.training.forward import ATTENTION, LossFunction, loss_function
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
 from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
-from pipeline.training.resolve import Resolved, resolve
+from pipeline.training.resolve import DeviceLacksError, Resolved, resolve
 from pipeline.training.speed import Speedometer
 
 log = logging.getLogger(__name__)
-
-
-class CompileError(StageError):
-    """torch.compile was asked for by name and does not work here."""
-
-    passes = False
-    remedy = "Install g++ and Python's headers (python3-dev), or leave compute.compile out."
 
 
 @dataclass(frozen=True)
@@ -120,10 +113,15 @@ def assemble(
     model = LlamaForCausalLM(llama_config(shape, ids, row_tokens))
     begin_as_identity(model)
     torch.nn.Module.to(model, group.device)
-    make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
     eager = loss_function(model, config.precision, group.device)
-    done = checkpoint is not None and checkpoint.manifest.step >= recipe.steps
-    resolved, loss_of = _compiled(resolved, eager, model, data.train, group, asked=compute.compile, done=done)
+    loss_of = _quick_loss(model, config.precision, resolved, row_tokens, group.device)
+    make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
+    if checkpoint is None or checkpoint.manifest.step < recipe.steps:
+        resolved, loss_of, seconds = compiled(
+            resolved, loss_of, model, data.train, group, asked=compute.compile
+        )
+        if group.is_first:
+            journal.metrics(checkpoint.manifest.step if checkpoint else 0, compile_seconds=seconds)
     loop = Loop(
         config=config,
         resolved=resolved,
@@ -144,6 +142,20 @@ def assemble(
     if checkpoint:
         loop.restore(checkpoint)
     return loop
+
+
+def _quick_loss(
+    model: PreTrainedModel, precision: str, resolved: Resolved, row_tokens: int, device: torch.device
+) -> LossFunction:
+    """The loss that is trained by, with what this device has for it. Raises DeviceLacksError."""
+    if precision == "fp8":
+        if fault := fp8.fault(device, row_tokens):
+            raise DeviceLacksError(f"pretrain.precision is fp8, but {fault}; try bf16")
+        fp8.convert(model)
+    if resolved.fused_loss:
+        fused_loss.prepare(model, torch.float32 if precision == "fp32" else torch.bfloat16)
+    model.set_attn_implementation(ATTENTION[resolved.attention])
+    return loss_function(model, precision, device, resolved.attention, resolved.fused_loss)
 
 
 def begin_as_identity(model: PreTrainedModel) -> None:
@@ -170,47 +182,6 @@ def compute_repeatably(device: torch.device) -> None:
     """Equal inputs give equal bits. On GPUs a few operations have no such version: told, not refused."""
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _compiled(
-    resolved: Resolved,
-    eager: LossFunction,
-    model: PreTrainedModel,
-    rows: Rows,
-    group: Group,
-    *,
-    asked: bool | None,
-    done: bool,
-) -> tuple[Resolved, LossFunction]:
-    """The loss compiled and tried on a batch, on every rank; eager where that fails and was not asked for.
-
-    Raises CompileError if `compute.compile` is true and it does not work.
-    """
-    if not resolved.compile or done:
-        return resolved, eager
-    compiled: LossFunction = torch.compile(eager, dynamic=False)
-    fault = None
-    size = resolved.micro_batch_rows
-    part = to_device(rows.batch(_first_rows(size, len(rows))), size, rows.pad, group.device)
-    try:
-        loss = compiled(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
-        loss.backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever a missing or broken compiler leads to
-        fault = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        log.warning("torch.compile does not work here, going on without: %s", fault)
-    model.zero_grad(set_to_none=True)
-    if group.everywhere(fault is None):
-        return resolved, compiled
-    if asked:
-        raise CompileError(
-            f"compute.compile is true, but torch.compile fails here ({fault or 'on another worker'}); "
-            "install g++ and Python's headers (python3-dev), or leave compute.compile out"
-        )
-    return Resolved(**{**resolved.as_dict(), "compile": False}), eager
-
-
-def _first_rows(size: int, total: int) -> Any:
-    return torch.arange(min(size, total)).numpy()
 
 
 def _export(loop: Loop, data: Data, attempt: Attempt, loss: float, peak: dict[str, int]) -> None:

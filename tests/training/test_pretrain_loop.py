@@ -139,6 +139,8 @@ def test_a_run_learns_tells_and_leaves_a_model_that_transformers_opens(tmp_path,
         "threads": 1,
         "micro_batch_rows": 8,
         "compile": False,
+        "attention": "dense",
+        "fused_loss": False,
     }
     opened = AutoModelForCausalLM.from_pretrained(attempt.path("model"), local_files_only=True)
     assert result["counts"]["parameters"] == sum(weight.numel() for weight in opened.parameters())
