@@ -228,7 +228,7 @@ class Loop:
         if not self.group.is_first or (now - self.told < JOURNAL_SECONDS and not last):
             return
         self.told = now
-        speed = self._speed()
+        speed = self.speed()
         self.journal.progress(
             self.step,
             self.recipe.steps,
@@ -245,7 +245,7 @@ class Loop:
             **speed,
         )
 
-    def _speed(self) -> dict[str, float]:
+    def speed(self) -> dict[str, float]:
         """Figures of the last steps: tokens per second, MFU, memory, and seconds of a step by part."""
         count, seconds = len(self.recent), sum(update.seconds for update in self.recent)
         waited = sum(update.loader_wait_seconds for update in self.recent)
