@@ -154,6 +154,17 @@ class Loop:
             save_due=due > 0,
         )
 
+    def train_steps(self, count: int) -> None:
+        """So many updates of which nothing is told or saved: to measure them."""
+        for _ in range(count):
+            self.recent.append(self.train_step())
+            self.step += 1
+
+    def begin_figures(self) -> None:
+        """Figures of speed are of steps from here on."""
+        self.recent.clear()
+        self.clock = StepClock(self.group.device)
+
     def _accumulate(self, micro_batches: list[MicroBatch]) -> torch.Tensor:
         """Gradients of this rank's rows, micro-batch by micro-batch; loss, labels and
         rank 0's wish to save summed over ranks."""

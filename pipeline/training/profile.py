@@ -117,14 +117,14 @@ def profile_here(job: ProfileJob, data: "Data", rows: str, group: Any) -> None:
     assembled = time.monotonic() - start
     trace = job.attempt.path(f"trace-{group.rank}.json")
     with loop.loader:
-        _steps(loop, WARM_UP_STEPS)
-        loop.recent.clear()
-        _steps(loop, job.steps)
+        loop.train_steps(WARM_UP_STEPS)
+        loop.begin_figures()
+        loop.train_steps(job.steps)
         figures = loop.speed()
         operations = _profiled(loop, job.steps, trace)
     if group.is_first:
         found = Profile(
-            device=_device_name(group.device),
+            device=device_name(group.device),
             workers=group.size,
             steps=job.steps,
             rows=rows,
@@ -151,12 +151,6 @@ def _data(job: ProfileJob, folder: Path) -> tuple["Data", str]:
     return data, "noise: one document in each row"
 
 
-def _steps(loop: "Loop", count: int) -> None:
-    for _ in range(count):
-        loop.recent.append(loop.train_step())
-        loop.step += 1
-
-
 def _profiled(loop: "Loop", count: int, trace: Path) -> list[Operation]:
     """The operations of so many more steps, those first that take most."""
     import torch
@@ -165,7 +159,7 @@ def _profiled(loop: "Loop", count: int, trace: Path) -> list[Operation]:
     on_gpu = loop.group.device.type == "cuda"
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
     with profile(activities=activities) as profiler:
-        _steps(loop, count)
+        loop.train_steps(count)
         if on_gpu:
             torch.cuda.synchronize()
     profiler.export_chrome_trace(str(trace))
@@ -194,10 +188,11 @@ def shares(operations: Iterable[Operation]) -> dict[str, float]:
     return {kind: spent / whole for kind, spent in sorted(seconds.items(), key=lambda each: -each[1])}
 
 
-def _device_name(device: Any) -> str:
+def device_name(device: Any) -> str:
+    """`cpu`, or what the GPU's driver calls it."""
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.getdevice_name(device) if device.type == "cuda" else "cpu"
 
 
 def _publish(attempt: Attempt, found: Profile, trace: Path) -> None:

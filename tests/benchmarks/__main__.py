@@ -12,10 +12,12 @@ from tests.benchmarks import (
     extraction,
     frontier,
     hostile,
+    loader,
     overhead,
     quality,
     reuse,
     scale,
+    train,
 )
 from tests.benchmarks.measure import PAIRS, report
 
@@ -29,6 +31,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "duplicates": duplicates,
     "quality": quality,
     "encode": encode,
+    "train": train,
+    "loader": loader,
     "overhead": overhead,
     "reuse": reuse,
 }
