@@ -192,7 +192,7 @@ def device_name(device: Any) -> str:
     """`cpu`, or what the GPU's driver calls it."""
     import torch
 
-    return torch.cuda.getdevice_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _publish(attempt: Attempt, found: Profile, trace: Path) -> None:
