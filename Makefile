@@ -1,6 +1,7 @@
 # make quickstart   from nothing to a chat model
 # make test         everything that is checked on every change
 # make test-all     the same and what needs services of the system
+# make gpu          what needs a GPU: its tests, then the table of speeds of docs/speed.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,7 +9,7 @@ BIN    := $(VENV)/bin
 TORCH  := 2.13.0
 PYTEST ?=
 
-.PHONY: quickstart install test test-all check clean
+.PHONY: quickstart install test test-all gpu check clean
 .DELETE_ON_ERROR:
 
 quickstart: install
@@ -22,6 +23,11 @@ test: $(VENV)/installed-tests check
 test-all: $(VENV)/installed-tests check
 	infra/install-test-services.sh
 	MOINHO_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -m "not gpu" $(PYTEST)
+
+gpu: $(VENV)/installed-tests
+	$(BIN)/python -m pip install --quiet --editable '.[gpu]'
+	$(BIN)/python -m pytest -m gpu tests/gpu
+	$(BIN)/python -m tests.gpu.table --out gpu-table
 
 check: $(VENV)/installed-tests
 	$(BIN)/ruff check .

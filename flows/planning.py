@@ -115,6 +115,14 @@ def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: W
     flow(config, PlanningStore(config.compute.store), compute)
 
 
+def planned_artifacts(config: WebToModel) -> list[Artifact]:
+    """All that the flow would make or reuse, in its order; nothing is made."""
+    collector = _Collector()
+    compute = _Machine(config.compute, found_gpus=len(machine()["gpus"]))
+    web_to_model(config, PlanningStore(config.compute.store, listeners=[collector]), compute)
+    return [artifact for artifact, _ in collector.found]
+
+
 def plan(
     config: WebToModel, tell: Callable[[str], None], recalibrate: bool = False, until: str | None = None
 ) -> Plan:

@@ -113,6 +113,15 @@ class ComputeConfig(Config):
     """Memory of each training worker, in GB (1e9 bytes): of its GPU, or its share of a machine. Default: as
     found on the cluster."""
 
+    attention: Literal["dense", "flex"] | None = None
+    """How attention stops at a document's end: by a mask over all pairs, or by FlexAttention's blocks, of
+    which empty ones are left out (on GPUs alone). Default: flex on GPUs."""
+    fused_loss: bool | None = None
+    """Use Liger's fused scores and loss, which need far less memory (on GPUs alone). Default: where
+    liger-kernel is installed."""
+    peak_flops: float | None = Field(default=None, gt=0)
+    """bf16 FLOP/s that one device could do at most, for MFU. Default: from a table for known GPUs, otherwise
+    no MFU is told."""
     hosts: dict[str, str] = Field(default_factory=dict)
     """Host name → address:port that the crawler connects to in its place, such as a mirror."""
     mlflow: str | None = None

@@ -4,24 +4,40 @@ B rows, T tokens, V vocabulary.
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from transformers import PreTrainedModel
 
 from pipeline.tokens.rows import NO_LABEL, Batch
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """A micro-batch on the device."""
+    """A micro-batch, on the host or on the device."""
 
     tokens_BT: torch.Tensor
     documents_BT: torch.Tensor
     positions_BT: torch.Tensor
     labels_BT: torch.Tensor
+
+    def to(self, device: torch.device) -> "Tensors":
+        """On the device; from pinned memory the copy goes on while the host does other things."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Tensors":
+        """In memory that a GPU can fetch by itself."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Tensors":
+        return Tensors(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -40,21 +56,71 @@ def document_mask(documents_BT: torch.Tensor) -> torch.Tensor:
     return (same_BTT & before_TT)[:, None]
 
 
+def document_blocks(documents_BT: torch.Tensor) -> BlockMask:
+    """The same border as blocks of FlexAttention: those in which no token may look at another are left out.
+    Its shape is that of the batch, whatever documents there are. [B, 1, T, T]."""
+    B, T = documents_BT.shape
+
+    def may_look(
+        row: torch.Tensor, head: torch.Tensor, token: torch.Tensor, other: torch.Tensor
+    ) -> torch.Tensor:
+        return (token >= other) & (documents_BT[row, token] == documents_BT[row, other])
+
+    return create_block_mask(may_look, B, None, T, T, device=documents_BT.device)
+
+
+BORDERS: Mapping[str, Callable[[torch.Tensor], torch.Tensor | BlockMask]] = {
+    "dense": document_mask,
+    "flex": document_blocks,
+}
+ATTENTION = {"dense": "sdpa", "flex": "flex_attention"}
+"""compute.attention → what transformers calls it."""
+
+
 def logits(
-    model: nn.Module, tokens_BT: torch.Tensor, documents_BT: torch.Tensor, positions_BT: torch.Tensor
+    model: nn.Module,
+    tokens_BT: torch.Tensor,
+    documents_BT: torch.Tensor,
+    positions_BT: torch.Tensor,
+    attention: str = "dense",
 ) -> torch.Tensor:
     """Scores of the next token, [B, T, V]; no document sees another."""
     found: torch.Tensor = model(
         input_ids=tokens_BT,
-        attention_mask=document_mask(documents_BT),
+        attention_mask=BORDERS[attention](documents_BT),
         position_ids=positions_BT,
         use_cache=False,
     ).logits
     return found
 
 
-def loss_function(model: nn.Module, precision: str, device: torch.device) -> LossFunction:
-    """The loss of a micro-batch as a function that torch.compile takes whole."""
+def loss_function(
+    model: nn.Module,
+    precision: str,
+    device: torch.device,
+    attention: str = "dense",
+    fused: bool = False,
+) -> LossFunction:
+    """The loss of a micro-batch as a function that torch.compile takes whole.
+
+    `attention` as the model was made for; `fused`: by Liger's kernel, after `fused_loss.prepare(model)`.
+    """
+
+    def fused_loss(
+        tokens_BT: torch.Tensor,
+        documents_BT: torch.Tensor,
+        positions_BT: torch.Tensor,
+        labels_BT: torch.Tensor,
+    ) -> torch.Tensor:
+        with autocast(precision, device):
+            found: torch.Tensor = model(
+                input_ids=tokens_BT,
+                attention_mask=BORDERS[attention](documents_BT),
+                position_ids=positions_BT,
+                use_cache=False,
+                labels_BT=labels_BT,
+            )
+        return found
 
     def loss(
         tokens_BT: torch.Tensor,
@@ -63,28 +129,42 @@ def loss_function(model: nn.Module, precision: str, device: torch.device) -> Los
         labels_BT: torch.Tensor,
     ) -> torch.Tensor:
         with autocast(precision, device):
-            logits_BTV = logits(model, tokens_BT, documents_BT, positions_BT)
+            logits_BTV = logits(model, tokens_BT, documents_BT, positions_BT, attention)
         return F.cross_entropy(
             logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=NO_LABEL, reduction="sum"
         )
 
-    return loss
+    return fused_loss if fused else loss
+
+
+@contextlib.contextmanager
+def dense_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, attention takes masks of any shape: what is scored or written now and then is not worth
+    blocks of its own. Compiled code is valid again afterwards."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(ATTENTION["dense"])
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bf16 matrix products over fp32 weights, or nothing."""
-    if precision == "bf16":
+    """bf16 matrix products over fp32 weights, or nothing. What fp8 leaves to others is bf16."""
+    if precision in ("bf16", "fp8"):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
 
 
-def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensors:
-    """The batch as tensors, filled up with empty rows to `rows`, so that every shape is the same."""
+def host_tensors(batch: Batch, rows: int, pad: int) -> Tensors:
+    """The batch as tensors in the host's memory, filled up with empty rows to `rows`, so that every shape
+    is the same. By numpy alone: in a thread torch would start threads of its own."""
 
-    def filled(values: object, empty: int) -> torch.Tensor:
-        tensor = torch.as_tensor(values)
-        tensor = F.pad(tensor, (0, 0, 0, rows - len(tensor)), value=empty)
-        return tensor.to(device, non_blocking=True)
+    def filled(values: NDArray[Any], empty: int) -> torch.Tensor:
+        lacking = rows - len(values)
+        if lacking:
+            values = np.pad(values, ((0, lacking), (0, 0)), constant_values=empty)
+        return torch.from_numpy(values)
 
     return Tensors(
         tokens_BT=filled(batch.tokens_BT, pad),
@@ -92,3 +172,8 @@ def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensor
         positions_BT=filled(batch.positions_BT, 0),
         labels_BT=filled(batch.labels_BT, NO_LABEL),
     )
+
+
+def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensors:
+    """The batch on the device, filled up to `rows` rows."""
+    return host_tensors(batch, rows, pad).to(device)

@@ -201,7 +201,7 @@ def _shard(model: PreTrainedModel, mesh: DeviceMesh, precision: str) -> None:
     halved = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    policy = halved if precision == "bf16" else MixedPrecisionPolicy(cast_forward_inputs=False)
+    policy = halved if precision != "fp32" else MixedPrecisionPolicy(cast_forward_inputs=False)
     whole = MixedPrecisionPolicy(cast_forward_inputs=False)
     for layer in layers_of(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy)

@@ -17,27 +17,27 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline import stop_notice
 from pipeline.errors import StageError
 from pipeline.store import Journal
-from pipeline.tokens.order import batch_rows
-from pipeline.tokens.rows import NO_LABEL, Rows
+from pipeline.tokens.rows import Rows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State
-from pipeline.training.forward import LossFunction, autocast, to_device
+from pipeline.training.forward import LossFunction, autocast, dense_attention
 from pipeline.training.goodput import Stopwatch, figures
 from pipeline.training.group import Group
 from pipeline.training.guard import SKIPS_IN_A_ROW, Spike, SpikeGuard
 from pipeline.training.layout import Layout
+from pipeline.training.loader import Loader, MicroBatch
 from pipeline.training.monitor import HeldOut, complete
 from pipeline.training.optimizer import Optimizers
 from pipeline.training.preemption import PreemptedError, Preemption
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.resolve import Resolved
 from pipeline.training.schedule import learning_rate_factor
+from pipeline.training.speed import STEPS_OF_SPEED, Speedometer, StepClock
 from pipeline.training.steps import Steps
 
 log = logging.getLogger(__name__)
 
 JOURNAL_SECONDS = 0.5
 ROWS_NAMED = 4
-STEPS_OF_SPEED = 20
 
 
 class NonFiniteLossError(StageError):
@@ -65,6 +65,8 @@ class Update:
     labels: int
     learning_rate: float
     seconds: float
+    loader_wait_seconds: float
+    """Of them, those in which the next batch was not ready yet."""
     told: "Told"
 
 
@@ -96,9 +98,11 @@ class Loop:
     loss_of: LossFunction
     """Perhaps compiled: for the fixed shape of a micro-batch."""
     eager_loss_of: LossFunction
+    """For shapes that differ, by a dense mask."""
     journal: Journal
     checkpoints: Checkpoints
     checkpoint_seconds: float
+    speedometer: Speedometer
     step: int = 0
     """Steps done."""
     tokens: int = 0
@@ -116,6 +120,20 @@ class Loop:
         self.recipe = self.config.recipe()
         self.batch_rows = self.recipe.batch_tokens // self.rows.row_tokens
         self.guard = SpikeGuard(self.config.spike_guard)
+        self.clock = StepClock(self.group.device)
+        self.loader = Loader(
+            self.rows,
+            seed=self.config.seed,
+            batch_rows=self.batch_rows,
+            micro_batch_rows=self.resolved.micro_batch_rows,
+            steps=self.recipe.steps,
+            part=self.layout.data_rank,
+            parts=self.layout.data_size,
+            passes=self.layout.passes(self.batch_rows, self.resolved.micro_batch_rows)
+            if self.layout.is_cut
+            else None,
+            pinned=self.group.device.type == "cuda",
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands: weights, optimizer, random generators, position."""
@@ -149,7 +167,7 @@ class Loop:
         self.saved = time.monotonic()
         if self.group.is_first:
             self.journal.write("order", **self.steps().as_json())
-        with self.checkpoints, _quiet_garbage_collector(), stop_notice.listening():
+        with self.checkpoints, self.loader, _quiet_garbage_collector(), stop_notice.listening():
             if self.step == 0:
                 self.evaluate()
                 self.save()
@@ -172,48 +190,61 @@ class Loop:
     def train_step(self) -> Update:
         """One update by the batch of this step. Raises NonFiniteLossError before the weights change."""
         start, factor = time.monotonic(), self.learning_rate_factor()
-        rows = batch_rows(self.config.seed, self.step, self.batch_rows, len(self.rows))
-        totals = self._accumulate(np.array_split(rows, self.layout.data_size)[self.layout.data_rank])
+        waited = self.loader.waited_seconds
+        with self.watch.during("loader_wait"):
+            batch = self.loader.take(self.step)
+        totals = self._accumulate(batch.micro_batches)
         loss, labels, save_due, leave, ask_due = totals.tolist()
         labels = max(1.0, labels)  # rows of single tokens have none
-        norm = self._average_gradients(labels)
+        with self.clock.part("reduce"):
+            norm = self._average_gradients(labels)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._refuse(rows, loss / labels, norm)
+            self._refuse(batch.rows, loss / labels, norm)
         if spike := self.guard.spike(self.step, loss / labels, norm):
-            self._skip(rows, spike)
+            self._skip(batch.rows, spike)
         else:
-            self.optimizers.step(factor)
+            with self.clock.part("update"):
+                self.optimizers.step(factor)
+        self.clock.end_step()
         return Update(
             loss=loss / labels,
             gradient_norm=norm,
             labels=0 if spike else int(labels),
             learning_rate=self.recipe.learning_rate * factor,
             seconds=time.monotonic() - start,
+            loader_wait_seconds=self.loader.waited_seconds - waited,
             told=Told(save_due > 0, leave > 0, ask_due > 0),
         )
 
-    def _accumulate(self, mine: NDArray[np.int64]) -> torch.Tensor:
+    def train_steps(self, count: int) -> None:
+        """So many updates of which nothing is told or saved: to measure them."""
+        for _ in range(count):
+            self.recent.append(self.train_step())
+            self.step += 1
+
+    def begin_figures(self) -> None:
+        """Figures of speed are of steps from here on."""
+        self.recent.clear()
+        self.clock = StepClock(self.group.device)
+
+    def _accumulate(self, micro_batches: list[MicroBatch]) -> torch.Tensor:
         """Gradients of this rank's rows, micro-batch by micro-batch; loss, labels and
         what ranks tell each other, summed over ranks."""
         totals = torch.zeros(5, dtype=torch.float64, device=self.group.device)
-        size = self.resolved.micro_batch_rows
-        passes = self.layout.passes(self.batch_rows, size)
-        for number in range(passes):
-            start = number * size
-            if start >= len(mine) and not self.layout.is_cut:
-                break
-            self.layout.before_backward(self.model, last=number == passes - 1)
-            batch = self.rows.batch(mine[start : start + size])
-            part = to_device(batch, size, self.rows.pad, self.group.device)
-            loss = self.loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
-            (loss / self.recipe.batch_tokens).backward()  # type: ignore[no-untyped-call]
-            totals[0] += loss.detach().double()
-            totals[1] += int((batch.labels_BT != NO_LABEL).sum())
+        with self.clock.part("forward_backward"):
+            for number, micro_batch in enumerate(micro_batches):
+                self.layout.before_backward(self.model, last=number == len(micro_batches) - 1)
+                part = micro_batch.tensors.to(self.group.device)
+                loss = self.loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
+                (loss / self.recipe.batch_tokens).backward()  # type: ignore[no-untyped-call]
+                totals[0] += loss.detach().double()
+                totals[1] += micro_batch.labels
         totals[2] = float(self.group.is_first and self._save_due())
         totals[3] = float(self.preemption.told_to_leave)
         totals[4] = float(self.group.is_first and self.preemption.ask_due)
         totals[:2] /= self.resolved.tensor_parallel  # so many workers saw these very rows
-        return self.group.sum(totals)
+        with self.clock.part("reduce"):
+            return self.group.sum(totals)
 
     def _average_gradients(self, labels: float) -> float:
         """Make the gradients those of the mean over all labels of all ranks, clipped. Returns the norm."""
@@ -275,17 +306,18 @@ class Loop:
     def _evaluate(self) -> float:
         gc.collect()
         self.model.train(False)
-        loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.layout)
-        bits = self.held_out.bits_per_byte(loss)
-        if self.group.is_first:
-            self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
-        if self.config.prompts and (self.group.is_first or self.layout.is_cut):
-            with autocast(self.config.precision, self.group.device):
-                text = complete(
-                    self.model, self.tokenizer, self.config.prompts, self.config.seed, self.layout
-                )
+        with dense_attention(self.model):
+            loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.layout)
+            bits = self.held_out.bits_per_byte(loss)
             if self.group.is_first:
-                self.journal.text("completions", self.step, text)
+                self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
+            if self.config.prompts and (self.group.is_first or self.layout.is_cut):
+                with autocast(self.config.precision, self.group.device):
+                    text = complete(
+                        self.model, self.tokenizer, self.config.prompts, self.config.seed, self.layout
+                    )
+                if self.group.is_first:
+                    self.journal.text("completions", self.step, text)
         self.model.train()
         return loss
 
@@ -297,24 +329,36 @@ class Loop:
         if not self.group.is_first or (now - self.told < JOURNAL_SECONDS and not last):
             return
         self.told = now
-        tokens_per_second = sum(u.labels for u in self.recent) / sum(u.seconds for u in self.recent)
+        speed = self.speed()
         self.journal.progress(
             self.step,
             self.recipe.steps,
             "steps",
             loss=round(update.loss, 3),
-            tokens_per_second=round(tokens_per_second),
+            tokens_per_second=round(speed["tokens_per_second"]),
         )
         self.journal.metrics(
             self.step,
             loss=update.loss,
             gradient_norm=update.gradient_norm,
             learning_rate=update.learning_rate,
-            tokens_per_second=tokens_per_second,
             tokens=float(self.tokens),
             skipped_updates=float(len(self.guard.skipped)),
             **figures(self.watch),
+            **speed,
         )
+
+    def speed(self) -> dict[str, float]:
+        """Figures of the last steps: tokens per second, MFU, memory, and seconds of a step by part."""
+        count, seconds = len(self.recent), sum(update.seconds for update in self.recent)
+        waited = sum(update.loader_wait_seconds for update in self.recent)
+        parts = {f"{part}_seconds": taken for part, taken in self.clock.seconds().items()}
+        return {
+            **self.speedometer.figures(sum(update.labels for update in self.recent) / seconds),
+            "step_seconds": seconds / count,
+            "loader_wait_seconds": waited / count,
+            **parts,
+        }
 
     def _save_due(self) -> bool:
         """By the clock, once the checkpoint before is written; without a pause between them, always."""

@@ -1,8 +1,9 @@
-"""The memory that a training worker took at most."""
+"""The memory that a training worker has, and took at most."""
 
 import resource
 import sys
 
+import psutil
 import torch
 
 from pipeline.training.group import Group
@@ -19,3 +20,15 @@ def peak_memory(group: Group) -> dict[str, int]:
         peak["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(group.device)
     everyone = group.gather(peak)
     return {name: max(each[name] for each in everyone) for name in peak}
+
+
+def memory_now(device: torch.device) -> dict[str, float]:
+    """Bytes that this process has, and had at most: resident, and allocated on its GPU if it has one."""
+    found = {
+        "memory_bytes": float(psutil.Process().memory_info().rss),
+        "peak_memory_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES),
+    }
+    if device.type == "cuda":
+        found["gpu_memory_bytes"] = float(torch.cuda.memory_allocated(device))
+        found["gpu_peak_memory_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return found

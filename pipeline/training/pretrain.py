@@ -103,8 +103,9 @@ class PretrainConfig(Config):
     spike_guard: float = Field(default=100.0, gt=0)
     """An update whose loss or gradient norm lies so many standard deviations (told by ranks) above the
     median of the 64 steps before is skipped. A very large number skips none."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Of matrix products; weights, sums and the optimizer are fp32 always."""
+    precision: Literal["bf16", "fp32", "fp8"] = "bf16"
+    """Of matrix products; weights, sums and the optimizer are fp32 always. "fp8" is for the layers' matrices
+    on GPUs that have it, and the rest is bf16."""
     seed: int = Field(default=0, ge=0)
     """Of the first weights and of the order of rows."""
 
@@ -234,7 +235,8 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
     evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
     held_out = min(config.evaluation_rows, tokens.counts()["held-out.rows"]) * row_tokens
     written = evaluations * len(config.prompts) * COMPLETION_TOKENS
-    way, eager = cost.way(config.precision, resolved.compile), cost.way(config.precision)
+    precision = "bf16" if config.precision == "fp8" else config.precision  # takes no more than that
+    way, eager = cost.way(precision, resolved.compile), cost.way(precision)
     work = cost.added(
         cost.passes(way, shape, pieces, row_tokens, trained * resolved.share, recipe.steps),
         cost.forward(eager, shape, pieces, row_tokens, evaluations * held_out * resolved.share, evaluations),
@@ -252,7 +254,7 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
             shape,
             pieces,
             resolved.micro_batch_rows * row_tokens,
-            config.precision,
+            precision,
             config.optimizer,
             resolved.division,
         ),

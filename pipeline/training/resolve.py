@@ -4,6 +4,7 @@ It is written into the first checkpoint and kept on resume, so that a run that w
 in the very same arithmetic. What the user sets by hand counts always.
 """
 
+import importlib.util
 import os
 import shutil
 import sysconfig
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compute import Compute, ComputeConfig
+from pipeline.errors import StageError
 from pipeline.models.cost import Checkpointing, Division
 from pipeline.training.fit import Demand, Options, Trained, check_division, check_heads, choose, divisors
 
@@ -24,6 +26,13 @@ four times over."""
 COMPILE_REPAID_FLOPS_CPU = 2e13
 """A cold compile takes 15 to 30 s; on 2 cores eager mode did 0.17e12 FLOP/s and compiled code
 0.23e12, so that it is repaid from about 1.5e13 on."""
+
+
+class DeviceLacksError(StageError):
+    """A way to compute was asked for by name that this device, or what is installed here, does not have."""
+
+    passes = False
+    remedy = "Leave out the setting that the message names, or train where there is such a device."
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class Resolved:
     micro_batch_rows: int
     """Rows per forward pass and worker; all have this shape."""
     compile: bool
+    attention: str = "dense"
+    """How documents are kept apart: by a `dense` mask or by `flex`, FlexAttention's blocks."""
+    fused_loss: bool = False
+    """Scores and loss by Liger's kernel."""
     shards: int = 1
     tensor_parallel: int = 1
     activation_checkpointing: Checkpointing = "none"
@@ -89,12 +102,18 @@ def resolve(
     counted = trained is not None and given.worker_memory_gb is not None
     rows = _micro_batches(device, rows_each, row_tokens, vocabulary_size, counted)
     micro = given.micro_batch_rows or before.get("micro_batch_rows") or rows[0]
+    on_gpu = device == "cuda"
+    fused = _fused_loss(given, device)
+    if fused is None:
+        fused = fused_loss_is_installed() and on_gpu and before.get("fused_loss", True)
     whole = Resolved(
         device=device,
         workers=workers,
         threads=int(threads),
         micro_batch_rows=min(rows_each, int(micro)),
         compile=_repays(device, flops) if compiled is None else bool(compiled),
+        attention=_attention(given, device) or before.get("attention") or ("flex" if on_gpu else "dense"),
+        fused_loss=bool(fused),
     )
     if trained is None:
         return whole
@@ -144,6 +163,31 @@ def _divided(
     )
 
 
+def _attention(given: ComputeConfig, device: str) -> str | None:
+    """What was asked for. Raises DeviceLacksError."""
+    if given.attention == "flex" and device != "cuda":
+        raise DeviceLacksError(
+            "compute.attention is flex, but trainings run on a CPU here, and there torch has no "
+            "backward pass of FlexAttention; leave compute.attention out"
+        )
+    return given.attention
+
+
+def _fused_loss(given: ComputeConfig, device: str) -> bool | None:
+    """What was asked for. Raises DeviceLacksError."""
+    if given.fused_loss and device != "cuda":
+        raise DeviceLacksError(
+            "compute.fused_loss is true, but trainings run on a CPU here, and Liger's kernels need a GPU; "
+            "leave compute.fused_loss out"
+        )
+    if given.fused_loss and not fused_loss_is_installed():
+        raise DeviceLacksError(
+            "compute.fused_loss is true, but liger-kernel is not installed; pip install 'moinho[gpu]', or "
+            "leave compute.fused_loss out"
+        )
+    return given.fused_loss
+
+
 def foreseen(
     compute: Compute,
     *,
@@ -191,6 +235,10 @@ def _repays(device: str, flops: float) -> bool:
     if device != "cpu":
         return True
     return flops >= COMPILE_REPAID_FLOPS_CPU and has_compiler()
+
+
+def fused_loss_is_installed() -> bool:
+    return importlib.util.find_spec("liger_kernel") is not None
 
 
 def has_compiler() -> bool:

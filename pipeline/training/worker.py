@@ -14,14 +14,14 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM, PreT
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from pipeline.compute import ComputeConfig
-from pipeline.errors import StageError
 from pipeline.models.families import TokenIds, llama_config, parameters, training_flops_per_token
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.rows import Rows
-from pipeline.training import optimizer
+from pipeline.training import fp8, fused_loss, optimizer
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
+from pipeline.training.compiled import compiled
 from pipeline.training.fit import Trained
-from pipeline.training.forward import LossFunction, loss_function, to_device
+from pipeline.training.forward import ATTENTION, LossFunction, loss_function
 from pipeline.training.goodput import Stopwatch, go_on
 from pipeline.training.group import Group
 from pipeline.training.layout import Layout
@@ -31,18 +31,12 @@ from pipeline.training.monitor import HeldOut
 from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.preemption import Preemption, ask_ray
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
-from pipeline.training.resolve import Resolved, resolve
+from pipeline.training.resolve import DeviceLacksError, Resolved, resolve
 from pipeline.training.retention import Retention
+from pipeline.training.speed import Speedometer
 from pipeline.training.steps import STEPS
 
 log = logging.getLogger(__name__)
-
-
-class CompileError(StageError):
-    """torch.compile was asked for by name and does not work here."""
-
-    passes = False
-    remedy = "Install g++ and Python's headers (python3-dev), or leave compute.compile out."
 
 
 @dataclass(frozen=True)
@@ -156,17 +150,18 @@ def assemble(
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(llama_config(shape, ids, row_tokens))
     begin_as_identity(model)
+    eager = loss_function(model, config.precision, group.device)
+    loss_of = _quick_loss(model, config.precision, resolved, row_tokens, group.device)
     layout = Layout.of(group, resolved.division)
     layout.place(model, config.precision)
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
     optimizers = make(model, recipe.learning_rate, config.weight_decay)
-    eager = loss_function(model, config.precision, group.device)
-    done = checkpoint is not None and checkpoint.manifest.step >= recipe.steps
     watch = watch or Stopwatch()
-    with watch.during("compile"):
-        resolved, loss_of = _compiled(
-            resolved, eager, model, data.train, group, asked=compute.compile, done=done
-        )
+    if checkpoint is None or checkpoint.manifest.step < recipe.steps:
+        with watch.during("compile"):
+            resolved, loss_of = compiled(
+                resolved, loss_of, model, data.train, group, asked=compute.compile, by_layer=layout.is_cut
+            )
     loop = Loop(
         config=config,
         resolved=resolved,
@@ -183,12 +178,27 @@ def assemble(
         checkpoints=checkpoints,
         checkpoint_seconds=compute.checkpoint_seconds,
         watch=watch,
+        speedometer=Speedometer.of(group.device, group.size, per_token, compute.peak_flops),
     )
     torch.manual_seed(config.seed + group.rank)
     if checkpoint:
         with watch.during("restore"):
             loop.restore(checkpoint)
     return loop
+
+
+def _quick_loss(
+    model: PreTrainedModel, precision: str, resolved: Resolved, row_tokens: int, device: torch.device
+) -> LossFunction:
+    """The loss that is trained by, with what this device has for it. Raises DeviceLacksError."""
+    if precision == "fp8":
+        if fault := fp8.fault(device, row_tokens):
+            raise DeviceLacksError(f"pretrain.precision is fp8, but {fault}; try bf16")
+        fp8.convert(model)
+    if resolved.fused_loss:
+        fused_loss.prepare(model, torch.float32 if precision == "fp32" else torch.bfloat16)
+    model.set_attn_implementation(ATTENTION[resolved.attention])
+    return loss_function(model, precision, device, resolved.attention, resolved.fused_loss)
 
 
 def begin_as_identity(model: PreTrainedModel) -> None:
@@ -215,47 +225,6 @@ def compute_repeatably(device: torch.device) -> None:
     """Equal inputs give equal bits. On GPUs a few operations have no such version: told, not refused."""
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _compiled(
-    resolved: Resolved,
-    eager: LossFunction,
-    model: PreTrainedModel,
-    rows: Rows,
-    group: Group,
-    *,
-    asked: bool | None,
-    done: bool,
-) -> tuple[Resolved, LossFunction]:
-    """The loss compiled and tried on a batch, on every rank; eager where that fails and was not asked for.
-
-    Raises CompileError if `compute.compile` is true and it does not work.
-    """
-    if not resolved.compile or done:
-        return resolved, eager
-    compiled: LossFunction = torch.compile(eager, dynamic=False)
-    fault = None
-    size = resolved.micro_batch_rows
-    part = to_device(rows.batch(_first_rows(size, len(rows))), size, rows.pad, group.device)
-    try:
-        loss = compiled(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
-        loss.backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever a missing or broken compiler leads to
-        fault = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        log.warning("torch.compile does not work here, going on without: %s", fault)
-    model.zero_grad(set_to_none=True)
-    if group.everywhere(fault is None):
-        return resolved, compiled
-    if asked:
-        raise CompileError(
-            f"compute.compile is true, but torch.compile fails here ({fault or 'on another worker'}); "
-            "install g++ and Python's headers (python3-dev), or leave compute.compile out"
-        )
-    return Resolved(**{**resolved.as_dict(), "compile": False}), eager
-
-
-def _first_rows(size: int, total: int) -> Any:
-    return torch.arange(min(size, total)).numpy()
 
 
 def _export(

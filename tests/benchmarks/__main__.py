@@ -13,11 +13,13 @@ from tests.benchmarks import (
     extraction,
     frontier,
     hostile,
+    loader,
     overhead,
     quality,
     restart,
     reuse,
     scale,
+    train,
 )
 from tests.benchmarks.measure import PAIRS, report
 
@@ -31,6 +33,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "duplicates": duplicates,
     "quality": quality,
     "encode": encode,
+    "train": train,
+    "loader": loader,
     "overhead": overhead,
     "reuse": reuse,
     "checkpoint": checkpoint,

@@ -119,7 +119,8 @@ class Trainings:
         from tests.benchmarks.bare_loop import Bare, tokens_per_second
 
         config = self.config(self.turn)
-        bare = Bare(config, self.tokens, self.vocabulary, self.resolved, WORKER_NICENESS, self.settled)
+        rows, tokenizer = self.tokens.rows("train"), self.vocabulary.folder("tokenizer")
+        bare = Bare(config, rows, tokenizer, self.resolved, WORKER_NICENESS, self.settled)
         self.turn += 1
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(tokens_per_second, bare).result()

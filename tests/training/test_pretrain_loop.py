@@ -14,8 +14,9 @@ from pipeline.compute import ComputeConfig
 from pipeline.store import Attempt, JournalReader, Storage
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.forward import document_mask, logits, loss_function, to_device
+from pipeline.training.forward import document_mask, host_tensors, logits, loss_function, to_device
 from pipeline.training.group import Group
+from pipeline.training.loader import MicroBatch
 from pipeline.training.loop import Loop, NonFiniteLossError
 from pipeline.training.memory import MAXRSS_BYTES
 from pipeline.training.optimizer import Muon
@@ -92,7 +93,8 @@ def test_gradients_are_those_of_the_mean_loss_over_all_labels(tmp_path, data):
     )
     labels = int((part.labels_BT != NO_LABEL).sum())
     (total / labels).backward()
-    assert int(loop._accumulate(rows)[1]) == labels
+    micro_batch = MicroBatch(host_tensors(data.train.batch(rows), len(rows), data.train.pad), labels)
+    assert int(loop._accumulate([micro_batch])[1]) == labels
     loop._average_gradients(labels)
     for expected, found in zip(reference.parameters(), loop.model.parameters(), strict=True):
         torch.testing.assert_close(found.grad, expected.grad, atol=1e-6, rtol=1e-4)
@@ -144,6 +146,8 @@ def test_a_run_learns_tells_and_leaves_a_model_that_transformers_opens(tmp_path,
         "tensor_parallel": 1,
         "activation_checkpointing": "none",
         "offload_optimizer": False,
+        "attention": "dense",
+        "fused_loss": False,
     }
     opened = AutoModelForCausalLM.from_pretrained(attempt.path("model"), local_files_only=True)
     assert result["counts"]["parameters"] == sum(weight.numel() for weight in opened.parameters())

@@ -11,10 +11,11 @@ import pytest
 from pipeline.compute import ComputeConfig
 from pipeline.store import Attempt, JournalReader, NoRoomError, sha256_of
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.compiled import CompileError
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
 from pipeline.training.resolve import has_compiler
-from pipeline.training.worker import CompileError, Data, train
+from pipeline.training.worker import Data, train
 from tests.machine import small_disk
 from tests.training.toys import toy_attempt, toy_config, toy_data
 
@@ -186,6 +187,8 @@ def test_what_was_chosen_automatically_is_kept_on_resume(tmp_path, data):
         "threads": 2,
         "micro_batch_rows": 3,
         "compile": False,
+        "attention": "dense",
+        "fused_loss": False,
     }
 
 

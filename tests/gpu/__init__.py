@@ -1,0 +1,1 @@
+"""What needs a GPU: tests, and the table of speeds."""
