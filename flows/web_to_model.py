@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from pydantic import field_validator, model_validator
@@ -18,6 +19,7 @@ from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
+from pipeline.models.foreign_model import read_model
 from pipeline.models.model import Model
 from pipeline.models.start import StartConfig, take_model
 from pipeline.store import Store
@@ -156,6 +158,14 @@ class WebToModel(Config):
         tokenizer = {"tokenizer": self.start.model, "tokenizer_revision": self.start.revision}
         return self.vocabulary.model_copy(update=tokenizer)
 
+    def with_start(self) -> Self:
+        """The same configuration with what a foreign model decides, as far as it is on this machine."""
+        if self.start is None:
+            return self
+        known = None if self.start.on_hub() else read_model(Path(self.start.model))
+        pretrain = continuing(self.pretrain).knowing(known, None, self.tokens.row_tokens)
+        return self.model_copy(update={"pretrain": pretrain})
+
     @model_validator(mode="after")
     def batch_holds_whole_rows(self) -> Self:
         batch, row = self.settings_of_pretraining.resolved()["batch_tokens"], self.tokens.row_tokens
@@ -202,8 +212,8 @@ def web_to_comparison(config: WebToModel, store: Store, compute: Compute) -> Voc
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
-    corpus = web_to_corpus(config, store, compute)
     start = take_model(store, config.start)
+    corpus = web_to_corpus(config, store, compute)
     vocabulary = train_vocabulary(store, corpus, config.settings_of_vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
     base = pretrain(store, tokens, vocabulary, config.settings_of_pretraining, compute, start)

@@ -6,7 +6,8 @@ stays below what a model of that width begins with. The text is read once, unles
 """
 
 import math
-from typing import Any, Literal, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import PrivateAttr, model_validator
 
@@ -40,6 +41,8 @@ class ContinuedConfig(PretrainConfig):
     optimizer: Literal["muon", "adamw"] = "adamw"
     """What it was made with, in all likelihood: a model that AdamW made gains nothing by a change to Muon
     (Liu et al., 2025, arXiv:2502.16982)."""
+
+    only_told: ClassVar[frozenset[str]] = frozenset(field.name for field in fields(Shape))
 
     _shape: Shape | None = PrivateAttr(default=None)
     _train_tokens: float | None = PrivateAttr(default=None)
@@ -87,6 +90,8 @@ class ContinuedConfig(PretrainConfig):
     def resolved(self) -> dict[str, Any]:
         """With the foreign model's shape in place of one that is derived."""
         values = {name: value for name, value in super().resolved().items() if name not in SHAPE}
+        if "tokens_per_parameter" not in self.model_fields_set:
+            del values["tokens_per_parameter"]  # the text is read once
         return values if self._shape is None else as_settings(self._shape) | values
 
     def identity(self) -> dict[str, Any]:
