@@ -21,6 +21,8 @@ from pipeline.tokens.encode import Tokens
 MANY_TIMES = 20
 """Readings of a text, from which on a plan warns: with more than some 16 next to nothing is gained
 (Muennighoff et al., 2023, arXiv:2305.16264)."""
+FEW_TIMES = 4
+"""Readings that are nearly worth as much new text (the same)."""
 
 
 CRAWL_PROCESSES = 4
@@ -282,4 +284,9 @@ def _often_seen(pretrain: PlannedStage, text_tokens: float | None) -> Iterator[s
         yield (
             f"pretrain: the text is read {times:.0f} times over; beyond {MANY_TIMES} times a model only "
             f"learns it by heart: crawl more pages, or --set pretrain.steps={fewer}"
+        )
+    elif times > FEW_TIMES:
+        yield (
+            f"pretrain: the text is read {times:.1f} times over; up to {FEW_TIMES} times it is nearly worth "
+            "as much new text, and less with each time more"
         )

@@ -88,7 +88,8 @@ def compile_seconds(work: Work, rates: Calibration) -> float:
 
 
 def training_seconds(rates: Calibration) -> dict[str, float]:
-    """Quantity of pipeline.models.cost → seconds of one; of compiled code too, by that which is not where it is not known."""
+    """Quantity of pipeline.models.cost → seconds of one. What compiled code takes follows from eager code
+    where it is not known."""
     compiled = {
         quantity.replace("eager.", "compiled."): each * (1 if quantity.endswith(".flops") else COMPILED_SHARE)
         for quantity, each in rates.seconds.items()

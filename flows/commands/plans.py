@@ -120,7 +120,7 @@ def _show(found: "Plan") -> None:
         whose = "this machine" if found.rented is None else "a GPU"
         has = f" ({whose} has {_bytes(found.machine_bytes)})"
         most = f", a process of at most {_bytes(found.memory_bytes)}{has}" if found.memory_bytes else ""
-        disk = f", {_bytes(found.disk_bytes)} of disk" if found.disk_bytes else ""
+        disk = f", {_bytes(found.disk_bytes)} of disk" if found.rented is None else ""
         console.print(f"\n[bold]{told}[/bold]{flops}{most}{disk}")
         if found.rented is not None:
             console.print(f"[bold]{cost_line(found)}[/bold]", soft_wrap=True)
@@ -135,15 +135,17 @@ def _show(found: "Plan") -> None:
 
 
 def cost_line(found: "Plan") -> str:
-    """What renting the machine comes to, in words."""
+    """What renting the machine comes to, in words, with the time of a crawl, which needs no such machine."""
     from flows.display import duration
 
     assert found.rented is not None
     hours = found.gpu_seconds / 3600 * found.rented.count
-    before = (found.seconds or 0) - found.gpu_seconds
+    others = (found.seconds or 0) - found.gpu_seconds
+    crawl = next((stage.seconds for stage in found.stages if stage.stage == "crawl" and stage.seconds), None)
+    apart = "" if crawl is None else f", of which the crawl {duration(crawl)}"
     return (
         f"on {found.rented.name}: {duration(found.gpu_seconds)} with GPUs ({hours:,.1f} GPU-hours, "
-        f"${found.dollars:,.0f}), {duration(before)} without"
+        f"${found.dollars:,.0f}), {duration(others)} without{apart}; {_bytes(found.disk_bytes)} of disk"
     )
 
 

@@ -1,11 +1,14 @@
 """Plans for machines that are not this one: hours, disk and cost, and what the shipped configurations say."""
 
+import gzip
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 
+from flows.commands.plans import cost_line
 from flows.configuration import load
 from flows.disk import disk_of
 from flows.planning import plan
@@ -40,7 +43,7 @@ def test_the_share_of_the_peak_grows_with_the_model():
 
 
 def test_twice_the_gpus_take_half_the_time_and_cost_the_same(tmp_path):
-    large = ("pretrain.steps=20000000", "pretrain.depth=8")
+    large = ("pretrain.steps=400000000", "pretrain.depth=8")
     four, eight = (planned(tmp_path, f"{count}xh100", *large) for count in (4, 8))
     hours = [found.gpu_seconds / 3600 for found in (four, eight)]
     assert hours[1] == pytest.approx(hours[0] / 2, rel=0.02)
@@ -80,3 +83,28 @@ def test_the_command_tells_hours_disk_and_cost(tmp_path):
     wrong = moinho("plan", str(CONFIG), "--machine", "8xh10", store=tmp_path / "store")
     assert wrong.returncode == 2
     assert "did you mean h100" in wrong.stderr
+
+
+DATA_SHEETS = {"gpt2-124m": (), "pt-1b-8gpu": ("crawl.contact=you@example.org",)}
+
+
+@pytest.mark.parametrize("name", DATA_SHEETS)
+def test_what_a_configuration_says_of_its_hours_disk_and_cost_is_what_a_plan_says(
+    name, tmp_path, monkeypatch
+):
+    """In a working folder that has what the file says it needs."""
+    configs = CONFIG.parents[1] / "configs"
+    shutil.copytree(configs, tmp_path / "configs")
+    with gzip.open(tmp_path / "warc.paths.gz", "wt") as paths:
+        paths.writelines(f"crawl-data/{number:05}.warc.gz\n" for number in range(1000))
+    monkeypatch.chdir(tmp_path)
+    given = [f'compute.store="{tmp_path}/store"', *DATA_SHEETS[name]]
+    config = load(WebToModel, Path(f"configs/{name}.toml"), given)
+    found = plan(config, tell=pytest.fail, on=rented("8xh100"))
+    comment = (configs / f"{name}.toml").read_text().partition("\n\n")[0].replace("\n#", " ")
+    assert cost_line(found) in " ".join(comment.split())
+    assert "--machine 8xh100" in comment
+    work = {stage.stage: stage.work for stage in found.stages}
+    assert work["pretrain"]["tokens"] / work["tokens"]["train.tokens"] < 4
+    weights = work["pretrain"]["parameters"]
+    assert weights == pytest.approx({"gpt2-124m": 124e6, "pt-1b-8gpu": 1e9}[name], rel=0.06)
