@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.compute import ComputeConfig
@@ -318,3 +319,50 @@ def test_dropout_of_the_foreign_model_is_left_out(tmp_path, data):
     model = first_model(PretrainConfig(), tokenizer, ROW_TOKENS, folder)
     assert model.training
     assert all(module.p == 0 for module in model.modules() if isinstance(module, torch.nn.Dropout))
+
+
+def _rows(tokenizer: Any, texts: list[str], tokens: int = 64) -> torch.Tensor:
+    ids = [id for text in texts for id in tokenizer.encode(text, add_special_tokens=False)]
+    whole = len(ids) // tokens
+    return torch.tensor(ids[: whole * tokens]).view(whole, tokens)
+
+
+def _loss(model: Any, rows_BT: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    logits_BTV = model(rows_BT).logits[:, :-1]
+    return cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), reduction=reduction)
+
+
+def _train(model: Any, rows_BT: torch.Tensor, steps: int, learning_rate: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    for _ in range(steps):
+        _loss(model, rows_BT[torch.randint(len(rows_BT), (8,), generator=random)]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def _bits_per_byte(model: Any, tokenizer: Any, rows_BT: torch.Tensor) -> float:
+    with torch.no_grad():
+        nats = float(_loss(model, rows_BT, "sum"))
+    return nats / math.log(2) / sum(len(tokenizer.decode(row).encode()) for row in rows_BT)
+
+
+@pytest.mark.everything
+def test_pieces_that_begin_as_their_parts_are_learned_sooner_than_random_ones(tmp_path):
+    """After 40 steps 2.128 bits per byte in place of 2.175; before the first step there is no gain."""
+    texts = documentation()
+    old, new = opened(byte_level(tmp_path / "old")), tmp_path / "new"
+    take_over(tmp_path / "old", new, texts[10:], 200)
+    extended = AutoTokenizer.from_pretrained(new)
+    base = random_model("llama", len(old), initializer_range=0.02, hidden_size=64, intermediate_size=192)
+    _train(base, _rows(old, texts[10:]), 200, 3e-3)
+    by_parts, at_random = copy.deepcopy(base), copy.deepcopy(base)
+    extend_vocabulary(by_parts, old, extended, seed=1)
+    torch.manual_seed(0)
+    at_random.resize_token_embeddings(len(extended), mean_resizing=False)
+    held_out, train_rows = _rows(extended, texts[:10])[:60], _rows(extended, texts[10:])
+    bits = []
+    for model in (by_parts, at_random):
+        _train(model, train_rows, 40, 1e-3)
+        bits.append(_bits_per_byte(model, extended, held_out))
+    assert bits[0] < bits[1] - 0.01
