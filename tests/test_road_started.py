@@ -13,7 +13,7 @@ from tests.road import Run, moinho
 from tests.tokens.test_take_over import byte_level
 from tests.training.foreign import foreign_folder
 
-pytestmark = [pytest.mark.everything]
+pytestmark = [pytest.mark.everything, pytest.mark.timeout(1800)]
 LARGER: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 64, "n_positions": 256, "initializer_range": 0.02},
     "llama": {"hidden_size": 64, "max_position_embeddings": 256, "initializer_range": 0.02},
@@ -30,7 +30,7 @@ def test_a_foreign_model_goes_the_whole_road(kind: str, tmp_path: Path) -> None:
     config.write_text(f'{text}\n[start]\nmodel = "{folder}"\n')
 
     run = Run.start(store, config=config)
-    assert run.wait(600) == 0, run.text()
+    assert run.wait(1500) == 0, run.text()
     run.wait_for_family()
 
     def record(name: str) -> dict[str, Any]:

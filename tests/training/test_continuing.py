@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,19 @@ from pipeline.compute import ComputeConfig
 from pipeline.models.families import parameters, shape_of
 from pipeline.models.foreign_model import ForeignModel, ForeignModelError, as_settings, read_model
 from pipeline.models.start import StartConfig, take_model
-from pipeline.store import Store
+from pipeline.store import Store, sha256_of
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.tokens.take_over import opened, take_over
 from pipeline.training.beginning import NotTrainableError, extend_vocabulary, first_model, require_borders
 from pipeline.training.continuing import ContinuedConfig, RowsTooLongError, continuing, require_context
 from pipeline.training.group import Group
+from pipeline.training.loop import Loop
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.worker import Data, train
 from tests.tokens.test_take_over import byte_level
 from tests.tokens.texts import documentation
 from tests.training.foreign import FAMILIES, REFUSED, foreign_folder, random_model
-from tests.training.toys import VOCABULARY_SIZE, toy_attempt, toy_data
+from tests.training.toys import VOCABULARY_SIZE, byte_tokenizer, toy_attempt, toy_data
 
 COMPUTE = ComputeConfig(compile=False, threads=1)
 ROW_TOKENS = 32
@@ -366,3 +368,43 @@ def test_pieces_that_begin_as_their_parts_are_learned_sooner_than_random_ones(tm
         _train(model, train_rows, 40, 1e-3)
         bits.append(_bits_per_byte(model, extended, held_out))
     assert bits[0] < bits[1] - 0.01
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path, data, kind):
+    """With pieces that the foreign model lacks, which begin at random in part."""
+    small = byte_tokenizer_with(tmp_path / "small", [])
+    folder = foreign_folder(tmp_path / "foreign", kind, small)
+    larger = replace(
+        data, tokenizer_folder=byte_tokenizer_with(tmp_path / "large", ["<|user|>"]), start=folder
+    )
+    config = settings(read_model(folder), data)
+    every_step = COMPUTE.model_copy(update={"checkpoint_seconds": 0.0})
+    whole = toy_attempt(tmp_path / "whole")
+    train(config, every_step, whole, larger, Group.alone())
+    original = Loop.train_step
+
+    def stopped(self: Loop) -> Any:
+        if self.step == 3:
+            raise InterruptedError
+        return original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "train_step", stopped)
+        with pytest.raises(InterruptedError):
+            train(config, every_step, toy_attempt(tmp_path / "stopped"), larger, Group.alone())
+    second = toy_attempt(tmp_path / "stopped", "second")
+    train(config, every_step, second, larger, Group.alone())
+    hashes = [sha256_of(each.path("model/model.safetensors")) for each in (whole, second)]
+    assert hashes[0] == hashes[1]
+    assert (
+        AutoConfig.from_pretrained(second.path("model/config.json").parent).vocab_size == VOCABULARY_SIZE + 1
+    )
+
+
+def byte_tokenizer_with(folder: Path, markers: list[str]) -> Path:
+    """The toys' tokenizer of bytes, with more markers behind it."""
+    tokenizer = AutoTokenizer.from_pretrained(byte_tokenizer(folder))
+    tokenizer.add_special_tokens({"extra_special_tokens": markers})
+    tokenizer.save_pretrained(folder)
+    return folder
