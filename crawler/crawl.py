@@ -184,16 +184,23 @@ def _has_frontier(record: Record) -> bool:
 
 
 def _work(site: "Site | None", config: CrawlConfig, seeds: Sequence[str]) -> Work:
-    """An own site's pages and the list of them; of the web as many pages as the limit allows."""
+    """An own site's pages and the list of them; of the web as many pages as the limits allow. Where `allow`
+    names hosts by a pattern, as many are found as `pages_per_host` makes necessary."""
     if site is not None and not config.names_seeds:
         whole, size = site.counts()["pages"] + 1, site.page_bytes()
         pages = min(config.max_pages, whole)
         return {"pages": pages, "bytes": size * pages / whole}
-    hosts = config.allowed_hosts or {urlsplit(seed).hostname for seed in seeds}
+    pages, hosts = config.max_pages, len(config.allowed_hosts or {urlsplit(seed).hostname for seed in seeds})
+    if config.pages_per_host is not None:
+        if any("*" in pattern.partition("/")[0] for pattern in config.allow):
+            hosts = max(hosts, -(-pages // config.pages_per_host))
+        else:
+            pages = min(pages, hosts * config.pages_per_host)
     return {
-        "pages": config.max_pages,
-        "bytes": config.max_pages * WEB_PAGE_BYTES,
-        "delay_seconds": config.max_pages * config.delay_seconds / len(hosts),
+        "pages": pages,
+        "hosts": hosts,
+        "bytes": pages * WEB_PAGE_BYTES,
+        "delay_seconds": pages * config.delay_seconds / hosts,
     }
 
 

@@ -16,6 +16,7 @@ from flows.references import UnknownArtifactError, names_by_base
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
 from pipeline.errors import InputError
+from pipeline.models.start import StartModel
 from pipeline.store import Artifact, JournalReader, Record, Storage, Store, read_record
 from pipeline.store.discard import RUNS
 
@@ -25,6 +26,8 @@ NAMED_FILES = 5
 """Of a kind, so many are named one by one."""
 BY_CONTENT = ("rule_files", "earlier", "good", "bad")
 """Settings that enter a key by what they name holds, and so are not in the record's identity."""
+FROM_OUTSIDE = {StartModel.stage: ("model", "revision")}
+"""The same of single stages."""
 DROPPED = "dropped/"
 """The logical folder of the documents that a stage dropped."""
 OF_EARLIER = "-earlier"
@@ -141,7 +144,8 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     yield "artifact", f"{record.stage}/{record.key}"
     yield "made", f"{record.started}, took {duration(record.seconds)}, commit {record.commit or 'unknown'}"
     seeds = {"seeds_file": _seeds_file(record)} if record.config.get("seeds_file") else {}
-    named = {name: record.config[name] for name in BY_CONTENT if record.config.get(name)}
+    outside = FROM_OUTSIDE.get(record.stage, BY_CONTENT)
+    named = {name: record.config[name] for name in outside if record.config.get(name)}
     settings = ", ".join(f"{k}={v}" for k, v in {**record.identity, **named, **seeds}.items())
     yield "settings", f"other than the defaults: {settings}" if settings else "all at their defaults"
     if record.counts:
@@ -293,7 +297,11 @@ def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> Non
             table.add(name, value)
     for name, section in sections.items():
         inner = tomlkit.table()
-        _fill(inner, section.resolved() if isinstance(section, Config) else section)
+        told = section.only_told if isinstance(section, Config) else frozenset()
+        inside = section.resolved() if isinstance(section, Config) else section
+        for key in [key for key in inside if key in told]:
+            inner.add(tomlkit.comment(f"{key} is {inside[key]}, and cannot be set"))
+        _fill(inner, {key: value for key, value in inside.items() if key not in told})
         table.add(name, inner)
     for name, several in lists.items():
         tables = tomlkit.aot()

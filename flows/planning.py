@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from crawler.crawl import WEB_PAGE_BYTES
 from crawler.ingest import URL_ARCHIVE_BYTES
 from flows.calibration import Calibration, calibration, machine
+from flows.disk import disk_of
 from flows.drift import Difference, differences
 from flows.rates import compile_seconds, memory_of, seconds_of
+from flows.rented import ON_GPUS, Rented
 from flows.run import Quiet
 from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
@@ -21,6 +22,12 @@ from pipeline.tokens.encode import Tokens
 MANY_TIMES = 20
 """Readings of a text, from which on a plan warns: with more than some 16 next to nothing is gained
 (Muennighoff et al., 2023, arXiv:2305.16264)."""
+FEW_TIMES = 4
+"""Readings that are nearly worth as much new text (the same)."""
+
+
+CRAWL_PROCESSES = 4
+"""That a crawl has where compute.crawl_processes says nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class PlannedStage:
     memory_bytes: float | None = None
     """That the largest of its processes has at most."""
     seconds: float | None = None
+    disk_bytes: float = 0.0
+    """That it takes in the store at most, checkpoints included."""
     work: Work = field(default_factory=dict)
     """All that its stage estimates, by quantity."""
 
@@ -56,8 +65,10 @@ class Plan:
     """What the estimates take for granted."""
     rates: Calibration | None
     """What this machine was measured to be able to; None if there is nothing to make or it is not known."""
-    machine_bytes: int
-    """Memory that this machine has."""
+    machine_bytes: float
+    """Memory that this machine has; of a rented one, a GPU of it."""
+    rented: Rented | None = None
+    """The machine that is planned for, if it is not this one."""
 
     @property
     def to_be_made(self) -> list[PlannedStage]:
@@ -69,6 +80,22 @@ class Plan:
         if self.to_be_made and self.rates is None:
             return None
         return sum(stage.seconds or 0 for stage in self.stages)
+
+    @property
+    def disk_bytes(self) -> float:
+        return sum(stage.disk_bytes for stage in self.stages)
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Of the stages that use a rented machine's GPUs; all others need none."""
+        return sum(stage.seconds or 0 for stage in self.stages if stage.stage in ON_GPUS)
+
+    @property
+    def dollars(self) -> float | None:
+        """What the GPUs cost while they are used."""
+        if self.rented is None:
+            return None
+        return self.gpu_seconds / 3600 * self.rented.count * self.rented.dollars_per_hour
 
     @property
     def flops(self) -> float:
@@ -92,12 +119,13 @@ class _Collector(Quiet):
 
 @dataclass
 class _Machine(Compute):
-    """Knows what Ray would find on this machine, without starting it."""
+    """Knows what Ray would find on a machine, without starting it."""
 
     found_gpus: int = 0
+    found_cpus: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def _resources(self) -> dict[str, float]:
-        return {"CPU": len(os.sched_getaffinity(0)), "GPU": self.found_gpus}
+        return {"CPU": self.found_cpus, "GPU": self.found_gpus}
 
     def worker_memory_gb(self) -> float | None:
         """Of a cluster that is not joined yet nothing is known."""
@@ -124,29 +152,45 @@ def planned_artifacts(config: WebToModel) -> list[Artifact]:
 
 
 def plan(
-    config: WebToModel, tell: Callable[[str], None], recalibrate: bool = False, until: str | None = None
+    config: WebToModel,
+    tell: Callable[[str], None],
+    recalibrate: bool = False,
+    until: str | None = None,
+    on: Rented | None = None,
 ) -> Plan:
     """Every stage of the flow in order, or those as far as `until`: in the store, or to be made with what
     that takes.
 
     `tell` is told in words of a calibration that has to be made first: only where something has to be
-    made, and once on a machine that is idle.
+    made, and once on a machine that is idle. With `on` a plan for a rented machine, which is reckoned by its
+    data sheet.
     """
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
     compute = _Machine(config.compute, found_gpus=len(here["gpus"]))
+    if on is not None:
+        compute = _Machine(config.compute, found_gpus=on.count, found_cpus=on.cpus)
     flow = web_to_model if until is None else up_to(until, web_to_model)
     flow(config, store, compute)
     made = [artifact.record for artifact, _ in collector.found if artifact.exists()]
     rates = None
-    if recalibrate or len(made) < len(collector.found):
+    if on is not None:
+        rates = on.rates("", {})
+    elif recalibrate or len(made) < len(collector.found):
         rates = calibration(here, tell, recalibrate)
     above = _to_be_made_above([artifact for artifact, _ in collector.found])
-    stages = [_planned(artifact, work, rates, compute, above) for artifact, work in collector.found]
-    stages = _after_ray(stages, rates)
+    stages = [
+        _planned(artifact, work, on.rates(artifact.stage, work) if on else rates, compute, above)
+        for artifact, work in collector.found
+    ]
+    stages = _after_ray(_with_disk(stages, collector.found), rates)
     tokens = [artifact.counts() for artifact, _ in collector.found if artifact.stage == Tokens.stage]
     told = list(_assumptions(config, stages, rates, tokens[0].get("train.tokens") if tokens else None))
-    return Plan(stages, differences(made), told, rates, here["memory_bytes"])
+    has = here["memory_bytes"] if on is None else on.gpu.memory_bytes
+    trained = next((stage.work for stage in stages if stage.stage == "pretrain" and stage.work), None)
+    if on is not None and trained is not None:
+        told = [on.assumptions(trained), *told]
+    return Plan(stages, differences(made), told, rates, has, on)
 
 
 def _to_be_made_above(found: list[Artifact]) -> dict[str, str]:
@@ -170,6 +214,10 @@ def _planned(
 ) -> PlannedStage:
     stage, key = artifact.stage, artifact.key
     workers = compute.config.workers or compute.cpus()
+    if stage == "crawl":
+        workers = min(
+            compute.config.crawl_processes or min(workers, CRAWL_PROCESSES), int(work.get("hosts", 1))
+        )
     if artifact.exists():
         return PlannedStage(stage, key, in_store=True, if_same=above.get(artifact.base))
     return PlannedStage(
@@ -183,6 +231,19 @@ def _planned(
         seconds=None if rates is None else seconds_of(stage, work, rates, workers),
         work=work,
     )
+
+
+def _with_disk(stages: list[PlannedStage], found: list[tuple[Artifact, Work]]) -> list[PlannedStage]:
+    """What each takes in the store; a vocabulary's size decides that of tokens, a model's that of another."""
+    counts = {artifact.stage: artifact.counts() for artifact, _ in found}
+    pieces = counts.get("vocabulary", {}).get("pieces", 0)
+    weights = counts.get("pretrain", {}).get("parameters")
+    told = []
+    for stage, (artifact, work) in zip(stages, found, strict=True):
+        known = {"parameters": weights} if weights is not None and stage.stage in ON_GPUS else {}
+        size = 0.0 if stage.in_store else disk_of(stage.stage, {**work, **known}, pieces, artifact.config())
+        told.append(replace(stage, disk_bytes=size))
+    return told
 
 
 def _after_ray(stages: list[PlannedStage], rates: Calibration | None) -> list[PlannedStage]:
@@ -199,13 +260,12 @@ def _assumptions(
 ) -> Iterator[str]:
     """`text_tokens` has the training text, if that is known."""
     made = {stage.stage: stage for stage in stages if not stage.in_store}
-    crawl = config.crawl
-    if "crawl" in made and crawl.names_seeds:
-        hosts = len(crawl.allowed_hosts or {urlsplit(seed).hostname for seed in crawl.all_seeds()})
+    if "crawl" in made and config.crawl.names_seeds:
+        work = made["crawl"].work
         yield (
-            f"crawl: as many pages as the limit allows (crawl.max_pages, {crawl.max_pages:,}), of "
-            f"{WEB_PAGE_BYTES:,} bytes each, one every {crawl.delay_seconds:g} s from each of {hosts} hosts; "
-            "robots.txt may ask for longer delays"
+            f"crawl: as many pages as the limits allow ({work['pages']:,.0f}), of {WEB_PAGE_BYTES:,} bytes "
+            f"each, one every {config.crawl.delay_seconds:g} s from each of {work['hosts']:,.0f} hosts that "
+            "have equally many; robots.txt may ask for longer delays"
         )
     if "ingest" in made and config.ingest is not None:
         yield (
@@ -213,7 +273,12 @@ def _assumptions(
             f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
         )
     if "pretrain" in made:
-        yield from _often_seen(config, made["pretrain"], text_tokens)
+        yield from _often_seen(made["pretrain"], text_tokens)
+    if "start" in made and not made["start"].work:
+        yield (
+            "start: the model is not on this machine yet, so what pretraining and all behind it take is not "
+            "known; `moinho run FILE --until start` fetches it"
+        )
     if rates is None or not made:
         return
     for stage in made.values():
@@ -228,12 +293,17 @@ def _assumptions(
         )
 
 
-def _often_seen(config: WebToModel, pretrain: PlannedStage, text_tokens: float | None) -> Iterator[str]:
+def _often_seen(pretrain: PlannedStage, text_tokens: float | None) -> Iterator[str]:
     """What is read over and over is learnt by heart, and little else is learnt from it."""
     times = (pretrain.tokens or 0) / text_tokens if text_tokens else 0
     if times > MANY_TIMES:
-        fewer = max(1, int(config.pretrain.resolved()["steps"] * MANY_TIMES / times))
+        fewer = max(1, int(pretrain.work["steps"] * MANY_TIMES / times))
         yield (
             f"pretrain: the text is read {times:.0f} times over; beyond {MANY_TIMES} times a model only "
             f"learns it by heart: crawl more pages, or --set pretrain.steps={fewer}"
+        )
+    elif times > FEW_TIMES:
+        yield (
+            f"pretrain: the text is read {times:.1f} times over; up to {FEW_TIMES} times it is nearly worth "
+            "as much new text, and less with each time more"
         )

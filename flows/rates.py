@@ -40,7 +40,7 @@ class Text:
 
 TEXT = {
     "site": Text(start=2.0, each={"source_bytes": 1.6e-6, "bytes": 1e-8}, memory_bytes=500e6),
-    "crawl": Text(start=2.0, each={"pages": 0.003}, spread=False, memory_bytes=160e6),
+    "crawl": Text(start=2.0, each={"pages": 0.003}, memory_bytes=160e6),
     "ingest": Text(start=3.0, each={"bytes": 15e-9}, memory_bytes=250e6),
     "sources": Text(start=1.0, each={"bytes": 4e-9, "files": 0.002}, memory_bytes=160e6),
     "extract": Text(
@@ -55,6 +55,7 @@ TEXT = {
     "classifier": Text(start=3.0, each={"bytes": 0.5e-6}, spread=False, memory_bytes=500e6),
     "clean": Text(start=1.5, each={"kept-bytes": 0.55e-6, "private-bytes": 0.11e-6}, memory_bytes=350e6),
     "hold-out": Text(start=0.2, each={"bytes": 0.07e-6}, spread=False, memory_bytes=350e6),
+    "start": Text(start=2.0, each={"bytes": 2e-9}, spread=False, memory_bytes=350e6),
     "vocabulary": Text(
         start=2.5, each={"bytes": 0.2e-6, "unigram.bytes": 0.7e-6}, spread=False, memory_bytes=700e6
     ),
@@ -87,13 +88,14 @@ def compile_seconds(work: Work, rates: Calibration) -> float:
 
 
 def training_seconds(rates: Calibration) -> dict[str, float]:
-    """Quantity of pipeline.models.cost → seconds of one, compiled code included."""
+    """Quantity of pipeline.models.cost → seconds of one. What compiled code takes follows from eager code
+    where it is not known."""
     compiled = {
         quantity.replace("eager.", "compiled."): each * (1 if quantity.endswith(".flops") else COMPILED_SHARE)
         for quantity, each in rates.seconds.items()
         if quantity.startswith("eager.")
     }
-    return rates.seconds | compiled
+    return compiled | rates.seconds
 
 
 def memory_of(stage: str, work: Work, rates: Calibration) -> float:

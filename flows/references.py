@@ -15,6 +15,7 @@ from pipeline.corpus.sources import Files
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import Scores
 from pipeline.models.model import LOOKS, NotAModelError
+from pipeline.models.start import StartModel
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
 from pipeline.store.verify import artifact_folders
@@ -39,6 +40,7 @@ KINDS: dict[str, type[Artifact]] = {
         Vocabulary,
         VocabularyComparison,
         Tokens,
+        StartModel,
         BaseModel,
         Conversations,
         ChatModel,

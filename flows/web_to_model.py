@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from pydantic import field_validator, model_validator
@@ -18,11 +19,14 @@ from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
+from pipeline.models.foreign_model import read_model
 from pipeline.models.model import Model
+from pipeline.models.start import StartConfig, take_model
 from pipeline.store import Store
 from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
+from pipeline.training.continuing import SHAPE, continuing
 from pipeline.training.conversations import ConversationsConfig, write_conversations
 from pipeline.training.finetune import FinetuneConfig, finetune
 from pipeline.training.pretrain import PretrainConfig, pretrain
@@ -44,6 +48,8 @@ class WebToModel(Config):
     classifier: ClassifierConfig = ClassifierConfig()
     clean: CleanConfig = CleanConfig()
     hold_out: HoldOutConfig = HoldOutConfig()
+    start: StartConfig | None = None
+    """A foreign model that pretraining goes on from. Default: it begins from nothing."""
     vocabulary: VocabularyConfig = VocabularyConfig()
     tokens: TokensConfig = TokensConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -113,9 +119,57 @@ class WebToModel(Config):
         return self
 
     @model_validator(mode="after")
+    def a_foreign_model_has_its_shape_and_tokenizer(self) -> Self:
+        if self.start is None:
+            return self
+        also = "also in a file that this one extends"
+        set_too = [f"pretrain.{name}" for name in SHAPE if name in self.pretrain.model_fields_set]
+        if set_too:
+            raise ValueError(
+                f"{', '.join(set_too)} is set, but the model of [start] has its shape already: "
+                f"leave it out, {also}"
+            )
+        if self.vocabulary.tokenizer is not None:
+            raise ValueError(
+                "vocabulary.tokenizer is set, but the model of [start] brings its own: leave it out, "
+                f"{also}; vocabulary.extend gives it more pieces"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def more_pieces_have_a_tokenizer(self) -> Self:
+        if self.vocabulary.extend and self.start is None and self.vocabulary.tokenizer is None:
+            raise ValueError(
+                f"vocabulary.extend is {self.vocabulary.extend}, but there is no tokenizer to extend: name "
+                "one in vocabulary.tokenizer or a model in [start], or set vocabulary.pieces"
+            )
+        return self
+
+    @property
+    def settings_of_pretraining(self) -> PretrainConfig:
+        """The settings of pretraining, with the defaults for going on from a model if there is one."""
+        return self.pretrain if self.start is None else continuing(self.pretrain)
+
+    @property
+    def settings_of_vocabulary(self) -> VocabularyConfig:
+        """The settings of the vocabulary, with the foreign model's tokenizer if there is one."""
+        if self.start is None:
+            return self.vocabulary
+        tokenizer = {"tokenizer": self.start.model, "tokenizer_revision": self.start.revision}
+        return self.vocabulary.model_copy(update=tokenizer)
+
+    def with_start(self) -> Self:
+        """The same configuration with what a foreign model decides, as far as it is on this machine."""
+        if self.start is None:
+            return self
+        known = None if self.start.on_hub() else read_model(Path(self.start.model))
+        pretrain = continuing(self.pretrain).knowing(known, None, self.tokens.row_tokens)
+        return self.model_copy(update={"pretrain": pretrain})
+
+    @model_validator(mode="after")
     def batch_holds_whole_rows(self) -> Self:
-        batch, row = self.pretrain.resolved()["batch_tokens"], self.tokens.row_tokens
-        if batch % row:
+        batch, row = self.settings_of_pretraining.resolved()["batch_tokens"], self.tokens.row_tokens
+        if batch is not None and batch % row:
             fit = max(1, batch // row) * row
             raise ValueError(
                 f"pretrain.batch_tokens is {batch}, not a multiple of tokens.row_tokens ({row}); try {fit}"
@@ -153,15 +207,16 @@ def web_to_corpus(config: WebToModel, store: Store, compute: Compute) -> Corpus:
 def web_to_comparison(config: WebToModel, store: Store, compute: Compute) -> VocabularyComparison:
     """The kinds of vocabulary compared on the corpus, each with the settings of [vocabulary]."""
     corpus = web_to_corpus(config, store, compute)
-    return compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=config.vocabulary))
+    return compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=config.settings_of_vocabulary))
 
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
+    start = take_model(store, config.start)
     corpus = web_to_corpus(config, store, compute)
-    vocabulary = train_vocabulary(store, corpus, config.vocabulary)
+    vocabulary = train_vocabulary(store, corpus, config.settings_of_vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
-    base = pretrain(store, tokens, vocabulary, config.pretrain, compute)
+    base = pretrain(store, tokens, vocabulary, config.settings_of_pretraining, compute, start)
     conversations = write_conversations(store, corpus, config.conversations, compute)
     chat = finetune(store, base, conversations, config.finetune, compute)
     scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)

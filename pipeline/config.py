@@ -19,6 +19,8 @@ class Config(BaseModel):
 
     not_settings: ClassVar[Mapping[str, str]] = {}
     """What is looked for here, and why there is no such setting: part of a key → what its user is told."""
+    only_told: ClassVar[frozenset[str]] = frozenset()
+    """Names that `resolved` has although they cannot be set."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 
 COUNTED = ("pages", "kept", "documents", "steps", "conversations", "questions")
 """What a line of the table counts, beside bytes, tokens and operations."""
+Machine = Annotated[
+    str | None,
+    typer.Option(
+        "--machine", help="Plan for a rented machine, such as 8xh100, in place of this one.", metavar="NxGPU"
+    ),
+]
+Price = Annotated[
+    float | None, typer.Option("--price", help="Dollars for an hour of one GPU of --machine.", min=0)
+]
 Recalibrate = Annotated[bool, typer.Option("--recalibrate", help="Measure this machine's speed anew.")]
 
 
@@ -40,18 +49,25 @@ def plan(
     name: Name = None,
     store: StoreRoot = None,
     until: Until = None,
+    machine: Machine = None,
+    price: Price = None,
     recalibrate: Recalibrate = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a run would reuse and make, and what that takes: work, memory, time. Make nothing.
 
-    Times are those of this machine, which the first plan measures.
+    Times are those of this machine, which the first plan measures, or of one that could be rented.
     """
     from flows.planning import plan as plan_flow
+    from flows.rented import rented
+
+    if price is not None and machine is None:
+        raise typer.BadParameter("--price is of a machine that is rented; add such as --machine 8xh100")
+    on = None if machine is None else rented(machine, price)
 
     loaded = load_configuration(config, settings_with(settings, snapshot), name, store)
     with _measuring() as tell:
-        found = plan_flow(loaded, tell, recalibrate, until)
+        found = plan_flow(loaded, tell, recalibrate, until, on)
     if as_json:
         print_json(_as_json(found))
     else:
@@ -76,6 +92,7 @@ def _measuring() -> Iterator[Callable[[str], None]]:
 def _as_json(found: "Plan") -> dict[str, object]:
     """Raw numbers; the unit is in the name, and what does not apply is null."""
     total = {"seconds": found.seconds, "flops": found.flops, "memory_bytes": found.memory_bytes}
+    total |= {"disk_bytes": found.disk_bytes, "gpu_seconds": found.gpu_seconds, "dollars": found.dollars}
     return {**dataclasses.asdict(found), "total": total, "rates": found.rates and found.rates.model_dump()}
 
 
@@ -84,6 +101,7 @@ def _show(found: "Plan") -> None:
 
     table = Table("stage", "key", "state", "work", box=None, pad_edge=False)
     table.add_column("memory per worker", justify="right")
+    table.add_column("disk", justify="right")
     table.add_column("time", justify="right")
     for stage in found.stages:
         state = "[bold]to be made[/bold]"
@@ -93,15 +111,19 @@ def _show(found: "Plan") -> None:
         memory, time = "", ""
         if stage.memory_bytes is not None and stage.seconds is not None:
             memory, time = _bytes(stage.memory_bytes), duration(stage.seconds)
-        table.add_row(stage.stage, stage.key, state, ", ".join(_work(stage)), memory, time)
+        table.add_row(stage.stage, stage.key, state, ", ".join(_work(stage)), memory, _disk(stage), time)
     console.print(table)
     if made := found.to_be_made:
         time = "time not known" if found.seconds is None else f"about {duration(found.seconds)}"
         told = f"{len(made)} of {len(found.stages)} stages to be made: {time}"
         flops = f", {_flops(found.flops)}" if found.flops else ""
-        has = f" (this machine has {_bytes(found.machine_bytes)})"
+        whose = "this machine" if found.rented is None else "a GPU"
+        has = f" ({whose} has {_bytes(found.machine_bytes)})"
         most = f", a process of at most {_bytes(found.memory_bytes)}{has}" if found.memory_bytes else ""
-        console.print(f"\n[bold]{told}[/bold]{flops}{most}")
+        disk = f", {_bytes(found.disk_bytes)} of disk" if found.rented is None else ""
+        console.print(f"\n[bold]{told}[/bold]{flops}{most}{disk}")
+        if found.rented is not None:
+            console.print(f"[bold]{cost_line(found)}[/bold]", soft_wrap=True)
     else:
         console.print("\n[bold]nothing to be made[/bold]: a run reuses every stage")
     for told in found.assumptions:
@@ -110,6 +132,25 @@ def _show(found: "Plan") -> None:
         console.print("[yellow]made with other code or versions, and reused all the same:[/yellow]")
     for difference in found.differences:
         console.print(f"[yellow]  {escape(difference.line())}[/yellow]", soft_wrap=True)
+
+
+def cost_line(found: "Plan") -> str:
+    """What renting the machine comes to, in words, with the time of a crawl, which needs no such machine."""
+    from flows.display import duration
+
+    assert found.rented is not None
+    hours = found.gpu_seconds / 3600 * found.rented.count
+    others = (found.seconds or 0) - found.gpu_seconds
+    crawl = next((stage.seconds for stage in found.stages if stage.stage == "crawl" and stage.seconds), None)
+    apart = "" if crawl is None else f", of which the crawl {duration(crawl)}"
+    return (
+        f"on {found.rented.name}: {duration(found.gpu_seconds)} with GPUs ({hours:,.1f} GPU-hours, "
+        f"${found.dollars:,.0f}), {duration(others)} without{apart}; {_bytes(found.disk_bytes)} of disk"
+    )
+
+
+def _disk(stage: "PlannedStage") -> str:
+    return _bytes(stage.disk_bytes) if stage.disk_bytes else ""
 
 
 def _work(stage: "PlannedStage") -> Iterator[str]:

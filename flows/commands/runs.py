@@ -45,4 +45,4 @@ def config(config: ConfigPath, settings: Settings = None, name: Name = None, sto
     from flows.inspection import as_toml
 
     loaded = load_configuration(config, settings, name, store)
-    sys.stdout.write(as_toml(loaded))
+    sys.stdout.write(as_toml(loaded.with_start()))

@@ -40,10 +40,12 @@ class Shape:
     """Every matrix of the layers and every norm adds a vector."""
     learned_positions: int = 0
     """Positions with a vector of their own; rotary positions need none."""
+    own_head_width: int | None = None
+    """Size of a head where it is not width / heads, as in Qwen3."""
 
     @property
     def head_width(self) -> int:
-        return self.width // self.heads
+        return self.own_head_width or self.width // self.heads
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,13 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
 def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
     """Inputs and outputs of every matrix of one layer: attention, then feed-forward."""
     width, key_value_width = shape.width, shape.key_value_heads * shape.head_width
-    attention = [(width, width), (width, key_value_width), (width, key_value_width), (width, width)]
+    query_width = shape.heads * shape.head_width
+    attention = [
+        (width, query_width),
+        (width, key_value_width),
+        (width, key_value_width),
+        (query_width, width),
+    ]
     into, out = (width, shape.mlp_width), (shape.mlp_width, width)
     return [*attention, *([into, into, out] if shape.gated else [into, out])]
 
@@ -104,11 +112,11 @@ def _norm_parameters(shape: Shape) -> int:
 def training_flops_per_token(shape: Shape, vocabulary_size: int, row_tokens: int) -> float:
     """Floating point operations to train on one token, forward and backward, attention counted.
 
-    6 per weight that multiplies (reading an embedding does not), and 6 * depth * width * row_tokens
-    for the causal half of the attention scores and their sum (PaLM, 2022, appendix B, halved).
+    6 per weight that multiplies (reading an embedding does not), and 6 * depth * width of all heads *
+    row_tokens for the causal half of the attention scores and their sum (PaLM, 2022, appendix B, halved).
     """
     multiplied = block_parameters(shape) + vocabulary_size * shape.width
-    attention = TRAINING_FLOPS_PER_PARAMETER * shape.depth * shape.width * row_tokens
+    attention = TRAINING_FLOPS_PER_PARAMETER * shape.depth * shape.heads * shape.head_width * row_tokens
     return float(TRAINING_FLOPS_PER_PARAMETER * multiplied + attention)
 
 

@@ -1,5 +1,6 @@
 """Handles to what stages make. A handle exists before its artifact does: its key needs no outputs."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ class Artifact:
             copy = target / relative
             if not copy.exists():
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.storage.download(f"{self.base}/{file.path}", file.sha256), copy)
+                part = copy.with_name(f"{copy.name}.{os.getpid()}")  # other processes read the folder, too
+                shutil.copyfile(self.storage.download(f"{self.base}/{file.path}", file.sha256), part)
+                os.replace(part, copy)
         return target
 
 

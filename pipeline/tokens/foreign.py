@@ -37,7 +37,7 @@ def content_of(config: VocabularyConfig) -> Mapping[str, str]:
         return {}
     if config.on_hub():
         return {"tokenizer": f"{config.tokenizer}@{config.tokenizer_revision}"}
-    files = {name: sha256_of(path) for name, path in _files(Path(config.tokenizer)).items()}
+    files = {name: sha256_of(path) for name, path in tokenizer_files(Path(config.tokenizer)).items()}
     return {"tokenizer": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}
 
 
@@ -48,7 +48,7 @@ def local_tokenizer(config: VocabularyConfig) -> Path:
     """
     assert config.tokenizer is not None
     place = _fetched(config) if config.on_hub() else Path(config.tokenizer)
-    _files(place)
+    tokenizer_files(place)
     return place
 
 
@@ -76,11 +76,12 @@ def foreseen_pieces(config: VocabularyConfig) -> int:
     """
     if config.tokenizer is None:
         return config.pieces
-    own = HUB_PIECES if config.on_hub() else _pieces(_files(Path(config.tokenizer)))
+    own = HUB_PIECES if config.on_hub() else ids_of(tokenizer_files(Path(config.tokenizer)))
     return own + config.extend + len(MARKERS)
 
 
-def _pieces(files: Mapping[str, Path]) -> int:
+def ids_of(files: Mapping[str, Path]) -> int:
+    """How many ids the tokenizer in these files has. Raises ForeignTokenizerError."""
     if TOKENIZER in files:
         return read_tokenizer(files[TOKENIZER]).get_vocab_size(with_added_tokens=True)
     from pipeline.tokens.learn import pieces_of
@@ -119,8 +120,11 @@ def _unread(path: Path, error: Exception) -> ForeignTokenizerError:
     )
 
 
-def _files(place: Path) -> dict[str, Path]:
-    """The tokenizer's files by name; one that was named is a tokenizer.json or a SentencePiece model."""
+def tokenizer_files(place: Path) -> dict[str, Path]:
+    """The tokenizer's files by name; one that was named is a tokenizer.json or a SentencePiece model.
+
+    Raises ForeignTokenizerError.
+    """
     if place.is_file():
         return {TOKENIZER if place.suffix == ".json" else "tokenizer.model": place}
     found = {name: place / name for name in FILES if (place / name).is_file()}

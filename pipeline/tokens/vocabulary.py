@@ -93,11 +93,6 @@ class VocabularyConfig(Config):
             )
         if self.tokenizer_revision and not self.on_hub():
             raise ValueError("tokenizer_revision is of tokenizers on the hub alone; leave it out")
-        if self.extend and self.tokenizer is None:
-            raise ValueError(
-                f"extend is {self.extend}, but there is no tokenizer to extend: name one in tokenizer, or "
-                "set pieces"
-            )
         return self
 
     @field_validator("language_shares")

@@ -21,6 +21,7 @@ from pipeline.models.families import (
     training_flops_per_token,
 )
 from pipeline.models.model import Model
+from pipeline.models.start import Start, StartModel
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
@@ -209,27 +210,55 @@ class Job:
     vocabulary: Vocabulary
     config: PretrainConfig
     compute: ComputeConfig
+    start: StartModel | None = None
+    """The foreign model that the training goes on from."""
 
 
 def pretrain(
-    store: Store, tokens: Tokens, vocabulary: Vocabulary, config: PretrainConfig, compute: Compute
+    store: Store,
+    tokens: Tokens,
+    vocabulary: Vocabulary,
+    config: PretrainConfig,
+    compute: Compute,
+    start: Start | None = None,
 ) -> BaseModel:
-    """Train a model from nothing on the tokens. Killed and run again, it goes on from its last checkpoint.
+    """Train a model on the tokens: from nothing, or from where `start` stands. Killed and run again, it goes
+    on from its last checkpoint.
 
-    Raises TooFewTokensError, BatchError, DoesNotFitError, LayoutError, NonFiniteLossError.
+    Raises TooFewTokensError, BatchError, DoesNotFitError, LayoutError, NonFiniteLossError; of a foreign
+    model RowsTooLongError and NotTrainableError.
     """
-    inputs = {"tokens": tokens, "vocabulary": vocabulary}
-    build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute)
+    if start is not None:
+        from pipeline.training.continuing import continued  # which builds on this module
+
+        config = continued(config, start.foreign, tokens)
+    model = start.artifact if start is not None else None
+    inputs = {"tokens": tokens, "vocabulary": vocabulary, "start": model}
+    build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute, start=model)
     return store.make(
-        BaseModel, config, inputs, build, work=partial(estimated_work, config, tokens, vocabulary, compute)
+        BaseModel,
+        config,
+        inputs,
+        build,
+        work=partial(estimated_work, config, tokens, vocabulary, compute, start),
     )
 
 
-def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabulary, compute: Compute) -> Work:
+def estimated_work(
+    config: PretrainConfig,
+    tokens: Tokens,
+    vocabulary: Vocabulary,
+    compute: Compute,
+    start: Start | None = None,
+) -> Work:
     """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
-    evaluations included, in the quantities of cost.py; and the memory it takes for that."""
+    evaluations included, in the quantities of cost.py; and the memory it takes for that. Of a foreign model
+    that is not on this machine yet nothing is known."""
+    foreign = start.foreign if start is not None else None
+    if start is not None and foreign is None:
+        return {}
     recipe, shape = config.recipe(), config.shape()
-    pieces, row_tokens = vocabulary.pieces, tokens.row_tokens
+    pieces, row_tokens = max(vocabulary.pieces, foreign.pieces if foreign else 0), tokens.row_tokens
     trained = recipe.steps * recipe.batch_tokens
     resolved = _foreseen(config, pieces, row_tokens, compute)
     evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
@@ -247,7 +276,7 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
     return {
         "steps": recipe.steps,
         "tokens": trained,
-        "parameters": parameters(shape, pieces),
+        "parameters": foreign.parameters_with(pieces) if foreign else parameters(shape, pieces),
         "flops": trained * training_flops_per_token(shape, pieces, row_tokens),
         "memory_bytes": cost.memory(
             cost.COMPILED if resolved.compile else cost.EAGER,
@@ -277,7 +306,12 @@ def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Com
 
 
 def _build(
-    attempt: Attempt, tokens: Tokens, vocabulary: Vocabulary, config: PretrainConfig, compute: Compute
+    attempt: Attempt,
+    tokens: Tokens,
+    vocabulary: Vocabulary,
+    config: PretrainConfig,
+    compute: Compute,
+    start: StartModel | None,
 ) -> Made:
     from pipeline.training.worker import train_worker
 
@@ -285,7 +319,7 @@ def _build(
     check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
     found = {"worker_memory_gb": compute.worker_memory_gb()}
-    job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found))
+    job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start)
     compute.train(train_worker, {"job": job}, attempt)
     result = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))
     return Made(

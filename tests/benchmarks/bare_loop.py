@@ -14,10 +14,10 @@ from pipeline.models.families import llama_config
 from pipeline.tokens.order import batch_rows
 from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training import optimizer
+from pipeline.training.beginning import begin_as_identity, token_ids
 from pipeline.training.forward import loss_function, to_device
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.schedule import learning_rate_factor
-from pipeline.training.worker import begin_as_identity, token_ids
 
 
 @dataclass(frozen=True)

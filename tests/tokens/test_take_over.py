@@ -366,11 +366,6 @@ def test_a_plan_foresees_about_as_many_pieces_as_there_will_be(vocabulary: Vocab
     assert abs(foreseen - vocabulary.pieces) <= len(MARKERS)
 
 
-def test_there_must_be_something_to_extend():
-    with pytest.raises(ValidationError, match="there is no tokenizer to extend"):
-        VocabularyConfig(extend=5)
-
-
 def test_the_markers_of_our_own_tokenizers_are_ours(shared_store: Store, corpus: SmallCorpus):
     own = train_vocabulary(shared_store, corpus, VocabularyConfig(pieces=2048))
     assert markers_of(own.tokenizer()) == tuple(sorted(MARKERS))

@@ -1,0 +1,110 @@
+"""Plans for machines that are not this one: hours, disk and cost, and what the shipped configurations say."""
+
+import gzip
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.commands.plans import cost_line
+from flows.configuration import load
+from flows.disk import disk_of
+from flows.planning import plan
+from flows.rented import GPUS, UnknownMachineError, rented, utilisation
+from flows.web_to_model import WebToModel
+from tests.road import CONFIG, moinho
+
+
+def planned(store: Path, machine: str, *settings: str):
+    given = [f'compute.store="{store}"', *settings]
+    return plan(load(WebToModel, CONFIG, given), tell=pytest.fail, on=rented(machine))
+
+
+def test_a_machine_is_a_number_and_a_gpu():
+    assert (rented("8xh100").count, rented("8xH100").gpu) == (8, GPUS["h100"])
+    assert rented("l40s").count == 1
+    assert rented("2xa100", 1.25).dollars_per_hour == 1.25
+    with pytest.raises(UnknownMachineError, match="did you mean h100"):
+        rented("8xh10")
+    with pytest.raises(UnknownMachineError, match="rtx4090, l40s"):
+        rented("0xh100")
+
+
+def test_the_share_of_the_peak_grows_with_the_model():
+    assert [utilisation(weights) for weights in (1e6, 124e6, 7.6e8, 1.3e9, 7e9)] == [
+        0.30,
+        0.30,
+        0.35,
+        0.40,
+        0.45,
+    ]
+
+
+def test_twice_the_gpus_take_half_the_time_and_cost_the_same(tmp_path):
+    large = ("pretrain.steps=400000000", "pretrain.depth=8")
+    four, eight = (planned(tmp_path, f"{count}xh100", *large) for count in (4, 8))
+    hours = [found.gpu_seconds / 3600 for found in (four, eight)]
+    assert hours[1] == pytest.approx(hours[0] / 2, rel=0.02)
+    assert four.dollars == pytest.approx(eight.dollars, rel=0.02)
+    pretrain = next(stage for stage in eight.stages if stage.stage == "pretrain")
+    assert pretrain.seconds == pytest.approx(pretrain.flops / (8 * 989e12 * 0.30), rel=0.02)
+
+
+def test_text_is_read_by_the_cpus_that_come_with_the_gpus(tmp_path):
+    one, eight = (planned(tmp_path, name) for name in ("h100", "8xh100"))
+    assert [stage.stage for stage in one.stages] == [stage.stage for stage in eight.stages]
+    clean = [next(each for each in found.stages if each.stage == "clean").seconds for found in (one, eight)]
+    assert clean[1] < clean[0]
+
+
+def test_the_disk_holds_checkpoints_while_a_model_is_trained():
+    work = {"parameters": 1e9}
+    assert disk_of("pretrain", work, 0, {"optimizer": "adamw"}) == 1e9 * (3 * 12 + 2 * 4)
+    assert disk_of("pretrain", work, 0, {"optimizer": "muon"}) == 1e9 * (3 * 8 + 2 * 4)
+    assert disk_of("tokens", {"tokens": 1e9}, 100_000, {}) > disk_of("tokens", {"tokens": 1e9}, 32_000, {})
+    assert disk_of("vocabulary", {"bytes": 1e9}, 0, {}) == 0
+
+
+def test_the_command_tells_hours_disk_and_cost(tmp_path):
+    told = moinho("plan", str(CONFIG), "--machine", "8xh100", "--price", "2", store=tmp_path / "store")
+    assert told.returncode == 0, told.stderr
+    assert "on 8xh100:" in told.stdout
+    assert "$2.00 for an hour" in told.stdout
+    assert "of disk" in told.stdout
+    as_json = moinho("plan", str(CONFIG), "--machine", "8xh100", "--json", store=tmp_path / "store")
+    total = json.loads(as_json.stdout)["total"]
+    assert total["dollars"] == pytest.approx(total["gpu_seconds"] / 3600 * 8 * GPUS["h100"].dollars_per_hour)
+    assert math.isfinite(total["disk_bytes"])
+    alone = moinho("plan", str(CONFIG), "--price", "2", store=tmp_path / "store")
+    assert alone.returncode == 2
+    assert "--machine" in alone.stderr
+    wrong = moinho("plan", str(CONFIG), "--machine", "8xh10", store=tmp_path / "store")
+    assert wrong.returncode == 2
+    assert "did you mean h100" in wrong.stderr
+
+
+DATA_SHEETS = {"gpt2-124m": (), "pt-1b-8gpu": ("crawl.contact=you@example.org",)}
+
+
+@pytest.mark.parametrize("name", DATA_SHEETS)
+def test_what_a_configuration_says_of_its_hours_disk_and_cost_is_what_a_plan_says(
+    name, tmp_path, monkeypatch
+):
+    """In a working folder that has what the file says it needs."""
+    configs = CONFIG.parents[1] / "configs"
+    shutil.copytree(configs, tmp_path / "configs")
+    with gzip.open(tmp_path / "warc.paths.gz", "wt") as paths:
+        paths.writelines(f"crawl-data/{number:05}.warc.gz\n" for number in range(1000))
+    monkeypatch.chdir(tmp_path)
+    given = [f'compute.store="{tmp_path}/store"', *DATA_SHEETS[name]]
+    config = load(WebToModel, Path(f"configs/{name}.toml"), given)
+    found = plan(config, tell=pytest.fail, on=rented("8xh100"))
+    comment = (configs / f"{name}.toml").read_text().partition("\n\n")[0].replace("\n#", " ")
+    assert cost_line(found) in " ".join(comment.split())
+    assert "--machine 8xh100" in comment
+    work = {stage.stage: stage.work for stage in found.stages}
+    assert work["pretrain"]["tokens"] / work["tokens"]["train.tokens"] < 4
+    weights = work["pretrain"]["parameters"]
+    assert weights == pytest.approx({"gpt2-124m": 124e6, "pt-1b-8gpu": 1e9}[name], rel=0.06)
