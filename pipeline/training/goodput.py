@@ -8,27 +8,31 @@ adds what the interruption cost.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.store import JournalReader
 from pipeline.training.checkpoint_reading import Checkpoint
 
-PARTS = ("start", "restore", "compile", "step", "loader_wait", "evaluate", "save_wait", "lost", "restart")
-"""start: from the wish to train until the first step, without what has a part of its own. restore: reading
-a checkpoint. step: batch, gradients, update. save_wait: copying for a checkpoint and waiting for the one
-before. lost: from a checkpoint until the death after it. restart: from a death until workers were there
-again, within one attempt; that nobody ran it is no part of a training's time."""
+Part = Literal[
+    "start", "restore", "compile", "step", "loader_wait", "evaluate", "save_wait", "other", "lost", "restart"
+]
+"""start: from the wish to train until the first step, without what has a part of its own. restore: finding,
+checking and reading a checkpoint. step: batch, gradients, update. save_wait: copying for a checkpoint and
+waiting for the one before. other: what the loop does besides, above all telling. lost: from a checkpoint
+until the death after it. restart: from a death until workers were there again, within one attempt; that
+nobody ran it is no part of a training's time."""
 
 
 class Stopwatch:
     """Which part the time goes to now; seconds by part so far."""
 
-    def __init__(self, part: str = "start") -> None:
-        self._seconds: dict[str, float] = {}
-        self._part, self._since = part, time.monotonic()
+    def __init__(self, part: Part = "start") -> None:
+        self._seconds: dict[Part, float] = {}
+        self._part: Part = part
+        self._since = time.monotonic()
 
     @contextlib.contextmanager
-    def during(self, part: str) -> Iterator[None]:
+    def during(self, part: Part) -> Iterator[None]:
         """The block's time goes to `part`, and not to the part around it."""
         outer = self._part
         self._turn(part)
@@ -37,11 +41,11 @@ class Stopwatch:
         finally:
             self._turn(outer)
 
-    def add(self, part: str, seconds: float) -> None:
+    def add(self, part: Part, seconds: float) -> None:
         """Time that went by where no stopwatch ran."""
         self._seconds[part] = self._seconds.get(part, 0.0) + max(0.0, seconds)
 
-    def seconds(self) -> dict[str, float]:
+    def seconds(self) -> dict[Part, float]:
         """By part, up to this moment."""
         self._turn(self._part)
         return dict(self._seconds)
@@ -51,7 +55,7 @@ class Stopwatch:
         seconds = self.seconds()
         return seconds.get("step", 0.0) / max(1e-9, sum(seconds.values()))
 
-    def _turn(self, part: str) -> None:
+    def _turn(self, part: Part) -> None:
         now = time.monotonic()
         self.add(self._part, now - self._since)
         self._part, self._since = part, now

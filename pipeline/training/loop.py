@@ -167,7 +167,13 @@ class Loop:
         self.saved = time.monotonic()
         if self.group.is_first:
             self.journal.write("order", **self.steps().as_json())
-        with self.checkpoints, self.loader, _quiet_garbage_collector(), stop_notice.listening():
+        with (
+            self.checkpoints,
+            self.loader,
+            _quiet_garbage_collector(),
+            stop_notice.listening(),
+            self.watch.during("other"),
+        ):
             if self.step == 0:
                 self.evaluate()
                 self.save()

@@ -27,7 +27,7 @@ from tests.training.toys import toy_config, toy_data
 
 CONFIG = toy_config(steps=32, evaluate_every=16)
 GROUP_SECONDS = 10
-LONG = 300
+LONG = 500
 MODES = ["eager", pytest.param("compiled", marks=pytest.mark.skipif(not has_compiler(), reason="no g++"))]
 
 
