@@ -24,7 +24,7 @@ from pipeline.models.model import Model
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.fit import Trained
+from pipeline.training.fit import Trained, footprint
 from pipeline.training.resolve import Resolved, foreseen
 from pipeline.training.schedule import Schedule
 
@@ -223,29 +223,22 @@ def pretrain(
 
 def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabulary, compute: Compute) -> Work:
     """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
-    evaluations included, in the quantities of cost.py; and the memory it takes for that."""
+    evaluations included, in the quantities of cost.py; and the memory it takes for that.
+
+    Raises DoesNotFitError, LayoutError.
+    """
     recipe, shape = config.recipe(), config.shape()
     pieces, row_tokens = vocabulary.pieces, tokens.row_tokens
     trained = recipe.steps * recipe.batch_tokens
     resolved = _foreseen(config, pieces, row_tokens, compute)
-    evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
     held_out = min(config.evaluation_rows, tokens.counts()["held-out.rows"]) * row_tokens
-    written = evaluations * len(config.prompts) * COMPLETION_TOKENS
-    way, eager = cost.way(config.precision, resolved.compile), cost.way(config.precision)
-    work = cost.added(
-        cost.passes(way, shape, pieces, row_tokens, trained * resolved.share, recipe.steps),
-        cost.forward(eager, shape, pieces, row_tokens, evaluations * held_out * resolved.share, evaluations),
-        cost.generation(shape, written),
-        cost.updates(config.optimizer, shape, pieces, recipe.steps * resolved.share * resolved.workers),
-        {"compiled_layers": shape.depth if resolved.compile else 0},
-    )
     return {
         "steps": recipe.steps,
         "tokens": trained,
         "parameters": parameters(shape, pieces),
         "flops": trained * training_flops_per_token(shape, pieces, row_tokens),
         "memory_bytes": cost.memory(
-            cost.COMPILED if resolved.compile else cost.EAGER,
+            footprint(resolved.device, resolved.compile),
             shape,
             pieces,
             resolved.micro_batch_rows * row_tokens,
@@ -253,8 +246,32 @@ def estimated_work(config: PretrainConfig, tokens: Tokens, vocabulary: Vocabular
             config.optimizer,
             resolved.division,
         ),
-        **work,
+        **_work(config, resolved, pieces, row_tokens, held_out),
     }
+
+
+def _work(config: PretrainConfig, resolved: Resolved, pieces: int, row_tokens: int, held_out: float) -> Work:
+    """In the quantities of cost.py; `held_out` tokens are scored at each evaluation."""
+    recipe, shape, division = config.recipe(), config.shape(), resolved.division
+    way, eager = cost.way(config.precision, resolved.compile), cost.way(config.precision)
+    share, trained = resolved.share, recipe.steps * recipe.batch_tokens
+    rows_each = -(-recipe.batch_tokens // (row_tokens * division.data_size))
+    passes = recipe.steps * -(-rows_each // resolved.micro_batch_rows)
+    evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
+    written = evaluations * len(config.prompts) * COMPLETION_TOKENS
+    updates = recipe.steps * share * resolved.workers / (division.shards * division.tensor_parallel)
+    again = division.activation_checkpointing
+    work = cost.added(
+        cost.passes(way, shape, pieces, row_tokens, trained * share, passes),
+        cost.recomputed(way, shape, row_tokens, trained * share, passes, again),
+        cost.forward(eager, shape, pieces, row_tokens, evaluations * held_out * share, evaluations),
+        cost.generation(shape, written),
+        cost.updates(config.optimizer, shape, pieces, updates),
+        {"compiled_layers": shape.depth if resolved.compile else 0},
+    )
+    if resolved.device == "cpu":  # GPUs send while they compute
+        work |= cost.exchanged(shape, pieces, config.precision, division, recipe.steps, passes)
+    return work
 
 
 def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Compute) -> Resolved:
