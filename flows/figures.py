@@ -24,6 +24,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "pretrain": {
         "held_out_loss": "nats the model needs for a held-out token after the last step; fewer are better",
         "held_out_bits_per_byte": "the same as bits for a byte, whatever the vocabulary; fewer are better",
+        "goodput": "share of the time in steps that counted, of 1, over all restarts",
     },
     "finetune": {
         "train_loss": "nats for a token of the training conversations' answers, mean of all steps",

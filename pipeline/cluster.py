@@ -185,6 +185,15 @@ def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]]) -> int
     )
 
 
+def fitting_training_workers(low: int, high: int, nodes: list[dict[str, float]]) -> int:
+    """The most workers from `low` to `high` that the nodes have room for; `low` where they have none."""
+    for workers in range(high, low, -1):
+        with contextlib.suppress(WorkersDoNotFitError):
+            cpus_per_training_worker(workers, nodes)
+            return workers
+    return low
+
+
 def _probe(address: str) -> None:
     """Raises OSError at once where nothing listens: Ray itself asks again for minutes."""
     host, _, port = address.rpartition(":")

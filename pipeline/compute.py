@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from pydantic import Field, field_validator
 from pipeline.cluster import (
     cpus_per_training_worker,
     deferred_stop,
+    fitting_training_workers,
     join,
     node_resources,
     start_local,
@@ -73,12 +75,13 @@ class ComputeConfig(Config):
     """Shards that a stage may set aside before it fails."""
     damaged_records: int = Field(default=0, ge=0)
     """Places in ingested archives that may be unreadable before the stage fails."""
-    training_workers: int | None = Field(default=None, ge=1)
-    """Processes that train together. Default: one per GPU of the cluster, or one without GPUs."""
+    training_workers: int | str | None = None
+    """Processes that train together; a range such as "2-8": as many as there is room for, also when it goes
+    on after a failure. Default: one per GPU of the cluster, or one without GPUs."""
     training_restarts: int = Field(default=3, ge=0)
     """How often a training whose worker died goes on from its last checkpoint."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
-    """Time between checkpoints of a training: what a kill can cost at most."""
+    """Time between checkpoints of a training: what a kill can cost at most. 0: one after every step."""
     process_group_timeout_seconds: int = Field(default=600, ge=1)
     """After this long without an answer from another rank, a worker counts as dead."""
     micro_batch_rows: int | None = Field(default=None, ge=1)
@@ -87,6 +90,12 @@ class ComputeConfig(Config):
     """CPU threads per training worker. Default: all CPUs, shared among the workers."""
     compile: bool | None = None
     """Use torch.compile. Default: where a C++ compiler is there and the run is long enough to repay it."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Of the newest checkpoints of a training, so many are kept."""
+    keep_best_checkpoints: int = Field(default=1, ge=0)
+    """Beside them so many of those with the lowest held-out loss."""
+    keep_every_steps: int | None = Field(default=None, ge=1)
+    """Beside them all at a multiple of so many steps, where one is made whatever the clock says."""
 
     shards: int | Literal["all"] | None = None
     """Parts that a training cuts weights, gradients and optimizer into: 1 keeps all of them on every worker,
@@ -109,6 +118,12 @@ class ComputeConfig(Config):
     mlflow: str | None = None
     """MLflow tracking URI. Default: $MLFLOW_TRACKING_URI, else an SQLite database in the store."""
 
+    @field_validator("training_workers")
+    @classmethod
+    def training_workers_are_a_number_or_a_range(cls, workers: int | str | None) -> int | str | None:
+        low, high = worker_range(workers) or (1, 1)
+        return low if low == high and workers is not None else workers
+
     @field_validator("hosts")
     @classmethod
     def hosts_have_ports(cls, hosts: dict[str, str]) -> dict[str, str]:
@@ -123,6 +138,20 @@ class ComputeConfig(Config):
                     f"hosts maps {name} to {target!r}; write address:port, such as 127.0.0.1:8080"
                 )
         return hosts
+
+
+def worker_range(workers: int | str | None) -> tuple[int, int] | None:
+    """The least and the most workers of `compute.training_workers`. Raises ValueError."""
+    if workers is None:
+        return None
+    low, dash, high = str(workers).partition("-")
+    if low.isdecimal() and high.isdecimal() == bool(dash):
+        found = int(low), int(high or low)
+        if 1 <= found[0] <= found[1]:
+            return found
+    raise ValueError(
+        f"training_workers is {workers!r}; write a number from 1 on, or the least and the most, such as '2-8'"
+    )
 
 
 class ShardLostError(StageError):
@@ -220,8 +249,13 @@ class Compute:
         return int(self._resources().get("GPU", 0))
 
     def training_workers(self) -> int:
-        """Processes that train together."""
-        return self.config.training_workers or max(1, self.gpus())
+        """Processes that train together; of a range, as many as there is room for now."""
+        low, high = self._worker_range()
+        return fitting_training_workers(low, high, node_resources()) if low < high else high
+
+    def _worker_range(self) -> tuple[int, int]:
+        most = max(1, self.gpus())
+        return worker_range(self.config.training_workers) or (most, most)
 
     def worker_memory_gb(self) -> float | None:
         """Memory that each training worker has: as configured, else as a GPU of the cluster tells, or a
@@ -372,28 +406,16 @@ class Compute:
         """
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         self.start()
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
 
-        gpus, workers = self.gpus(), self.training_workers()
-        cpus = cpus_per_training_worker(workers, node_resources())
         trainer = TorchTrainer(
             _run_training_worker,
-            train_loop_config={"loop": loop, "settings": settings, "attempt": attempt},
-            scaling_config=ScalingConfig(
-                num_workers=workers,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpus else {}),
-            ),
-            torch_config=TorchConfig(
-                backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
-                timeout_s=self.config.process_group_timeout_seconds,
-            ),
-            run_config=RunConfig(
-                name=attempt.id,
-                storage_path=str(attempt.path("ray-train")),
-                failure_config=FailureConfig(max_failures=self.config.training_restarts),
-            ),
+            train_loop_config={
+                "loop": loop,
+                "settings": {**settings, "began": time.time()},
+                "attempt": attempt,
+            },
+            **self._train_settings(attempt),
         )
         try:
             _fit(trainer)
@@ -402,6 +424,32 @@ class Compute:
         fault = _told_fault(attempt)
         if fault is not None:
             raise fault
+
+    def _train_settings(self, attempt: Attempt) -> dict[str, Any]:
+        """How many workers with how much each, how they find each other, what is done when one dies."""
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+
+        from pipeline.training_group import NoticedTorchConfig
+
+        gpus, (low, high), workers = self.gpus(), self._worker_range(), self.training_workers()
+        cpus = cpus_per_training_worker(workers, node_resources())
+        wanted: Any = (low, high) if low < high else workers
+        return {
+            "scaling_config": ScalingConfig(
+                num_workers=wanted,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpus else {}),
+            ),
+            "torch_config": NoticedTorchConfig(
+                backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
+                timeout_s=self.config.process_group_timeout_seconds,
+            ),
+            "run_config": RunConfig(
+                name=attempt.id,
+                storage_path=str(attempt.path("ray-train")),
+                failure_config=FailureConfig(max_failures=self.config.training_restarts),
+            ),
+        }
 
 
 def _beside_driver() -> dict[str, Any]:

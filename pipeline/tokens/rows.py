@@ -3,13 +3,17 @@
 B rows of a batch, T tokens of a row.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Number = TypeVar("Number", np.int32, np.int64)
 
@@ -120,17 +124,34 @@ class Rows:
 
     def origin(self, index: int) -> list[Origin]:
         """The documents in row `index`, from left to right, with their URLs."""
+        return self.origins([index])[index]
+
+    def origins(self, indices: Iterable[int]) -> dict[int, list[Origin]]:
+        """The same for several rows; the index of each shard is read once."""
+        pieces = {
+            row: self.pieces[self._first_piece[row] : self._first_piece[row + 1]] for row in map(int, indices)
+        }
+        found: dict[int, list[Origin | None]] = {row: [None] * len(each) for row, each in pieces.items()}
+        places = defaultdict(list)
+        for row, each in pieces.items():
+            for number, shard in enumerate(each["shard"].tolist()):
+                places[shard].append((row, number))
+        for shard, inside in places.items():
+            table = self._documents(shard)
+            for row, number in inside:
+                found[row][number] = _origin(table, pieces[row][number])
+        return {row: [origin for origin in each if origin] for row, each in found.items()}
+
+    def _documents(self, shard: int) -> "pyarrow.Table":
         import pyarrow.parquet
 
-        found = []
-        for piece in self.pieces[self._first_piece[index] : self._first_piece[index + 1]]:
-            table = pyarrow.parquet.read_table(
-                self._paths[2][int(piece["shard"])], columns=["id", "url", "offset"]
-            )
-            document = table.slice(int(piece["document"]), 1).to_pylist()[0]
-            start = int(piece["start"]) - document["offset"]
-            found.append(Origin(document["id"], document["url"], start, int(piece["tokens"])))
-        return found
+        return pyarrow.parquet.read_table(self._paths[2][shard], columns=["id", "url", "offset"])
+
+
+def _origin(documents: "pyarrow.Table", piece: Any) -> Origin:
+    document = documents.slice(int(piece["document"]), 1).to_pylist()[0]
+    start = int(piece["start"]) - document["offset"]
+    return Origin(document["id"], document["url"], start, int(piece["tokens"]))
 
 
 def _count_up(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

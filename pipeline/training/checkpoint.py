@@ -28,18 +28,19 @@ from pipeline.training.checkpoint_reading import (
     Manifest,
     State,
     TornCheckpointError,
+    opened,
     quiet_alone,
     sealed,
     verified,
 )
 from pipeline.training.group import Group
 from pipeline.training.random_state import random_file, random_state
+from pipeline.training.retention import Retention
 
 __all__ = ["Checkpoint", "Checkpoints", "Manifest", "State", "TornCheckpointError", "last_checkpoint"]
 
 log = logging.getLogger(__name__)
 
-KEPT = 2
 GROUP_SECONDS = 600.0
 LEAVING_SECONDS = 5.0
 
@@ -55,6 +56,7 @@ class Checkpoints:
     attempt: Attempt
     incarnation: str
     """Of this process group: no two write to the same folder."""
+    retention: Retention = field(default_factory=Retention)
     group_seconds: float = GROUP_SECONDS
     """How long a rank waits for the others' parts of a checkpoint."""
     _writers: Group | None = field(default=None, init=False)
@@ -158,14 +160,20 @@ class Checkpoints:
                     yield int(name.split("-")[1]), f"{attempts}/{attempt}/checkpoints/{name}"
 
     def _retire(self, newest: int) -> None:
-        """Remove all but the last finished ones, manifest first; unfinished ones of this attempt too."""
+        """Remove finished ones that need not be kept, manifest first; unfinished ones of this attempt too."""
         storage = self.attempt.storage
-        folders = sorted((step, folder) for step, folder in self._folders() if step <= newest)
-        finished = [folder for _, folder in folders if storage.exists(f"{folder}/{MANIFEST}")]
-        kept = set(finished[-KEPT:])
-        for _, folder in folders:
+        folders = [folder for step, folder in self._folders() if step <= newest]
+        finished, broken = {}, set()
+        for folder in folders:
+            try:
+                finished[folder] = opened(storage, f"{folder}/{MANIFEST}")
+            except TornCheckpointError:
+                broken.add(folder)
+        kept = self.retention.kept(finished)
+        for folder in folders:
+            # what is unfinished elsewhere may be another run's, which is at work on the same artifact
             ours = folder.startswith(f"{self.attempt.folder}/")
-            if folder not in kept and (ours or folder in finished):
+            if folder in finished.keys() - kept or (folder in broken and ours):
                 storage.remove(f"{folder}/{MANIFEST}")
                 storage.remove(folder)
 

@@ -7,26 +7,31 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline import stop_notice
 from pipeline.errors import StageError
 from pipeline.store import Journal
 from pipeline.tokens.order import batch_rows
 from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State
 from pipeline.training.forward import LossFunction, autocast, to_device
+from pipeline.training.goodput import Stopwatch, figures
 from pipeline.training.group import Group
+from pipeline.training.guard import SKIPS_IN_A_ROW, Spike, SpikeGuard
 from pipeline.training.layout import Layout
 from pipeline.training.monitor import HeldOut, complete
 from pipeline.training.optimizer import Optimizers
+from pipeline.training.preemption import PreemptedError, Preemption
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.resolve import Resolved
 from pipeline.training.schedule import learning_rate_factor
+from pipeline.training.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +47,13 @@ class NonFiniteLossError(StageError):
     remedy = "Lower pretrain.learning_rate, or train in float32; the run goes on from its last checkpoint."
 
 
+class LossSpikesError(StageError):
+    """One update after another was skipped because its loss or gradient stood far above the recent ones."""
+
+    passes = False
+    remedy = "Lower pretrain.learning_rate, look at the URLs in the journal, or raise pretrain.spike_guard."
+
+
 @dataclass(frozen=True)
 class Update:
     """What one optimizer step was."""
@@ -53,8 +65,19 @@ class Update:
     labels: int
     learning_rate: float
     seconds: float
+    told: "Told"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What ranks tell each other along with the loss; the same on all of them."""
+
     save_due: bool
-    """By the clock of rank 0, told to all along with the loss."""
+    """By the clock of rank 0, or because of the step."""
+    leave: bool
+    """A rank was told to go."""
+    ask_due: bool
+    """It is time to ask the cluster whether a node is to go."""
 
 
 @dataclass
@@ -81,17 +104,25 @@ class Loop:
     tokens: int = 0
     """Labels trained on."""
     recent: deque[Update] = field(default_factory=lambda: deque(maxlen=STEPS_OF_SPEED), init=False)
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    preemption: Preemption = field(default_factory=Preemption)
+    held_out_loss: float | None = field(default=None, init=False)
+    """Of the last evaluation."""
     told: float = field(default=0.0, init=False)
     saved: float = field(default=0.0, init=False)
+    saved_step: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.recipe = self.config.recipe()
         self.batch_rows = self.recipe.batch_tokens // self.rows.row_tokens
+        self.guard = SpikeGuard(self.config.spike_guard)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands: weights, optimizer, random generators, position."""
         checkpoint.load(self.state())
         self.step, self.tokens = checkpoint.manifest.step, checkpoint.manifest.tokens
+        self.held_out_loss = checkpoint.manifest.held_out_loss
+        self.guard.restore(checkpoint.manifest.loop["guard"])
         if not checkpoint.restore_random(self.group.rank):
             torch.manual_seed(hash((self.config.seed, self.step, self.group.rank)))
 
@@ -99,49 +130,77 @@ class Loop:
         """All tensors that a checkpoint holds, in place."""
         return {"model": weights_of(self.model), "optimizer": self.optimizers.state()}
 
+    def steps(self) -> Steps:
+        """Which rows each step took."""
+        return Steps(
+            seed=self.config.seed,
+            batch_rows=self.batch_rows,
+            total_rows=len(self.rows),
+            steps=self.recipe.steps,
+            skipped=tuple(self.guard.skipped),
+        )
+
     def run(self) -> float:
-        """Train to the last step. Returns the held-out loss at the end, in nats per label."""
+        """Train to the last step. Returns the held-out loss at the end, in nats per label.
+
+        Raises NonFiniteLossError, LossSpikesError, and PreemptedError when the checkpoint for it is made.
+        """
         steps = self.recipe.steps
         self.saved = time.monotonic()
-        with self.checkpoints, _quiet_garbage_collector():
+        if self.group.is_first:
+            self.journal.write("order", **self.steps().as_json())
+        with (
+            self.checkpoints,
+            _quiet_garbage_collector(),
+            stop_notice.listening(),
+            self.watch.during("other"),
+        ):
             if self.step == 0:
                 self.evaluate()
                 self.save()
             while self.step < steps:
-                update = self.train_step()
+                with self.watch.during("step"):
+                    update = self.train_step()
                 self.step += 1
                 self.tokens += update.labels
                 self.tell(update)
                 if self.step % self.recipe.evaluate_every == 0 and self.step < steps:
                     self.evaluate()
-                if update.save_due or self.step == steps:
+                if update.told.save_due or self.step == steps:
                     self.save()
-        return self.evaluate()
+                self._look_ahead(update.told)
+            loss = self.evaluate()
+            with self.watch.during("save_wait"):
+                self.checkpoints.finish()
+        return loss
 
     def train_step(self) -> Update:
         """One update by the batch of this step. Raises NonFiniteLossError before the weights change."""
         start, factor = time.monotonic(), self.learning_rate_factor()
         rows = batch_rows(self.config.seed, self.step, self.batch_rows, len(self.rows))
         totals = self._accumulate(np.array_split(rows, self.layout.data_size)[self.layout.data_rank])
-        loss, labels, due = totals.tolist()
+        loss, labels, save_due, leave, ask_due = totals.tolist()
         labels = max(1.0, labels)  # rows of single tokens have none
         norm = self._average_gradients(labels)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._refuse(rows, loss / labels, norm)
-        self.optimizers.step(factor)
+        if spike := self.guard.spike(self.step, loss / labels, norm):
+            self._skip(rows, spike)
+        else:
+            self.optimizers.step(factor)
         return Update(
             loss=loss / labels,
             gradient_norm=norm,
-            labels=int(labels),
+            labels=0 if spike else int(labels),
             learning_rate=self.recipe.learning_rate * factor,
             seconds=time.monotonic() - start,
-            save_due=due > 0,
+            told=Told(save_due > 0, leave > 0, ask_due > 0),
         )
 
     def _accumulate(self, mine: NDArray[np.int64]) -> torch.Tensor:
         """Gradients of this rank's rows, micro-batch by micro-batch; loss, labels and
-        rank 0's wish to save summed over ranks."""
-        totals = torch.zeros(3, dtype=torch.float64, device=self.group.device)
+        what ranks tell each other, summed over ranks."""
+        totals = torch.zeros(5, dtype=torch.float64, device=self.group.device)
         size = self.resolved.micro_batch_rows
         passes = self.layout.passes(self.batch_rows, size)
         for number in range(passes):
@@ -156,6 +215,8 @@ class Loop:
             totals[0] += loss.detach().double()
             totals[1] += int((batch.labels_BT != NO_LABEL).sum())
         totals[2] = float(self.group.is_first and self._save_due())
+        totals[3] = float(self.preemption.told_to_leave)
+        totals[4] = float(self.group.is_first and self.preemption.ask_due)
         totals[:2] /= self.resolved.tensor_parallel  # so many workers saw these very rows
         return self.group.sum(totals)
 
@@ -167,7 +228,7 @@ class Loop:
 
     def _refuse(self, rows: NDArray[np.int64], loss: float, norm: float) -> None:
         """Name the batch, keep its rows and URLs in the journal, and stop."""
-        found = {int(row): [origin.url for origin in self.rows.origin(int(row))] for row in rows}
+        found = self._urls(rows)
         if self.group.is_first:
             self.journal.write("refused-batch", step=self.step, loss=str(loss), norm=str(norm), rows=found)
         named = ", ".join(f"{row} ({urls[0]})" for row, urls in list(found.items())[:ROWS_NAMED])
@@ -177,6 +238,29 @@ class Loop:
             f"Lower pretrain.learning_rate (now {self.recipe.learning_rate}) or try precision fp32; "
             f"all rows with their URLs stand in {self.journal.path}"
         )
+
+    def _skip(self, rows: NDArray[np.int64], spike: Spike) -> None:
+        """Forget the gradients, keep the batch's rows and URLs in the journal. Raises LossSpikesError."""
+        self.optimizers.forget_gradients()
+        told = (
+            f"{spike.name} {spike.value:.4g} above {spike.bar:.4g}, the recent median is {spike.median:.4g}"
+        )
+        if self.group.is_first:
+            self.journal.write(
+                "skipped-update", step=self.step, reason=told, spike=asdict(spike), rows=self._urls(rows)
+            )
+            self.journal.write("warning", message=f"pretrain, step {self.step}: update skipped, {told}")
+        if self.guard.in_a_row >= SKIPS_IN_A_ROW:
+            raise LossSpikesError(
+                f"pretrain, step {self.step}: {self.guard.in_a_row} updates in a row were skipped, the last "
+                f"for its {told}. Lower pretrain.learning_rate (now {self.recipe.learning_rate}) or raise "
+                f"pretrain.spike_guard (now {self.config.spike_guard}); all rows with their URLs stand in "
+                f"{self.journal.path}"
+            )
+
+    def _urls(self, rows: NDArray[np.int64]) -> dict[int, list[str]]:
+        found = self.rows.origins(rows.tolist())
+        return {row: [origin.url for origin in origins] for row, origins in found.items()}
 
     def learning_rate_factor(self) -> float:
         return learning_rate_factor(
@@ -189,6 +273,11 @@ class Loop:
 
     def evaluate(self) -> float:
         """Held-out loss, bits per byte and completions at this step, journalled; the loss is returned."""
+        with self.watch.during("evaluate"):
+            self.held_out_loss = self._evaluate()
+        return self.held_out_loss
+
+    def _evaluate(self) -> float:
         gc.collect()
         self.model.train(False)
         loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.layout)
@@ -228,20 +317,49 @@ class Loop:
             learning_rate=update.learning_rate,
             tokens_per_second=tokens_per_second,
             tokens=float(self.tokens),
+            skipped_updates=float(len(self.guard.skipped)),
+            **figures(self.watch),
         )
 
     def _save_due(self) -> bool:
-        return time.monotonic() - self.saved >= self.checkpoint_seconds
+        """By the clock, once the checkpoint before is written; without a pause between them, always."""
+        if self.checkpoints.retention.due(self.step + 1) or self.checkpoint_seconds == 0:
+            return True
+        over = time.monotonic() - self.saved >= self.checkpoint_seconds
+        return over and not self.checkpoints.is_writing
 
     def save(self) -> None:
-        manifest = Manifest(
-            step=self.step,
-            tokens=self.tokens,
-            workers=self.group.size,
-            resolved=self.resolved.as_dict(),
-        )
-        self.checkpoints.save(self.group, manifest, self.state())
-        self.saved = time.monotonic()
+        """Begin a checkpoint of this step, if there is none; it is written while the loop goes on."""
+        if self.saved_step == self.step:
+            return
+        with self.watch.during("save_wait"):
+            loop = {
+                "guard": self.guard.state(),
+                "seconds": self.watch.seconds(),
+                "saved_at": time.time(),
+            }
+            manifest = Manifest(
+                step=self.step,
+                tokens=self.tokens,
+                workers=self.group.size,
+                resolved=self.resolved.as_dict(),
+                loop=loop,
+                held_out_loss=self.held_out_loss,
+            )
+            self.checkpoints.save(self.group, manifest, self.state())
+        self.saved, self.saved_step = time.monotonic(), self.step
+
+    def _look_ahead(self, told: Told) -> None:
+        """A checkpoint just in time, where a worker or its node is about to go. Raises PreemptedError."""
+        if not (told.leave or (told.ask_due and self.preemption.foretold())):
+            return
+        self.save()
+        with self.watch.during("save_wait"):
+            self.checkpoints.finish()
+        if self.group.is_first:
+            self.journal.write("preempted", step=self.step, leaving=told.leave)
+        if told.leave:
+            raise PreemptedError(f"a worker was told to go; step {self.step} is saved")
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:

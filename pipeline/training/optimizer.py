@@ -34,6 +34,10 @@ class Optimizers:
             for group, peak in zip(member.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
             self.update(member)
+        self.forget_gradients()
+
+    def forget_gradients(self) -> None:
+        for member in self.members:
             member.zero_grad(set_to_none=True)
 
     def update(self, member: torch.optim.Optimizer) -> None:

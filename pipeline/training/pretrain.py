@@ -45,7 +45,7 @@ ENGLISH_PROMPTS = (
 class BaseModel(Model):
     """A pretrained model: it continues text, and answers nothing yet."""
 
-    stage, role, revision = "pretrain", "base", 1
+    stage, role, revision = "pretrain", "base", 2
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,9 @@ class PretrainConfig(Config):
     """Steps in which the learning rate rises. Default: a twentieth of all."""
     gradient_clip_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm."""
+    spike_guard: float = Field(default=100.0, gt=0)
+    """An update whose loss or gradient norm lies so many standard deviations (told by ranks) above the
+    median of the 64 steps before is skipped. A very large number skips none."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Of matrix products; weights, sums and the optimizer are fp32 always."""
     seed: int = Field(default=0, ge=0)

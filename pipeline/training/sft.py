@@ -38,6 +38,7 @@ from pipeline.training.finetune import (
 from pipeline.training.group import Group
 from pipeline.training.memory import peak_memory
 from pipeline.training.resolve import Resolved, resolve
+from pipeline.training.retention import Retention
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.tuning import Chats, Run, Watch
 
@@ -68,14 +69,21 @@ def sft_worker(settings: dict[str, Any]) -> None:
 def tune(job: Job, group: Group) -> None:
     """Fine-tune to the end as one of the group; rank 0 publishes the model and `result.json`."""
     journal = job.attempt.journal(f"finetune-{group.rank}")
-    checkpoints = Checkpoints(job.attempt, group.from_first(secrets.token_hex(3)))
+    checkpoints = Checkpoints(
+        job.attempt,
+        group.from_first(secrets.token_hex(3)),
+        Retention(
+            job.compute.keep_checkpoints, job.compute.keep_best_checkpoints, job.compute.keep_every_steps
+        ),
+        job.compute.process_group_timeout_seconds,
+    )
     checkpoint = last_checkpoint(checkpoints, group, journal)
     run = assemble(job, group, journal, checkpoints, checkpoint)
     if run.done == 0:
         run.evaluate()
     if run.done < run.steps:
-        train(run)
-        checkpoints.finish()
+        with checkpoints:
+            train(run)
     loss = run.evaluate() if run.done else run.held_out_loss
     peak = peak_memory(group)
     if group.is_first:

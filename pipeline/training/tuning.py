@@ -121,6 +121,7 @@ class Run:
             workers=self.group.size,
             resolved=self.resolved.as_dict(),
             loop={"losses": list(self.losses)},
+            held_out_loss=self.held_out_loss,
         )
         self.checkpoints.save(self.group, manifest, self.state())
 

@@ -22,14 +22,18 @@ from pipeline.training import optimizer
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
 from pipeline.training.fit import Trained
 from pipeline.training.forward import LossFunction, loss_function, to_device
+from pipeline.training.goodput import Stopwatch, go_on
 from pipeline.training.group import Group
 from pipeline.training.layout import Layout
 from pipeline.training.loop import Loop
 from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
 from pipeline.training.offload import OffloadedOptimizers
+from pipeline.training.preemption import Preemption, ask_ray
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
 from pipeline.training.resolve import Resolved, resolve
+from pipeline.training.retention import Retention
+from pipeline.training.steps import STEPS
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +80,44 @@ def train_worker(settings: dict[str, Any]) -> None:
     job: Job = settings["job"]
     context = ray.train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    train(job.config, job.compute, job.attempt, Data.of(job), group)
+    train(
+        job.config,
+        job.compute,
+        job.attempt,
+        Data.of(job),
+        group,
+        preemption=Preemption(ask_ray),
+        began=settings.get("began"),
+    )
 
 
-def train(config: PretrainConfig, compute: ComputeConfig, attempt: Attempt, data: Data, group: Group) -> None:
-    """Train to the end as one of the group; rank 0 publishes the model and `result.json`."""
+def train(
+    config: PretrainConfig,
+    compute: ComputeConfig,
+    attempt: Attempt,
+    data: Data,
+    group: Group,
+    *,
+    preemption: Preemption | None = None,
+    began: float | None = None,
+) -> None:
+    """Train to the end as one of the group; rank 0 publishes the model and `result.json`.
+
+    `began`: when the driver asked for it, in seconds since 1970.
+    """
+    watch = Stopwatch()
     journal = attempt.journal(f"pretrain-{group.rank}")
-    checkpoints = Checkpoints(attempt, group.from_first(secrets.token_hex(3)))
-    checkpoint = last_checkpoint(checkpoints, group, journal)
-    loop = assemble(config, compute, checkpoints, checkpoint, data, group, journal)
+    checkpoints = Checkpoints(
+        attempt,
+        group.from_first(secrets.token_hex(3)),
+        Retention(compute.keep_checkpoints, compute.keep_best_checkpoints, compute.keep_every_steps),
+        compute.process_group_timeout_seconds,
+    )
+    with watch.during("restore"):
+        checkpoint = last_checkpoint(checkpoints, group, journal)
+        go_on(watch, checkpoint, began, attempt.id)
+    loop = assemble(config, compute, checkpoints, checkpoint, data, group, journal, watch)
+    loop.preemption = preemption or loop.preemption
     loss = loop.run()
     peak, weights = peak_memory(group), loop.layout.whole_weights(loop.model)
     if group.is_first:
@@ -100,6 +133,7 @@ def assemble(
     data: Data,
     group: Group,
     journal: Journal,
+    watch: Stopwatch | None = None,
 ) -> Loop:
     """The loop, ready to run from the checkpoint, or from the first step."""
     tokenizer = AutoTokenizer.from_pretrained(data.tokenizer_folder, local_files_only=True)
@@ -128,7 +162,11 @@ def assemble(
     optimizers = make(model, recipe.learning_rate, config.weight_decay)
     eager = loss_function(model, config.precision, group.device)
     done = checkpoint is not None and checkpoint.manifest.step >= recipe.steps
-    resolved, loss_of = _compiled(resolved, eager, model, data.train, group, asked=compute.compile, done=done)
+    watch = watch or Stopwatch()
+    with watch.during("compile"):
+        resolved, loss_of = _compiled(
+            resolved, eager, model, data.train, group, asked=compute.compile, done=done
+        )
     loop = Loop(
         config=config,
         resolved=resolved,
@@ -144,10 +182,12 @@ def assemble(
         journal=journal,
         checkpoints=checkpoints,
         checkpoint_seconds=compute.checkpoint_seconds,
+        watch=watch,
     )
     torch.manual_seed(config.seed + group.rank)
     if checkpoint:
-        loop.restore(checkpoint)
+        with watch.during("restore"):
+            loop.restore(checkpoint)
     return loop
 
 
@@ -236,7 +276,9 @@ def _export(
     ).save_pretrained(folder)
     for file in sorted(data.tokenizer_folder.iterdir()):
         shutil.copyfile(file, folder / file.name)
-    files = attempt.publish_folder("model")
+    steps = attempt.path(STEPS).resolve()
+    steps.write_text(json.dumps(loop.steps().as_json(), indent=1))
+    files = attempt.publish_folder("model") | {STEPS: attempt.publish(steps)}
     result = {
         "files": {name: file.model_dump() for name, file in files.items()},
         "counts": {
@@ -247,7 +289,8 @@ def _export(
         "figures": {
             "held_out_loss": loss,
             "held_out_bits_per_byte": loop.held_out.bits_per_byte(loss),
+            "goodput": loop.watch.goodput(),
         },
-        "compute": loop.resolved.as_dict() | peak,
+        "compute": loop.resolved.as_dict() | peak | {"seconds": loop.watch.seconds()},
     }
     attempt.storage.create(f"{attempt.folder}/{RESULT}", json.dumps(result).encode())

@@ -5,6 +5,7 @@ import sys
 from types import ModuleType
 
 from tests.benchmarks import (
+    checkpoint,
     clean,
     crawl,
     duplicates,
@@ -14,6 +15,7 @@ from tests.benchmarks import (
     hostile,
     overhead,
     quality,
+    restart,
     reuse,
     scale,
 )
@@ -31,6 +33,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "encode": encode,
     "overhead": overhead,
     "reuse": reuse,
+    "checkpoint": checkpoint,
+    "restart": restart,
 }
 
 

@@ -130,6 +130,9 @@ def test_a_run_learns_tells_and_leaves_a_model_that_transformers_opens(tmp_path,
     result = json.loads(attempt.storage.read(f"{attempt.folder}/result.json"))
     assert result["figures"]["held_out_bits_per_byte"] == evaluated[30]
     peak = result["compute"].pop("peak_memory_bytes")
+    seconds = result["compute"].pop("seconds")
+    assert {"start", "step", "evaluate", "save_wait"} <= set(seconds)
+    assert 0 < result["figures"]["goodput"] < 1
     assert 100e6 < peak <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
     assert result["compute"] == {
         "device": "cpu",

@@ -1,0 +1,49 @@
+"""`python -m tests.training.node_gone GIVEN`: trains on two nodes of this machine and takes one away.
+
+GIVEN is a file with the configuration and a Toy, pickled. The node goes when the first death's marker is
+there; the training then has room for one worker.
+"""
+
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import ENVIRONMENT, HOST
+
+
+def main(given: Path) -> None:
+    os.environ.update(ENVIRONMENT)
+    # A short folder: the paths of Ray's sockets may not exceed 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        os.environ["RAY_TMPDIR"] = folder
+        from ray.cluster_utils import Cluster
+
+        from pipeline.compute import Compute
+        from tests.training.deaths import dying_worker
+
+        config, toy = pickle.loads(given.read_bytes())
+        node: dict[str, Any] = {"node_ip_address": HOST, "num_cpus": 1, "dashboard_agent_listen_port": 0}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+        other = cluster.add_node(**node, temp_dir=f"{folder}/1")
+
+        def take_away() -> None:
+            while not (toy.markers / "0").exists():
+                time.sleep(0.1)
+            cluster.remove_node(other, allow_graceful=False)
+
+        threading.Thread(target=take_away, daemon=True).start()
+        compute = Compute(config.model_copy(update={"ray_address": cluster.address}))
+        try:
+            compute.train(dying_worker, {"toy": toy}, toy.attempt)
+        finally:
+            compute.stop()
+            cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
