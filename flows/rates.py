@@ -18,6 +18,8 @@ COMPILE_SECONDS, COMPILE_SECONDS_PER_LAYER = 15.0, 4.0
 """Of torch.compile with a cold cache, on that machine."""
 TRAINER_STEP_SECONDS = 0.02
 """What TRL's trainer does around each step, on that machine."""
+EXCHANGE_SECONDS = 1.2e-9
+"""Of a byte that workers on one machine send each other by gloo, on that machine."""
 WAITING = "delay_seconds"
 """A quantity that takes a second each on every machine: politeness."""
 
@@ -61,7 +63,7 @@ TEXT = {
     ),
     "tokens": Text(start=0.4, each={"bytes": 0.15e-6}, memory_bytes=350e6),
     "conversations": Text(start=2.0, each={"bytes": 0.1e-6}, memory_bytes=350e6),
-    "pretrain": Text(start=0.0),
+    "pretrain": Text(start=0.0, each={"exchanged_bytes": EXCHANGE_SECONDS}, spread=False),
     "finetune": Text(start=0.0, each={"steps": TRAINER_STEP_SECONDS}, spread=False),
     "evaluate": Text(start=8.0, each={"questions": 0.05, "bytes": 1e-6}, memory_bytes=650e6),
 }

@@ -154,6 +154,28 @@ def forward(
     return {quantity: amount * FORWARD_SHARE for quantity, amount in whole.items()}
 
 
+def recomputed(
+    way: str, shape: Shape, row_tokens: float, tokens: float, count: float, which: Checkpointing
+) -> Work:
+    """Of layers that compute their inner values again: that share of a forward pass without the scores."""
+    share = {"none": 0.0, "every-second": (shape.depth + 1) // 2 / shape.depth, "all": 1.0}[which]
+    return forward(way, shape, 0, row_tokens, tokens * share, count * share)
+
+
+def exchanged(
+    shape: Shape, vocabulary_size: int, precision: str, division: Division, steps: float, passes: float
+) -> Work:
+    """Bytes that a worker of a training sends: gradients of each step where every worker has a copy; where
+    the model is cut, weights twice and gradients once in each pass."""
+    weights = parameters(shape, vocabulary_size) / division.tensor_parallel
+    gradients = FLOAT_BYTES * weights
+    if division.shards > 1:
+        product = 2 if precision == "bf16" else FLOAT_BYTES
+        share = (division.shards - 1) / division.shards
+        return {"exchanged_bytes": passes * share * (2 * product * weights + gradients)}
+    return {"exchanged_bytes": steps * gradients if division.data_size > 1 else 0.0}
+
+
 def generation(shape: Shape, tokens: float) -> Work:
     """Tokens written one after another: each starts every layer, and does little there."""
     return {"generated.layers": tokens * shape.depth}

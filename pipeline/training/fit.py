@@ -111,6 +111,12 @@ class Trained:
     optimizer: str
 
 
+def footprint(device: str, compiled: bool) -> Footprint:
+    if device == "cuda":
+        return cost.GPU_COMPILED if compiled else cost.GPU_EAGER
+    return cost.COMPILED if compiled else cost.EAGER
+
+
 @dataclass(frozen=True)
 class Demand:
     """What a training asks of each worker's memory, and what that has."""
@@ -125,9 +131,7 @@ class Demand:
 
     @property
     def footprint(self) -> Footprint:
-        if self.device == "cuda":
-            return cost.GPU_COMPILED if self.compiled else cost.GPU_EAGER
-        return cost.COMPILED if self.compiled else cost.EAGER
+        return footprint(self.device, self.compiled)
 
     def bytes(self, choice: Choice) -> float:
         """That a worker has at most, without what it has imported."""

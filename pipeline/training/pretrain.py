@@ -25,7 +25,7 @@ from pipeline.models.start import Start, StartModel
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.fit import Trained
+from pipeline.training.fit import Trained, footprint
 from pipeline.training.resolve import Resolved, foreseen
 from pipeline.training.schedule import Schedule
 
@@ -116,6 +116,11 @@ class PretrainConfig(Config):
     """Held-out rows of an evaluation, at most."""
     prompts: tuple[str, ...] = ENGLISH_PROMPTS
     """Completed at every evaluation, to watch the model learn. May be empty."""
+
+    @property
+    def planned_precision(self) -> Literal["bf16", "fp32"]:
+        """What a plan counts with: 8 bits take no more time and memory than bf16."""
+        return "fp32" if self.precision == "fp32" else "bf16"
 
     def derived(self) -> dict[str, Any]:
         """Depth → width → heads; width → learning rate; size → batch and steps → warm-up, evaluation."""
@@ -253,7 +258,10 @@ def estimated_work(
 ) -> Work:
     """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
     evaluations included, in the quantities of cost.py; and the memory it takes for that. Of a foreign model
-    that is not on this machine yet nothing is known."""
+    that is not on this machine yet nothing is known.
+
+    Raises DoesNotFitError, LayoutError.
+    """
     foreign = start.foreign if start is not None else None
     if start is not None and foreign is None:
         return {}
@@ -261,25 +269,14 @@ def estimated_work(
     pieces, row_tokens = max(vocabulary.pieces, foreign.pieces if foreign else 0), tokens.row_tokens
     trained = recipe.steps * recipe.batch_tokens
     resolved = _foreseen(config, pieces, row_tokens, compute)
-    evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
     held_out = min(config.evaluation_rows, tokens.counts()["held-out.rows"]) * row_tokens
-    written = evaluations * len(config.prompts) * COMPLETION_TOKENS
-    precision = "bf16" if config.precision == "fp8" else config.precision  # takes no more than that
-    way, eager = cost.way(precision, resolved.compile), cost.way(precision)
-    work = cost.added(
-        cost.passes(way, shape, pieces, row_tokens, trained * resolved.share, recipe.steps),
-        cost.forward(eager, shape, pieces, row_tokens, evaluations * held_out * resolved.share, evaluations),
-        cost.generation(shape, written),
-        cost.updates(config.optimizer, shape, pieces, recipe.steps * resolved.share * resolved.workers),
-        {"compiled_layers": shape.depth if resolved.compile else 0},
-    )
     return {
         "steps": recipe.steps,
         "tokens": trained,
         "parameters": foreign.parameters_with(pieces) if foreign else parameters(shape, pieces),
         "flops": trained * training_flops_per_token(shape, pieces, row_tokens),
         "memory_bytes": cost.memory(
-            cost.COMPILED if resolved.compile else cost.EAGER,
+            footprint(resolved.device, resolved.compile),
             shape,
             pieces,
             resolved.micro_batch_rows * row_tokens,
@@ -287,8 +284,32 @@ def estimated_work(
             config.optimizer,
             resolved.division,
         ),
-        **work,
+        **_work(config, resolved, pieces, row_tokens, held_out),
     }
+
+
+def _work(config: PretrainConfig, resolved: Resolved, pieces: int, row_tokens: int, held_out: float) -> Work:
+    """In the quantities of cost.py; `held_out` tokens are scored at each evaluation."""
+    recipe, shape, division = config.recipe(), config.shape(), resolved.division
+    way, eager = cost.way(config.planned_precision, resolved.compile), cost.way(config.planned_precision)
+    share, trained = resolved.share, recipe.steps * recipe.batch_tokens
+    rows_each = -(-recipe.batch_tokens // (row_tokens * division.data_size))
+    passes = recipe.steps * -(-rows_each // resolved.micro_batch_rows)
+    evaluations = 1 + -(-recipe.steps // recipe.evaluate_every)
+    written = evaluations * len(config.prompts) * COMPLETION_TOKENS
+    updates = recipe.steps * share * resolved.workers / (division.shards * division.tensor_parallel)
+    again = division.activation_checkpointing
+    work = cost.added(
+        cost.passes(way, shape, pieces, row_tokens, trained * share, passes),
+        cost.recomputed(way, shape, row_tokens, trained * share, passes, again),
+        cost.forward(eager, shape, pieces, row_tokens, evaluations * held_out * share, evaluations),
+        cost.generation(shape, written),
+        cost.updates(config.optimizer, shape, pieces, updates),
+        {"compiled_layers": shape.depth if resolved.compile else 0},
+    )
+    if resolved.device == "cpu":  # GPUs send while they compute
+        work |= cost.exchanged(shape, pieces, config.planned_precision, division, recipe.steps, passes)
+    return work
 
 
 def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Compute) -> Resolved:
@@ -301,7 +322,7 @@ def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Com
         row_tokens=row_tokens,
         vocabulary_size=pieces,
         flops=recipe.steps * recipe.batch_tokens * per_token,
-        trained=Trained(shape, config.precision, config.optimizer),
+        trained=Trained(shape, config.planned_precision, config.optimizer),
     )
 
 

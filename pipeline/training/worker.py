@@ -146,7 +146,7 @@ def assemble(
         row_tokens=row_tokens,
         vocabulary_size=ids.vocabulary_size,
         flops=per_token * recipe.batch_tokens * recipe.steps,
-        trained=Trained(shape, config.precision, config.optimizer),
+        trained=Trained(shape, config.planned_precision, config.optimizer),
     )
     torch.set_num_threads(resolved.threads)
     compute_repeatably(group.device)
