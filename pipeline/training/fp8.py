@@ -6,6 +6,7 @@ import importlib.util
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 CAPABILITY = (8, 9)
 """NVIDIA's Ada; Hopper is 9.0."""
@@ -29,7 +30,7 @@ def fault(device: torch.device, row_tokens: int) -> str | None:
     return None
 
 
-def convert(model: nn.Module, *, emulated: bool = False) -> list[str]:
+def convert(model: PreTrainedModel, *, emulated: bool = False) -> list[str]:
     """Let the layers' matrices be multiplied in 8 bits, each tensor with a scale of its own; their names.
 
     The head is left as it is, and what has a size that is no multiple of 16. Weights stay fp32 and keep
@@ -37,15 +38,15 @@ def convert(model: nn.Module, *, emulated: bool = False) -> list[str]:
     """
     from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
-    converted = []
+    converted, head = [], model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
     def wanted(module: nn.Module, name: str) -> bool:
         fits = isinstance(module, nn.Linear) and not (
             module.in_features % MULTIPLE or module.out_features % MULTIPLE
         )
-        if fits and name != "lm_head":
+        if fits and module is not head:
             converted.append(name)
-        return fits and name != "lm_head"
+        return fits and module is not head
 
     recipe = Float8LinearConfig.from_recipe_name("tensorwise")
     config = dataclasses.replace(recipe, emulate=emulated)

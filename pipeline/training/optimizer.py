@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from pipeline.models.cost import STACK_WEIGHTS
 from pipeline.training.cut_matrices import on_whole_matrices
@@ -169,7 +170,7 @@ def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimi
     return Optimizers([torch.optim.AdamW(groups, lr=learning_rate, betas=ADAM_BETAS, fused=True)], model)
 
 
-def muon(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizers:
+def muon(model: PreTrainedModel, learning_rate: float, weight_decay: float) -> Optimizers:
     """Muon on the layers' matrices, AdamW on embeddings and norms; one learning rate serves both."""
     outside = {
         id(weight)
@@ -177,9 +178,8 @@ def muon(model: nn.Module, learning_rate: float, weight_decay: float) -> Optimiz
         if isinstance(module, nn.Embedding)
         for weight in module.parameters()
     }
-    head = getattr(model, "lm_head", None)
-    if isinstance(head, nn.Module):
-        outside |= {id(weight) for weight in head.parameters()}
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    outside |= {id(weight) for weight in head.parameters()}
     weights = list(model.parameters())
     matrices = [weight for weight in weights if weight.ndim == 2 and id(weight) not in outside]
     inside = {id(weight) for weight in matrices}

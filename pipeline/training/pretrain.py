@@ -280,7 +280,7 @@ def estimated_work(
             shape,
             pieces,
             resolved.micro_batch_rows * row_tokens,
-            precision,
+            config.planned_precision,
             config.optimizer,
             resolved.division,
         ),
