@@ -115,6 +115,7 @@ def test_a_run_goes_on_divided_as_it_was_and_on_other_workers_as_it_fits():
     fewer = resolved(SEVEN_BILLION, 4, kept, worker_memory_gb=80)
     assert fewer.workers == 4
     assert 4 % fewer.shards == 0
+    assert resolved(SEVEN_BILLION, 2, kept, worker_memory_gb=20).shards == 2
 
 
 def test_on_a_cpu_workers_that_share_a_machine_are_cut_where_copies_do_not_fit():
