@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipeline.models.cost import Division
 from pipeline.training.fit import LayoutError, check_division, check_heads
