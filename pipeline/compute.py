@@ -405,6 +405,8 @@ class Compute:
         and the loop itself goes on from its last checkpoint. Raises StageError when that is used up.
         """
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        # by itself Ray waits for ever for a rank that hangs while all ask it something together
+        os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(self.config.process_group_timeout_seconds)
         self.start()
         from ray.train.torch import TorchTrainer
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pipeline.compute import ComputeConfig
 from pipeline.store import Attempt, File
+from pipeline.training import preemption
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
@@ -85,7 +86,16 @@ def dying_worker(settings: dict[str, Any]) -> None:
         return files
 
     Loop.train_step, Checkpoints._written = train_step, write  # type: ignore[method-assign]
-    train(toy.config, toy.compute, toy.attempt, toy.data, group, began=settings.get("began"))
+    preemption.ASK_SECONDS = 0.5
+    train(
+        toy.config,
+        toy.compute,
+        toy.attempt,
+        toy.data,
+        group,
+        preemption=preemption.Preemption(preemption.ask_ray),
+        began=settings.get("began"),
+    )
 
 
 def die(toy: Toy, marker: Path) -> None:
