@@ -128,6 +128,8 @@ class Demand:
     compiled: bool
     memory_gb: float | None
     """Of each worker; None if it is not known, and then everything fits."""
+    has_begun: bool = False
+    """A run that goes on is not refused: it takes what needs least, and may find that to be enough."""
 
     @property
     def footprint(self) -> Footprint:
@@ -173,6 +175,8 @@ def choose(
     if found is not None:
         return found
     least = asked.smallest(demand, workers, tensor_parallel)
+    if demand.has_begun:
+        return least
     nearest = _nearest(demand, asked, free, workers, tensor_parallel, batch_rows)
     if nearest is None:
         advice = "no number of workers would do: set pretrain.depth or pretrain.width lower"

@@ -25,7 +25,7 @@ class OffloadedOptimizers(Optimizers):
     def update(self, member: torch.optim.Optimizer) -> None:
         """Update a few weights after another, each with its state beside it."""
         whole = [group["params"] for group in member.param_groups]
-        for some in self._some(member):
+        for some in list(self._some(member)):
             for group, weights in zip(member.param_groups, whole, strict=True):
                 group["params"] = [weight for weight in weights if weight in some]
             kept = {weight: self.remembered(member, weight) for weight in some}

@@ -118,7 +118,7 @@ def resolve(
     if trained is None:
         return whole
     memory_gb = None if same_size else given.worker_memory_gb  # what ran before fits
-    demand = Demand(trained, vocabulary_size, row_tokens, device, whole.compile, memory_gb)
+    demand = Demand(trained, vocabulary_size, row_tokens, device, whole.compile, memory_gb, bool(before))
     return _divided(whole, given, before if same_size else {}, demand, rows, batch_rows)
 
 
@@ -140,7 +140,7 @@ def _divided(
     chosen: dict[str, Any] = {
         "micro_batch_rows": whole.micro_batch_rows if given.micro_batch_rows or before else None,
         "activation_checkpointing": given.activation_checkpointing or before.get("activation_checkpointing"),
-        "shards": shards or before.get("shards"),
+        "shards": shards or (before.get("shards") if data_size % before.get("shards", 1) == 0 else None),
         "offload_optimizer": before.get("offload_optimizer")
         if given.offload_optimizer is None
         else given.offload_optimizer,

@@ -85,7 +85,8 @@ def _train(folder: Path, case: Case, group: Group) -> None:
     attempt = toy_attempt(folder, case.name)
     given = {"precision": "fp32", "learning_rate": STABLE_LEARNING_RATE} | dict(case.config)
     config = toy_config(depth=2, heads=4, key_value_heads=2, steps=50, **given)
-    compute = ComputeConfig(compile=False, threads=1, **({"micro_batch_rows": 3} | dict(case.compute)))
+    chosen = {"micro_batch_rows": 3, "compile": False, "threads": 1} | dict(case.compute)
+    compute = ComputeConfig(**chosen)
     journal = attempt.journal(f"pretrain-{group.rank}")
     checkpoints = Checkpoints(attempt, case.name)
     loop = assemble(

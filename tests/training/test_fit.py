@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute import Compute, ComputeConfig
 from pipeline.models import cost
 from pipeline.models.cost import Division
 from pipeline.models.families import Shape, mlp_width_for, parameters
@@ -115,6 +115,7 @@ def test_a_run_goes_on_divided_as_it_was_and_on_other_workers_as_it_fits():
     fewer = resolved(SEVEN_BILLION, 4, kept, worker_memory_gb=80)
     assert fewer.workers == 4
     assert 4 % fewer.shards == 0
+    assert resolved(SEVEN_BILLION, 2, kept, worker_memory_gb=20).shards == 2
 
 
 def test_on_a_cpu_workers_that_share_a_machine_are_cut_where_copies_do_not_fit():
@@ -141,3 +142,11 @@ def test_each_way_to_divide_takes_less_and_never_less_than_its_share(footprint):
     assert taken(shards=8, activation_checkpointing="every-second") < taken(shards=8)
     saved = taken(shards=8) - taken(shards=8, offload_optimizer=True)
     assert saved == pytest.approx(2 * weights / 8 if footprint.on_gpu else 0)
+
+
+def test_the_memory_of_a_worker_is_the_one_that_is_set_else_its_share_of_the_machine(monkeypatch):
+    monkeypatch.setattr(Compute, "gpus", lambda self: 0)
+    assert Compute(ComputeConfig(worker_memory_gb=3)).worker_memory_gb() == 3
+    one, four = (Compute(ComputeConfig(training_workers=n)).worker_memory_gb() for n in (1, 4))
+    assert one is not None
+    assert four == one / 4

@@ -67,9 +67,7 @@ def rates() -> Calibration:
 
 
 @pytest.fixture(scope="module")
-def trainings(
-    rates: Calibration, tmp_path_factory: pytest.TempPathFactory, compute: Compute
-) -> dict[str, Took]:
+def trainings(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> dict[str, Took]:
     """Each configuration planned, then made by a real Ray Train."""
     store = Store(str(tmp_path_factory.mktemp("foretold") / "store"))
     corpus = small_corpus(store, documentation())
@@ -77,7 +75,9 @@ def trainings(
     for name, given in CONFIGURATIONS.items():
         vocabulary = train_vocabulary(store, corpus, VocabularyConfig(pieces=given.pieces))
         tokens = tokenize(store, corpus, vocabulary, TokensConfig(row_tokens=256), compute)
-        config = PretrainConfig(batch_tokens=16 * 256, evaluate_every=20, prompts=(), **given.pretrain)
+        config = PretrainConfig(
+            batch_tokens=16 * 256, **({"evaluate_every": 20, "prompts": ()} | given.pretrain)
+        )
         beside = Compute(ComputeConfig(compile=False, **given.compute), temp_dir=compute.temp_dir)
         beside._started = True  # on the Ray that the tests share
         work = estimated_work(config, tokens, vocabulary, beside)
