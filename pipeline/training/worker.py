@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from pipeline.training.loop import Loop
 from pipeline.training.memory import peak_memory
 from pipeline.training.monitor import HeldOut
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
-from pipeline.training.resolve import DeviceLacksError, Resolved, resolve
+from pipeline.training.resolve import DeviceLacksError, Resolved, refuse_what_lacks, resolve
 from pipeline.training.speed import Speedometer
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def assemble(
     ids, recipe, shape = token_ids(tokenizer), config.recipe(), config.shape()
     row_tokens = data.train.row_tokens
     per_token = training_flops_per_token(shape, ids.vocabulary_size, row_tokens)
+    refuse_what_lacks(compute, group.device.type)
     resolved = resolve(
         compute,
         checkpoint.manifest.resolved if checkpoint else None,
@@ -120,7 +122,7 @@ def assemble(
         resolved, loss_of, seconds = compiled(
             resolved, loss_of, model, data.train, group, asked=compute.compile
         )
-        if group.is_first:
+        if group.is_first and resolved.compile:
             journal.metrics(checkpoint.manifest.step if checkpoint else 0, compile_seconds=seconds)
     loop = Loop(
         config=config,
@@ -180,6 +182,8 @@ def token_ids(tokenizer: Tokenizer) -> TokenIds:
 
 def compute_repeatably(device: torch.device) -> None:
     """Equal inputs give equal bits. On GPUs a few operations have no such version: told, not refused."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums may differ
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
