@@ -103,17 +103,15 @@ def resolve(
     rows = _micro_batches(device, rows_each, row_tokens, vocabulary_size, counted)
     micro = given.micro_batch_rows or before.get("micro_batch_rows") or rows[0]
     on_gpu = device == "cuda"
-    fused = _fused_loss(given, device)
-    if fused is None:
-        fused = fused_loss_is_installed() and on_gpu and before.get("fused_loss", True)
+    can_fuse = on_gpu and fused_loss_is_installed() and before.get("fused_loss", True)
     whole = Resolved(
         device=device,
         workers=workers,
         threads=int(threads),
         micro_batch_rows=min(rows_each, int(micro)),
         compile=_repays(device, flops) if compiled is None else bool(compiled),
-        attention=_attention(given, device) or before.get("attention") or ("flex" if on_gpu else "dense"),
-        fused_loss=bool(fused),
+        attention=given.attention or before.get("attention") or ("flex" if on_gpu else "dense"),
+        fused_loss=bool(can_fuse if given.fused_loss is None else given.fused_loss),
     )
     if trained is None:
         return whole
@@ -163,18 +161,13 @@ def _divided(
     )
 
 
-def _attention(given: ComputeConfig, device: str) -> str | None:
-    """What was asked for. Raises DeviceLacksError."""
+def refuse_what_lacks(given: ComputeConfig, device: str) -> None:
+    """Raises DeviceLacksError if something was asked for by name that trainings on this device cannot do."""
     if given.attention == "flex" and device != "cuda":
         raise DeviceLacksError(
             "compute.attention is flex, but trainings run on a CPU here, and there torch has no "
             "backward pass of FlexAttention; leave compute.attention out"
         )
-    return given.attention
-
-
-def _fused_loss(given: ComputeConfig, device: str) -> bool | None:
-    """What was asked for. Raises DeviceLacksError."""
     if given.fused_loss and device != "cuda":
         raise DeviceLacksError(
             "compute.fused_loss is true, but trainings run on a CPU here, and Liger's kernels need a GPU; "
@@ -185,7 +178,6 @@ def _fused_loss(given: ComputeConfig, device: str) -> bool | None:
             "compute.fused_loss is true, but liger-kernel is not installed; pip install 'moinho[gpu]', or "
             "leave compute.fused_loss out"
         )
-    return given.fused_loss
 
 
 def foreseen(

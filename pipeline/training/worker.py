@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from pipeline.training.monitor import HeldOut
 from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.preemption import Preemption, ask_ray
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
-from pipeline.training.resolve import DeviceLacksError, Resolved, resolve
+from pipeline.training.resolve import DeviceLacksError, Resolved, refuse_what_lacks, resolve
 from pipeline.training.retention import Retention
 from pipeline.training.speed import Speedometer
 from pipeline.training.steps import STEPS
@@ -137,6 +138,7 @@ def assemble(
     ids, recipe, shape = token_ids(tokenizer), config.recipe(), config.shape()
     row_tokens = data.train.row_tokens
     per_token = training_flops_per_token(shape, ids.vocabulary_size, row_tokens)
+    refuse_what_lacks(compute, group.device.type)
     resolved = resolve(
         compute,
         checkpoint.manifest.resolved if checkpoint else None,
@@ -204,6 +206,8 @@ def _quick_loss(
 
 def compute_repeatably(device: torch.device) -> None:
     """Equal inputs give equal bits. On GPUs a few operations have no such version: told, not refused."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums may differ
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

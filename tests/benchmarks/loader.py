@@ -48,6 +48,8 @@ def run(given: argparse.Namespace) -> Result:
             turns(load, task, given.steps * LOADED_STEPS) as loading,
             turns(train.ours, task, given.steps) as training,
         ):
+            loading.settle()
+            training.settle()
             pairs = in_turn(
                 lambda: loading.steps_per_second() * rows,
                 lambda: training.steps_per_second() * rows,

@@ -67,7 +67,10 @@ def run(given: argparse.Namespace) -> Result:
     with tempfile.TemporaryDirectory(prefix="moinho-train-") as folder, contextlib.ExitStack() as stack:
         task = Task(Path(folder), config, given.pieces, given.row_tokens)
         start = lambda training: stack.enter_context(turns(training, task, given.steps))  # noqa: E731
-        our_loop, same, plain, least = map(start, (ours, trainer, trainer_as_it_comes, bare))
+        all_four = [start(training) for training in (ours, trainer, trainer_as_it_comes, bare)]
+        for each in all_four:
+            each.settle()
+        our_loop, same, plain, least = all_four
 
         def turn() -> float:
             found = our_loop.steps_per_second() * tokens

@@ -35,7 +35,7 @@ def _train(training: Training, given: Any, steps: int, line: Connection) -> None
 
 
 class Turns:
-    """A training in a process of its own, there when its first steps, in which it compiles, are over."""
+    """A training in a process of its own. Its first steps, in which it compiles, are no turn."""
 
     def __init__(self, training: Training, given: Any, steps: int) -> None:
         """`steps` of each turn."""
@@ -45,7 +45,10 @@ class Turns:
         self.process = context.Process(target=_train, args=(training, given, steps, other))
         self.process.start()
         other.close()
-        self.settling_seconds: float = self.line.recv()
+
+    def settle(self) -> None:
+        """Return when its first steps are over. Others may be started before, so that all compile at once."""
+        self.line.recv()
 
     def steps_per_second(self) -> float:
         """Of one more turn."""

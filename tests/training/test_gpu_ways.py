@@ -22,7 +22,7 @@ from pipeline.training.forward import (
     loss_function,
 )
 from pipeline.training.group import Group
-from pipeline.training.resolve import DeviceLacksError, Resolved, resolve
+from pipeline.training.resolve import DeviceLacksError, Resolved, refuse_what_lacks, resolve
 from pipeline.training.worker import Data, train
 from tests.training.toys import VOCABULARY_SIZE, toy_attempt, toy_config, toy_data
 
@@ -97,12 +97,30 @@ def test_a_model_is_scored_by_the_dense_mask_for_a_while(packed):
     assert torch.equal(dense, scores(small_model("sdpa"), packed, "dense"))
 
 
+def test_compiled_code_stays_valid_after_a_while_with_the_dense_mask(packed):
+    from torch._dynamo.utils import counters
+
+    model = small_model("sdpa")
+    given = tuple(vars(packed).values())
+    eager = loss_function(model, "bf16", CPU)
+    compiled = torch.compile(eager, dynamic=False, backend="eager")
+    compiled(*given).backward()
+    before = counters["stats"]["unique_graphs"]
+    model.train(False)
+    with dense_attention(model), torch.no_grad():
+        eager(*(tensor[:2] for tensor in given))
+    model.train()
+    compiled(*given).backward()
+    assert counters["stats"]["unique_graphs"] == before
+
+
 @pytest.mark.parametrize(
     ("asked", "named"), [({"attention": "flex"}, "attention"), ({"fused_loss": True}, "fused_loss")]
 )
 def test_what_a_cpu_cannot_do_is_refused_by_the_name_of_its_setting(asked, named):
     with pytest.raises(DeviceLacksError, match=f"leave compute.{named} out"):
-        resolve(ComputeConfig(**asked), None, device="cpu", **CHOICE)
+        refuse_what_lacks(ComputeConfig(**asked), "cpu")
+    refuse_what_lacks(ComputeConfig(), "cpu")
 
 
 def test_a_gpu_gets_blocks_and_what_a_checkpoint_kept_stays():

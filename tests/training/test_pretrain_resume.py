@@ -189,6 +189,10 @@ def test_what_was_chosen_automatically_is_kept_on_resume(tmp_path, data):
         "compile": False,
         "attention": "dense",
         "fused_loss": False,
+        "shards": 1,
+        "tensor_parallel": 1,
+        "activation_checkpointing": "none",
+        "offload_optimizer": False,
     }
 
 
