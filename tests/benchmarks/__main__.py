@@ -14,6 +14,8 @@ from tests.benchmarks import (
     hostile,
     overhead,
     quality,
+    rates,
+    recipe,
     reuse,
     scale,
 )
@@ -30,6 +32,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "quality": quality,
     "encode": encode,
     "overhead": overhead,
+    "recipe": recipe,
+    "rates": rates,
     "reuse": reuse,
 }
 
