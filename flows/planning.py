@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from crawler.crawl import WEB_PAGE_BYTES
 from crawler.ingest import URL_ARCHIVE_BYTES
-from flows.calibration import Calibration, calibration, machine
+from flows.calibration import Calibration, calibration, kept_calibration, machine
 from flows.drift import Difference, differences
 from flows.rates import compile_seconds, memory_of, seconds_of
 from flows.run import Quiet
@@ -115,15 +115,27 @@ def plan(
     `tell` is told in words of a calibration that has to be made first: only where something has to be
     made, and once on a machine that is idle.
     """
+    flow = web_to_model if until is None else up_to(until, web_to_model)
+    return plan_of(flow, config, tell, recalibrate=recalibrate)
+
+
+def plan_of(
+    flow: Callable[[WebToModel, Store, Compute], object],
+    config: WebToModel,
+    tell: Callable[[str], None],
+    *,
+    recalibrate: bool = False,
+    measure: bool = True,
+) -> Plan:
+    """As `plan`, of any flow. Unless `measure`, only a calibration that was kept gives times."""
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
     compute = _Machine(config.compute, found_gpus=len(here["gpus"]))
-    flow = web_to_model if until is None else up_to(until, web_to_model)
     flow(config, store, compute)
     made = [artifact.record for artifact, _ in collector.found if artifact.exists()]
     rates = None
     if recalibrate or len(made) < len(collector.found):
-        rates = calibration(here, tell, recalibrate)
+        rates = calibration(here, tell, recalibrate) if measure or recalibrate else kept_calibration(here)
     above = _to_be_made_above([artifact for artifact, _ in collector.found])
     stages = [_planned(artifact, work, rates, compute, above) for artifact, work in collector.found]
     stages = _after_ray(stages, rates)

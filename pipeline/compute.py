@@ -220,8 +220,10 @@ class Compute:
         function: ShardFunction,
         *,
         cpus: float = 1,
+        gpus: float = 0,
         beside_driver: bool = False,
         tells: bool = True,
+        unit: str = "shards",
     ) -> list[ShardRecord]:
         """Run `function` on every shard as a Ray task; the records come in the order of `shards`.
 
@@ -233,8 +235,8 @@ class Compute:
         A full disk is no fault of a shard: NoRoomError is raised at once.
         With `beside_driver` the tasks run on the driver's node, whose loopback address they need;
         that node may have no CPU to give (the head of many clusters), so they claim none.
-        How many are finished is told as progress, unless (`tells`) the stage tells in its own way how far
-        it is.
+        How many are finished is told as progress, in `unit`, unless (`tells`) the stage tells in its own way
+        how far it is.
         """
         finished = {
             identity: record
@@ -246,12 +248,12 @@ class Compute:
             self.start()
             journal = attempt.journal(step)
             progress = {"done": len(finished), "total": len(shards)}
-            placement = _beside_driver() if beside_driver else {"num_cpus": cpus}
+            placement = _beside_driver() if beside_driver else {"num_cpus": cpus, "num_gpus": gpus}
             for record in self._run_all(attempt, step, waiting, shards, function, placement):
                 finished[record.identity] = record
                 progress["done"] += 1
                 if tells:
-                    journal.progress(progress["done"], progress["total"], "shards", step=step)
+                    journal.progress(progress["done"], progress["total"], unit, step=step)
         return [finished[identity] for identity in shards]
 
     def _run_all(
