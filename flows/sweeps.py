@@ -78,7 +78,7 @@ def _trials(trials: list[Mapping[str, Any]]) -> Table:
             *(str(trial["point"][axis]) for axis in axes),
             f"{trial['flops']:.2g}",
             str(trial.get("steps", "")),
-            f"{bits:.4f}" if bits is not None else escape((trial["fault"] or "lost").split(":")[0]),
+            f"{bits:.4f}" if bits is not None else "diverged" if "seconds" in trial else "lost",
         )
     if len(trials) > SHOWN_TRIALS:
         table.caption = f"{len(trials) - SHOWN_TRIALS} more in sweep.json"

@@ -40,7 +40,7 @@ class ScalingLaw:
     """C0."""
 
     def loss(self, flops: float) -> float:
-        return self.scale * (flops / self.flops) ** -self.exponent + self.floor
+        return self.scale * math.pow(flops / self.flops, -self.exponent) + self.floor
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
