@@ -50,10 +50,10 @@ def _rates(trials: Sequence[Row]) -> list[dict[str, Any]]:
     """Of trials that differ in learning rate and seed alone: mean bits per byte by rate, the best rate."""
     groups: dict[str, list[Row]] = {}
     for trial in trials:
-        shared = {
+        other = {
             name: value for name, value in trial["point"].items() if name not in (RATE, RATE_FACTOR, SEED)
         }
-        groups.setdefault(json.dumps(shared), []).append(trial)
+        groups.setdefault(json.dumps(other), []).append(trial)
     found = []
     for shared, members in groups.items():
         bits: dict[float, list[float]] = {}

@@ -4,9 +4,10 @@ Ours stands first; every other entry differs from it in one ingredient, or is th
 """
 
 from tests.benchmarks.recipe_models import Build
+from tests.benchmarks.recipe_page import OURS
 from tests.benchmarks.recipe_runs import Ingredients
 
-OURS, PLAIN = "ours", "plain"
+PLAIN = "plain"
 PLAIN_RECIPE = Ingredients(
     build=Build(plain=True, identity=False), optimizer="adamw", schedule="cosine", end_factor=0.1
 )
