@@ -223,7 +223,6 @@ class Compute:
         gpus: float = 0,
         beside_driver: bool = False,
         tells: bool = True,
-        unit: str = "shards",
     ) -> list[ShardRecord]:
         """Run `function` on every shard as a Ray task; the records come in the order of `shards`.
 
@@ -235,8 +234,8 @@ class Compute:
         A full disk is no fault of a shard: NoRoomError is raised at once.
         With `beside_driver` the tasks run on the driver's node, whose loopback address they need;
         that node may have no CPU to give (the head of many clusters), so they claim none.
-        How many are finished is told as progress, in `unit`, unless (`tells`) the stage tells in its own way
-        how far it is.
+        How many are finished is told as progress, unless (`tells`) the stage tells in its own way how far
+        it is.
         """
         finished = {
             identity: record
@@ -253,7 +252,7 @@ class Compute:
                 finished[record.identity] = record
                 progress["done"] += 1
                 if tells:
-                    journal.progress(progress["done"], progress["total"], unit, step=step)
+                    journal.progress(progress["done"], progress["total"], "shards", step=step)
         return [finished[identity] for identity in shards]
 
     def _run_all(

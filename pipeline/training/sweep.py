@@ -29,6 +29,7 @@ from pipeline.training.pretrain import (
     check_rows,
     estimated_work,
 )
+from pipeline.training.sweep_progress import SweepProgress
 from pipeline.training.trial import TrialJob, run_trial
 
 STEP = "trials"
@@ -231,9 +232,10 @@ def _build(
         )
         for trial in sorted(trials, key=lambda trial: -flops[trial.identity])
     }
-    records = compute.map_shards(
-        attempt, STEP, jobs, run_trial, cpus=alone.threads or 1, gpus=gpus, unit="trials"
-    )
+    with SweepProgress(attempt, flops, _finished(attempt, jobs)):
+        records = compute.map_shards(
+            attempt, STEP, jobs, run_trial, cpus=alone.threads or 1, gpus=gpus, tells=False
+        )
     results = {record.identity: _result(attempt, record) for record in records}
     table = [_row(trial, flops[trial.identity], results[trial.identity]) for trial in trials]
     found = findings.findings(table, config.pretrain)
@@ -267,6 +269,16 @@ def _row(trial: Trial, flops: float, result: Mapping[str, Any]) -> dict[str, Any
         RATE: trial.config.recipe().learning_rate,
         "derived_rate": float(trial.config.derived()[RATE]),
         **result,
+    }
+
+
+def _finished(attempt: Attempt, jobs: Mapping[str, TrialJob]) -> dict[str, float | None]:
+    """Bits per byte of the trials that earlier attempts finished."""
+    records = [attempt.finished_shard(STEP, identity) for identity in jobs]
+    return {
+        record.identity: _result(attempt, record)["bits_per_byte"]
+        for record in records
+        if record is not None and record.lost is None
     }
 
 

@@ -11,17 +11,19 @@ import pytest
 import torch
 
 from pipeline.compute import ComputeConfig
-from pipeline.store import JournalReader, Store
+from pipeline.store import Attempt, JournalReader, Store
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from pipeline.tracking import Flow, Tracker
 from pipeline.training.pretrain import BatchError, PretrainConfig
 from pipeline.training.sweep import STEP, SweepConfig, SweepPlan, sweep
 from pipeline.training.sweep_plots import LAW, RATES
+from pipeline.training.sweep_progress import SweepProgress
 from tests.corpus.conftest import InThisProcess
 from tests.tokens.conftest import small_corpus
 from tests.tokens.texts import documentation
 from tests.tracking.recorded import Recorded
+from tests.training.toys import toy_attempt
 
 PRETRAIN = PretrainConfig(
     depth=1, width=32, heads=1, batch_tokens=256, steps=6, evaluation_rows=4, evaluate_every=6
@@ -82,7 +84,17 @@ def _left(store, base):
         yield from store.storage.list(f"{base}/attempts/{attempt}")
 
 
-class StopsAfter(InThisProcess):
+class Here(InThisProcess):
+    """A machine of one CPU, without Ray."""
+
+    def _resources(self):
+        return {"CPU": 1.0}
+
+    def map_shards(self, attempt, step, shards, function, **given):
+        return super().map_shards(attempt, step, shards, function)
+
+
+class StopsAfter(Here):
     """Ctrl-C after so many trials."""
 
     trials = 2
@@ -91,11 +103,6 @@ class StopsAfter(InThisProcess):
         some = dict(list(shards.items())[: self.trials])
         super().map_shards(attempt, step, some, function)
         raise KeyboardInterrupt
-
-
-class Here(InThisProcess):
-    def map_shards(self, attempt, step, shards, function, **given):
-        return super().map_shards(attempt, step, shards, function)
 
 
 def test_a_sweep_that_was_stopped_trains_only_what_is_missing(tmp_path):
@@ -154,6 +161,26 @@ def test_a_sweep_that_was_killed_within_a_trial_ends_as_one_that_was_not(tmp_pat
         rest.join(UNTIL_SECONDS)
         assert rest.exitcode == 0
     assert _table(killed) == _table(whole)
+
+
+def test_how_far_a_sweep_is_counts_by_compute_and_names_what_runs(tmp_path):
+    attempt = toy_attempt(tmp_path)
+    trial = Attempt(attempt.storage, attempt.stage, f"{attempt.key}/scratch/b", "first")
+    watch = SweepProgress(attempt, {"a": 1e12, "b": 2e12, "c": 3e12}, finished={"a": 1.5})
+    journals = [f"{trial.folder}/journal"]
+    lines = attempt.journal("trial-b")
+    lines.write("trial", identity="b", name="depth=2", settings={}, journals=journals)
+    trial.journal("pretrain-0").progress(3, 4, "steps", loss=2.25)
+    watch.tell()
+    lines.write("trial-ended", identity="b", found={"bits_per_byte": 1.25})
+    watch.tell()
+    told = [line for line in JournalReader(attempt.storage, f"{attempt.folder}/journal").read()]
+    first, last = [line for line in told if line["kind"] == "progress"]
+    assert (first["done"], first["total"]) == (2.5e12, 6e12)
+    assert first["figures"] == {"trials": "1 of 3", "best": 1.5}
+    assert (last["done"], last["figures"]) == (3e12, {"trials": "2 of 3", "best": 1.25})
+    tables = [line["rows"] for line in told if line["kind"] == "table"]
+    assert tables == [[["depth=2", "3/4 steps, loss 2.25"]], []]
 
 
 def test_batches_that_hold_no_whole_rows_are_refused_before_anything_starts(tmp_path):
