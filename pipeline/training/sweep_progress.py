@@ -69,14 +69,10 @@ class SweepProgress:
         done = sum(self.flops[identity] for identity in self.finished)
         done += sum(self.flops[identity] * self._shares.get(identity, 0.0) for identity in running)
         reached = [bits for bits in self.finished.values() if bits is not None]
-        best: dict[str, float | str] = {"best": round(min(reached), 4)} if reached else {}
-        self._journal.progress(
-            done,
-            sum(self.flops.values()),
-            "FLOP",
-            trials=f"{len(self.finished)} of {len(self.flops)}",
-            **best,
-        )
+        figures: dict[str, Any] = {"trials": f"{len(self.finished)} of {len(self.flops)}"}
+        if reached:
+            figures["best"] = round(min(reached), 4)
+        self._journal.progress(done, sum(self.flops.values()), "FLOP", None, **figures)
         self._journal.table(
             [(self._names[identity], self._told.get(identity, "starting")) for identity in running]
         )
