@@ -93,13 +93,8 @@ def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool =
     in MEASURE_SECONDS, failed, or was stopped by Ctrl-C.
     """
     path = kept_at(here)
-    if not again:
-        try:
-            found = Calibration.model_validate_json(path.read_bytes())
-            if found.kept:
-                return found
-        except (FileNotFoundError, ValidationError):
-            pass
+    if not again and (kept := kept_calibration(here)) is not None:
+        return kept
     tell(
         "measuring how fast this machine is (half a minute if it is idle, "
         f"{MEASURE_SECONDS:.0f} s at most; once, kept for later plans; Ctrl-C goes on without)"
@@ -123,6 +118,15 @@ def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool =
     part.write_text(found.model_dump_json(indent=2) + "\n")
     os.replace(part, path)
     return found
+
+
+def kept_calibration(here: dict[str, Any]) -> Calibration | None:
+    """The one that was kept, if other work did not spoil it."""
+    try:
+        found = Calibration.model_validate_json(kept_at(here).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return found if found.kept else None
 
 
 def machine() -> dict[str, Any]:

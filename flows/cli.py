@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from flows.commands import crawl, jobs, machine, models, plans, profiles, runs, store, vocabularies
+from flows.commands import crawl, jobs, machine, models, plans, profiles, runs, store, sweeps, vocabularies
 from pipeline.errors import MoinhoError
 
 EXIT_STOPPED = 130
@@ -53,6 +53,7 @@ errors = Console(stderr=True)
 for command, example in (
     (runs.run, "run configs/quickstart.toml --set pretrain.steps=300 --name trial"),
     (plans.plan, "plan configs/quickstart.toml --set pretrain.steps=300"),
+    (sweeps.sweep, "sweep configs/quickstart.toml --axis depth=1,2,3 --axis learning_rate_factor=0.5,1,2"),
     (runs.config, "config configs/quickstart.toml"),
     (profiles.profile, "profile configs/quickstart.toml --steps 20"),
     (jobs.submit, "submit configs/quickstart.toml --address http://127.0.0.1:8265 --follow"),

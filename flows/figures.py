@@ -26,6 +26,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "held_out_bits_per_byte": "the same as bits for a byte, whatever the vocabulary; fewer are better",
         "goodput": "share of the time in steps that counted, of 1, over all restarts",
     },
+    "sweep": {
+        "best_bits_per_byte": "bits that the best trial needs for a held-out byte; fewer are better",
+        "exponent": "how fast what compute can still take away falls with it: the law's exponent",
+        "floor": "bits per byte that no compute takes away, as the law has it; 0 where points are too few",
+        "rate_transfer_factor": "how far the best learning rate of one depth was from what the rule makes of "
+        "that of another, at most; 1 is exact",
+    },
     "finetune": {
         "train_loss": "nats for a token of the training conversations' answers, mean of all steps",
         "held_out_loss": "the same of held-out conversations after the last step; fewer are better",

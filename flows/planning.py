@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from crawler.crawl import WEB_PAGE_BYTES
 from crawler.ingest import URL_ARCHIVE_BYTES
-from flows.calibration import Calibration, calibration, machine
+from flows.calibration import Calibration, calibration, kept_calibration, machine
 from flows.disk import disk_of
 from flows.drift import Difference, differences
 from flows.rates import compile_seconds, memory_of, seconds_of
@@ -165,19 +165,32 @@ def plan(
     made, and once on a machine that is idle. With `on` a plan for a rented machine, which is reckoned by its
     data sheet.
     """
+    flow = web_to_model if until is None else up_to(until, web_to_model)
+    return plan_of(flow, config, tell, recalibrate=recalibrate, on=on)
+
+
+def plan_of(
+    flow: Callable[[WebToModel, Store, Compute], object],
+    config: WebToModel,
+    tell: Callable[[str], None],
+    *,
+    recalibrate: bool = False,
+    measure: bool = True,
+    on: Rented | None = None,
+) -> Plan:
+    """As `plan`, of any flow. Unless `measure`, only a calibration that was kept gives times."""
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
     compute = _Machine(config.compute, found_gpus=len(here["gpus"]))
     if on is not None:
         compute = _Machine(config.compute, found_gpus=on.count, found_cpus=on.cpus)
-    flow = web_to_model if until is None else up_to(until, web_to_model)
     flow(config, store, compute)
     made = [artifact.record for artifact, _ in collector.found if artifact.exists()]
     rates = None
     if on is not None:
         rates = on.rates("", {})
     elif recalibrate or len(made) < len(collector.found):
-        rates = calibration(here, tell, recalibrate)
+        rates = calibration(here, tell, recalibrate) if measure or recalibrate else kept_calibration(here)
     above = _to_be_made_above([artifact for artifact, _ in collector.found])
     stages = [
         _planned(artifact, work, on.rates(artifact.stage, work) if on else rates, compute, above)

@@ -64,6 +64,7 @@ TEXT = {
     "tokens": Text(start=0.4, each={"bytes": 0.15e-6}, memory_bytes=350e6),
     "conversations": Text(start=2.0, each={"bytes": 0.1e-6}, memory_bytes=350e6),
     "pretrain": Text(start=0.0, each={"exchanged_bytes": EXCHANGE_SECONDS}, spread=False),
+    "sweep": Text(start=8.0, each={"trials": 1.5}, spread=False, memory_bytes=600e6),
     "finetune": Text(start=0.0, each={"steps": TRAINER_STEP_SECONDS}, spread=False),
     "evaluate": Text(start=8.0, each={"questions": 0.05, "bytes": 1e-6}, memory_bytes=650e6),
 }

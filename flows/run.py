@@ -21,7 +21,14 @@ from crawler.outcomes import RECRAWLED
 from flows.display import STOPS, Display, duration, number, print_error
 from flows.figures import counts_in_words, summary
 from flows.stop_signals import StopSignals
-from flows.web_to_model import Road, WebToModel, web_to_comparison, web_to_model, web_to_pages
+from flows.web_to_model import (
+    Road,
+    WebToModel,
+    web_to_comparison,
+    web_to_model,
+    web_to_pages,
+    web_to_sweep,
+)
 from pipeline.compute import Compute
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import Corpus
@@ -165,6 +172,14 @@ def compare_vocabularies(
     Returns the exit code as `run` does.
     """
     command = _Command("vocabularies compared", web_to_comparison, partial(_tell_comparison, shown=shown))
+    return _run(command, config, config_path, again, console)
+
+
+def sweep(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
+    """Run the road up to the tokens, and try trainings on them. Returns the exit code as `run` does."""
+    from flows.sweeps import tell_sweep  # which imports this module
+
+    command = _Command("trainings compared", web_to_sweep, tell_sweep)
     return _run(command, config, config_path, again, console)
 
 

@@ -30,6 +30,7 @@ from pipeline.training.continuing import SHAPE, continuing
 from pipeline.training.conversations import ConversationsConfig, write_conversations
 from pipeline.training.finetune import FinetuneConfig, finetune
 from pipeline.training.pretrain import PretrainConfig, pretrain
+from pipeline.training.sweep import Sweep, SweepConfig, SweepPlan, sweep
 
 
 class WebToModel(Config):
@@ -53,6 +54,8 @@ class WebToModel(Config):
     vocabulary: VocabularyConfig = VocabularyConfig()
     tokens: TokensConfig = TokensConfig()
     pretrain: PretrainConfig = PretrainConfig()
+    sweep: SweepConfig = SweepConfig()
+    """What `moinho sweep` tries; a run takes no notice of it."""
     conversations: ConversationsConfig = ConversationsConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -208,6 +211,14 @@ def web_to_comparison(config: WebToModel, store: Store, compute: Compute) -> Voc
     """The kinds of vocabulary compared on the corpus, each with the settings of [vocabulary]."""
     corpus = web_to_corpus(config, store, compute)
     return compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=config.settings_of_vocabulary))
+
+
+def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
+    """Many small trainings on the tokens of the run, compared."""
+    corpus = web_to_corpus(config, store, compute)
+    vocabulary = train_vocabulary(store, corpus, config.vocabulary)
+    tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
+    return sweep(store, tokens, vocabulary, SweepPlan(pretrain=config.pretrain, sweep=config.sweep), compute)
 
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:

@@ -304,6 +304,7 @@ class Compute:
         function: ShardFunction,
         *,
         cpus: float = 1,
+        gpus: float = 0,
         beside_driver: bool = False,
         tells: bool = True,
     ) -> list[ShardRecord]:
@@ -330,7 +331,7 @@ class Compute:
             self.start()
             journal = attempt.journal(step)
             progress = {"done": len(finished), "total": len(shards)}
-            placement = _beside_driver() if beside_driver else {"num_cpus": cpus}
+            placement = _beside_driver() if beside_driver else {"num_cpus": cpus, "num_gpus": gpus}
             for record in self._run_all(attempt, step, waiting, shards, function, placement):
                 finished[record.identity] = record
                 progress["done"] += 1

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store import Attempt, JournalReader, Record, Storage, read_record
+from pipeline.tracking.curves import Curves
 from pipeline.tracking.lineage import lineage
 from pipeline.tracking.models import is_model, log_model, register
 from pipeline.tracking.runs import Point, Runs
+from pipeline.tracking.trial_run import TrialRun
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 KILLED = "its program ended without a word (killed, or the machine stopped); closed by a later run"
@@ -43,8 +45,8 @@ class StageRun:
             JournalReader(storage, f"{self.attempt.base}/attempts/{attempt}/journal")
             for attempt in [*self._continues, self.attempt.id]
         ]
-        self._unsent: dict[Point, tuple[float, float]] = {}
-        self._sent: dict[str, set[int]] = {}
+        self._curves = Curves(runs)
+        self._trials: dict[str, TrialRun] = {}
         self._texts: dict[Point, str] = {}
         self._texts_changed = False
 
@@ -65,11 +67,10 @@ class StageRun:
         for reader in self._readers:
             for line in reader.read():
                 self._take(line)
-        if self._unsent:
-            self.runs.attempt("metrics", self.runs.points, self.run, self._unsent)
-            for name, step in self._unsent:
-                self._sent[name].add(step)
-            self._unsent = {}
+        self._curves.send(self.run)
+        for trial in self._trials.values():
+            if not trial.ended:
+                trial.follow()
         if self._texts_changed:
             self.runs.attempt("samples", self.runs.client.log_text, self.run, self._samples(), "samples.md")
             self._texts_changed = False
@@ -77,14 +78,15 @@ class StageRun:
     def _take(self, line: Mapping[str, Any]) -> None:
         self.last_time = max(self.last_time, line["time"])
         if line["kind"] == "metrics":
-            for name, value in line["values"].items():
-                if name not in self._sent:
-                    self._sent[name] = self.runs.steps_of(self.run, name)
-                if line["step"] not in self._sent[name]:
-                    self._unsent[name, line["step"]] = (value, line["time"])
+            self._curves.take(self.run, line)
         elif line["kind"] == "text":
             self._texts[line["name"], line["step"]] = line["text"]
             self._texts_changed = True
+        elif line["kind"] == "trial":
+            trial = TrialRun(self.runs, self.storage, self.attempt.id, self.run)
+            self._trials.setdefault(line["identity"], trial).begin(line)
+        elif line["kind"] == "trial-ended":
+            self._trials[line["identity"]].end(line)
 
     def _samples(self) -> str:
         """Every text over time, by name, as Markdown."""
@@ -98,6 +100,8 @@ class StageRun:
     def finish(self, status: str, time: float, error: str | None) -> float:
         """Close the run; a finished one gets all that the record tells first. Returns when it ended."""
         self.follow()
+        for trial in self._trials.values():
+            trial.leave(time)
         self.runs.attempt("log", self._log_file)
         record = read_record(self.storage, self.attempt.base)
         if status == "finished" and record is not None and record.attempt == self.attempt.id:
@@ -130,7 +134,8 @@ class StageRun:
         )
         self.runs.attempt("compute", self.runs.params, self.run, {"compute": record.compute})
         figures = {
-            (f"final.{name}" if name in self._sent else name): value for name, value in record.figures.items()
+            (f"final.{name}" if name in self._curves.names else name): value
+            for name, value in record.figures.items()
         }
         values = {(name, 0): (float(value), time) for name, value in {**record.counts, **figures}.items()}
         self.runs.attempt("counts", self.runs.points, self.run, values)

@@ -23,6 +23,11 @@ def texts() -> list[str]:
     return [*documentation(), *(text for folder in folders for text in _docstrings(folder)), *_portuguese()]
 
 
+def docstrings_of(package: str) -> list[str]:
+    """A document per module of an installed package: all its docstrings."""
+    return list(_docstrings(_folder(package)))
+
+
 def _folder(package: str) -> Path:
     found = importlib.util.find_spec(package)
     assert found is not None
