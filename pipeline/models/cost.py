@@ -237,7 +237,8 @@ def memory(
     step += gathered_bytes(shape, vocabulary_size, precision, division)
     update = update_bytes(shape, vocabulary_size, optimizer, division)
     late, early = min(step, update), max(step, update)
-    return footprint.start_bytes[precision] + kept + early + footprint.held_back * late
+    copied = 0.0 if footprint.on_gpu else kept  # a checkpoint is written from a copy, in the machine's memory
+    return footprint.start_bytes[precision] + kept + copied + early + footprint.held_back * late
 
 
 def kept_bytes(
