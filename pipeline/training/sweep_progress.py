@@ -61,10 +61,8 @@ class SweepProgress:
                 for line in reader.read():
                     if line["kind"] == "progress" and line["total"]:
                         self._shares[identity] = line["done"] / line["total"]
-                        figures = line["figures"]
-                        self._told[identity] = (
-                            f"{line['done']}/{line['total']} steps, loss {figures.get('loss')}"
-                        )
+                        loss = line["figures"].get("loss")
+                        self._told[identity] = f"{line['done']}/{line['total']} steps, loss {loss}"
         running = [identity for identity in self._trials if identity not in self.finished]
         done = sum(self.flops[identity] for identity in self.finished)
         done += sum(self.flops[identity] * self._shares.get(identity, 0.0) for identity in running)
