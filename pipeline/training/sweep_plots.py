@@ -77,7 +77,7 @@ def _law(trials: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None) -> 
             f"{told['bits_per_byte']:.2f} at {told['flops']:.1e}",
             (told["flops"], told["bits_per_byte"]),
             textcoords="offset points",
-            xytext=(-6, 8),
+            xytext=(-6, -16),
             ha="right",
             color=DIM,
         )

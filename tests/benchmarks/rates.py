@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.models.families import training_flops_per_token
 from pipeline.training.pretrain import PretrainConfig
 from tests.benchmarks.measure import Pair, Result, note
 from tests.benchmarks.recipe_corpus import PIECES, ROW_TOKENS, recipe_data
-from tests.benchmarks.recipe_models import shape_of
 from tests.benchmarks.recipe_results import Results
-from tests.benchmarks.recipe_runs import Ingredients, Trial
+from tests.benchmarks.recipe_runs import Ingredients, Trial, step_flops
 
 TOKENS = 262_144
 """A training's, whatever the depth."""
@@ -67,8 +65,8 @@ def _derived(depth: int) -> float:
 def _best(depth: int, given: argparse.Namespace, results: Results) -> tuple[float, dict[float, float]]:
     """The best rate, and the mean bits per byte at each rate that was tried."""
     ours = Ingredients()
-    shape = shape_of(ours.build, depth, 64 * depth, ROW_TOKENS)
-    flops = given.tokens * training_flops_per_token(shape, PIECES, ROW_TOKENS)
+    steps = given.tokens // ours.batch_tokens
+    flops = steps * step_flops(ours, depth, 64 * depth, PIECES, ROW_TOKENS)
     trial = Trial(ours, depth, _derived(depth), 0, flops)
     near = results.best_rate(trial, "rates")
     bits = {}

@@ -91,11 +91,15 @@ def tried(trial: Trial, data: Data) -> Outcome:
 
 
 def steps_for(trial: Trial, ids: TokenIds, row_tokens: int) -> int:
-    shape = shape_of(trial.ingredients.build, trial.depth, trial.width, row_tokens)
-    batch = trial.ingredients.batch_tokens
-    step = batch * training_flops_per_token(shape, ids.vocabulary_size, row_tokens)
-    step += cost.updates(trial.ingredients.optimizer, shape, ids.vocabulary_size, 1).get("muon.flops", 0.0)
-    return max(1, round(trial.flops / step))
+    each = step_flops(trial.ingredients, trial.depth, trial.width, ids.vocabulary_size, row_tokens)
+    return max(1, round(trial.flops / each))
+
+
+def step_flops(parts: Ingredients, depth: int, width: int, pieces: int, row_tokens: int) -> float:
+    """Of one step, its update counted."""
+    shape = shape_of(parts.build, depth, width, row_tokens)
+    trained = parts.batch_tokens * training_flops_per_token(shape, pieces, row_tokens)
+    return trained + cost.updates(parts.optimizer, shape, pieces, 1).get("muon.flops", 0.0)
 
 
 def _optimizers(model: nn.Module, trial: Trial) -> optimizer.Optimizers:
