@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import stop_notice
-from pipeline.errors import StageError
 from pipeline.store import Journal
 from pipeline.tokens.rows import Rows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State
@@ -33,53 +32,12 @@ from pipeline.training.resolve import Resolved
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.speed import STEPS_OF_SPEED, Speedometer, StepClock
 from pipeline.training.steps import Steps
+from pipeline.training.update import LossSpikesError, NonFiniteLossError, Told, Update
 
 log = logging.getLogger(__name__)
 
 JOURNAL_SECONDS = 0.5
 ROWS_NAMED = 4
-
-
-class NonFiniteLossError(StageError):
-    """The loss or the gradient became NaN or infinite; the weights were not updated with it."""
-
-    passes = False
-    remedy = "Lower pretrain.learning_rate, or train in float32; the run goes on from its last checkpoint."
-
-
-class LossSpikesError(StageError):
-    """One update after another was skipped because its loss or gradient stood far above the recent ones."""
-
-    passes = False
-    remedy = "Lower pretrain.learning_rate, look at the URLs in the journal, or raise pretrain.spike_guard."
-
-
-@dataclass(frozen=True)
-class Update:
-    """What one optimizer step was."""
-
-    loss: float
-    """Mean over all labels of the global batch, in nats."""
-    gradient_norm: float
-    """Before clipping."""
-    labels: int
-    learning_rate: float
-    seconds: float
-    loader_wait_seconds: float
-    """Of them, those in which the next batch was not ready yet."""
-    told: "Told"
-
-
-@dataclass(frozen=True)
-class Told:
-    """What ranks tell each other along with the loss; the same on all of them."""
-
-    save_due: bool
-    """By the clock of rank 0, or because of the step."""
-    leave: bool
-    """A rank was told to go."""
-    ask_due: bool
-    """It is time to ask the cluster whether a node is to go."""
 
 
 @dataclass

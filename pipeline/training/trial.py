@@ -48,7 +48,7 @@ def run_trial(job: TrialJob, output: ShardOutput) -> dict[str, int]:
     import torch
 
     from pipeline.training.group import Group
-    from pipeline.training.loop import NonFiniteLossError
+    from pipeline.training.update import NonFiniteLossError
     from pipeline.training.worker import Data, train
 
     torch.compiler.reset()  # this process may have compiled other trials' models, and there is a limit

@@ -17,10 +17,11 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.forward import document_mask, host_tensors, logits, loss_function, to_device
 from pipeline.training.group import Group
 from pipeline.training.loader import MicroBatch
-from pipeline.training.loop import Loop, NonFiniteLossError
+from pipeline.training.loop import Loop
 from pipeline.training.memory import MAXRSS_BYTES
 from pipeline.training.optimizer import Muon
 from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.update import NonFiniteLossError
 from pipeline.training.worker import Data, assemble, train
 from tests.training.toys import toy_attempt, toy_config, toy_data
 

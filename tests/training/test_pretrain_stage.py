@@ -15,7 +15,6 @@ from pipeline.compute import Compute, _run_training_worker, _told_fault
 from pipeline.store import Attempt, JournalReader, Store
 from pipeline.tokens.encode import Tokens, TokensConfig, tokenize
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary
-from pipeline.training.loop import NonFiniteLossError
 from pipeline.training.pretrain import (
     RESULT,
     Job,
@@ -24,6 +23,7 @@ from pipeline.training.pretrain import (
     estimated_work,
     pretrain,
 )
+from pipeline.training.update import NonFiniteLossError
 from tests.tokens.conftest import small_corpus
 from tests.tokens.texts import documentation
 from tests.training.toys import toy_attempt

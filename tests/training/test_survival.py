@@ -19,9 +19,10 @@ from pipeline.tokens.order import batch_rows
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.guard import SKIPS_IN_A_ROW, WINDOW_STEPS
-from pipeline.training.loop import Loop, LossSpikesError
+from pipeline.training.loop import Loop
 from pipeline.training.preemption import PreemptedError, Preemption
 from pipeline.training.steps import STEPS, Steps, UnknownOrderError
+from pipeline.training.update import LossSpikesError
 from pipeline.training.worker import Data, train
 from tests.training.toys import toy_attempt, toy_config, toy_data
 
