@@ -25,6 +25,8 @@ STEPS_AHEAD = 2
 class MicroBatch:
     """Rows of one forward pass, in the host's memory (pinned for a GPU)."""
 
+    rows: NDArray[np.int64]
+    """Their numbers."""
     tensors: Tensors
     labels: int
     """Tokens that are predicted."""
@@ -109,4 +111,4 @@ class Loader:
         batch = self.rows.batch(rows)
         tensors = host_tensors(batch, self.micro_batch_rows, self.rows.pad)
         labels = int((batch.labels_BT != NO_LABEL).sum())
-        return MicroBatch(tensors.pinned() if self.pinned else tensors, labels)
+        return MicroBatch(rows, tensors.pinned() if self.pinned else tensors, labels)

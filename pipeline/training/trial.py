@@ -12,10 +12,11 @@ from pipeline.store import Attempt
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
+from pipeline.training.steps import STEPS
 
 TRIAL, TRIAL_ENDED = "trial", "trial-ended"
 """Kinds of lines in the sweep's journal: of them the runs of the trials are made in MLflow."""
-LEFT_BEHIND = ("checkpoints", "model", RESULT)
+LEFT_BEHIND = ("checkpoints", "model", RESULT, STEPS)
 """Of an attempt at a trial, what nobody needs when it is done; its journal stays."""
 
 

@@ -17,6 +17,9 @@ class Toy(torch.nn.Module):
         self.outer = torch.nn.Linear(6, 4, bias=False)
         self.norm = torch.nn.LayerNorm(4)
 
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.read
+
 
 @pytest.mark.parametrize("make", [optimizer.adamw, optimizer.muon])
 def test_a_state_that_travels_a_weight_at_a_time_updates_as_one_that_stays(make):

@@ -94,7 +94,7 @@ def test_gradients_are_those_of_the_mean_loss_over_all_labels(tmp_path, data):
     )
     labels = int((part.labels_BT != NO_LABEL).sum())
     (total / labels).backward()
-    micro_batch = MicroBatch(host_tensors(data.train.batch(rows), len(rows), data.train.pad), labels)
+    micro_batch = MicroBatch(rows, host_tensors(data.train.batch(rows), len(rows), data.train.pad), labels)
     assert int(loop._accumulate([micro_batch])[1]) == labels
     loop._average_gradients(labels)
     for expected, found in zip(reference.parameters(), loop.model.parameters(), strict=True):

@@ -19,6 +19,7 @@ from pipeline.tokens.order import batch_rows
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.guard import SKIPS_IN_A_ROW, WINDOW_STEPS
+from pipeline.training.loader import MicroBatch
 from pipeline.training.loop import Loop
 from pipeline.training.preemption import PreemptedError, Preemption
 from pipeline.training.steps import STEPS, Steps, UnknownOrderError
@@ -205,11 +206,12 @@ def recording(folder: Path, rank: int, stop: int | None) -> pytest.MonkeyPatch:
     """Write down the rows of each step, and stop before one."""
     patch, accumulate = pytest.MonkeyPatch(), Loop._accumulate
 
-    def noted(self: Loop, mine: Any) -> Any:
+    def noted(self: Loop, micro_batches: list[MicroBatch]) -> Any:
         if self.step == stop:
             raise KilledError
-        totals = accumulate(self, mine)
-        told = {"rows": mine.tolist(), "loss": float(totals[0] / totals[1])}
+        totals = accumulate(self, micro_batches)
+        rows = [int(row) for each in micro_batches for row in each.rows]
+        told = {"rows": rows, "loss": float(totals[0] / totals[1])}
         (folder / f"step-{self.step:02}-rank-{rank}.json").write_text(json.dumps(told))
         return totals
 
