@@ -26,7 +26,7 @@ from pipeline.models.families import (
     llama_config,
     mlp_width_for,
 )
-from pipeline.training.worker import begin_as_identity
+from pipeline.training.beginning import begin_as_identity
 
 Mlp = Literal["gated silu", "gelu", "squared relu"]
 

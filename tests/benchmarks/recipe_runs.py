@@ -5,18 +5,21 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
 from pipeline.models import cost
+from pipeline.models.cost import Division
 from pipeline.models.families import TokenIds, training_flops_per_token
 from pipeline.tokens.order import batch_rows
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training import optimizer
+from pipeline.training.beginning import token_ids
 from pipeline.training.forward import LossFunction, loss_function, to_device
 from pipeline.training.group import Group
+from pipeline.training.layout import Layout
 from pipeline.training.monitor import HeldOut
 from pipeline.training.schedule import Schedule, learning_rate_factor
-from pipeline.training.worker import Data, compute_repeatably, token_ids
+from pipeline.training.worker import Data, compute_repeatably
 from tests.benchmarks.recipe_models import Build, built, shape_of
 
 WARMUP_SHARE = 0.05
@@ -86,7 +89,7 @@ def tried(trial: Trial, data: Data) -> Outcome:
         tokens += _update(step, steps, trial, data, rows, model, loss_of, optimizers)
     model.train(False)
     judge = HeldOut(data.held_out, data.held_out_tokens_per_byte, EVALUATION_ROWS)
-    bits = judge.bits_per_byte(judge.loss(loss_of, rows, Group.alone()))
+    bits = judge.bits_per_byte(judge.loss(loss_of, rows, Layout(Group.alone(), Division())))
     return Outcome(bits, steps, tokens, time.monotonic() - start)
 
 
@@ -102,7 +105,7 @@ def step_flops(parts: Ingredients, depth: int, width: int, pieces: int, row_toke
     return trained + cost.updates(parts.optimizer, shape, pieces, 1).get("muon.flops", 0.0)
 
 
-def _optimizers(model: nn.Module, trial: Trial) -> optimizer.Optimizers:
+def _optimizers(model: PreTrainedModel, trial: Trial) -> optimizer.Optimizers:
     parts = trial.ingredients
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[parts.optimizer]
     if parts.embedding_rate == 1.0:
@@ -110,7 +113,7 @@ def _optimizers(model: nn.Module, trial: Trial) -> optimizer.Optimizers:
     made = make(model, trial.learning_rate, parts.weight_decay)
     for group in made.members[-1].param_groups:
         group["lr"] = trial.learning_rate * parts.embedding_rate
-    return optimizer.Optimizers(made.members)
+    return optimizer.Optimizers(made.members, model)
 
 
 def _update(

@@ -126,7 +126,7 @@ def _trainer(task: Task, after_step: AfterStep, **given: Any) -> None:
     from transformers import AutoTokenizer, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from pipeline.models.families import llama_config
-    from pipeline.training.worker import token_ids
+    from pipeline.training.beginning import token_ids
 
     class Turn(TrainerCallback):
         def on_step_end(self, *words: Any, **named: Any) -> None:
