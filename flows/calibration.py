@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.errors import MoinhoError
 from pipeline.store import Attempt, Storage
 from pipeline.store.records import versions

@@ -10,7 +10,8 @@ from pydantic import field_validator, model_validator
 from crawler.crawl import CrawlConfig, crawl
 from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.classifier import ClassifierConfig, train_classifier
 from pipeline.corpus.clean import CleanConfig, Documents, clean

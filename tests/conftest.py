@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 
 from pipeline.cluster import LOCAL_RAY_ENVIRONMENT
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Store
 from tests.evaluation.fixtures import (  # noqa: F401
     documents,

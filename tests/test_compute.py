@@ -20,17 +20,16 @@ from pipeline.cluster import (
 )
 from pipeline.compute import (
     Compute,
-    ComputeConfig,
     ShardLostError,
     ShardOutput,
     ShardUnreadableError,
-    TrainingFailedError,
-    _training_fault,
     counts_of,
     files_of,
 )
+from pipeline.compute_config import ComputeConfig
 from pipeline.errors import InputError, UnreadableShardError
 from pipeline.store import Attempt, NoRoomError, Storage
+from pipeline.training_faults import TrainingFailedError, training_fault
 from tests.machine import check_sound, small_disk
 
 
@@ -99,7 +98,7 @@ def test_what_cannot_be_read_is_tried_once_and_told_in_its_own_words(
 
 
 def test_a_training_whose_workers_die_is_one_clear_error() -> None:
-    fault = _training_fault(RuntimeError("worker 1 of 2 died"), None)
+    fault = training_fault(RuntimeError("worker 1 of 2 died"), None)
     assert isinstance(fault, TrainingFailedError)
     assert str(fault) == "training failed and was not restarted again: RuntimeError: worker 1 of 2 died"
 

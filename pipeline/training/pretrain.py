@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
 from pipeline.models import cost

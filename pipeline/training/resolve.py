@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.errors import StageError
 from pipeline.models.cost import Checkpointing, Division
 from pipeline.training.fit import Demand, Options, Trained, check_division, check_heads, choose, divisors

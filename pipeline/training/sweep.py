@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from pipeline.compute import Compute, ComputeConfig, any_lost
+from pipeline.compute import Compute, any_lost
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.models import cost

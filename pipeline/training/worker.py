@@ -13,7 +13,7 @@ import pyarrow.parquet
 import torch
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.rows import Rows

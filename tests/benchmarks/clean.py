@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import rensa
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.kinds import Kind

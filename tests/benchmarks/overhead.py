@@ -13,7 +13,8 @@ from rich.console import Console
 
 from flows.display import Display
 from pipeline.cluster import LOCAL_RAY_ENVIRONMENT
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import JournalReader, Store
 from pipeline.tokens.encode import Tokens, TokensConfig, tokenize
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary

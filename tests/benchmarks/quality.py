@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.classifier import ClassifierConfig, train_classifier
 from pipeline.corpus.scoring import Score, scorer
 from pipeline.models.ngram import NGramModel

@@ -5,7 +5,8 @@ import itertools
 import tempfile
 from pathlib import Path
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, JournalReader, Storage
 from tests.benchmarks.measure import Result, in_turn
 from tests.training.deaths import Death, Toy, dying_worker

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.training.pretrain import PretrainConfig
 from tests.benchmarks import bare_loop
 from tests.benchmarks.bare_loop import Bare

@@ -11,7 +11,8 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.compute import Compute, ComputeConfig, ShardFunction, _run_shard
+from pipeline.compute import Compute, ShardFunction, _run_shard
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages
 from pipeline.store import Attempt, Made, ShardRecord, Store

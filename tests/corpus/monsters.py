@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.corpus.tables import read_rows

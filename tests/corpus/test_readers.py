@@ -7,7 +7,8 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.candidates import Candidate, Refused
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.readers import epub as epub_reader

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.compute import Compute, ComputeConfig, ShardFunction
+from pipeline.compute import Compute, ShardFunction
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.tables import Row, read_rows
 from pipeline.store import Artifact, Attempt, ShardRecord, Store
 from pipeline.store.verify import verify

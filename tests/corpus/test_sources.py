@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.compute import Compute, ComputeConfig, ShardUnreadableError
+from pipeline.compute import Compute, ShardUnreadableError
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus import download, http_download, local_files
 from pipeline.corpus.clean import CleanConfig, clean
 from pipeline.corpus.download import UnreachableSourceError

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract
 from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out

@@ -20,7 +20,8 @@ from crawler import line_sort
 from crawler.cdxj import INDEX, Index, index_archive, key_of, lines_of
 from crawler.line_sort import sort_lines
 from crawler.warc import Archive, Original
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages
 from pipeline.store import Attempt, Made, Store

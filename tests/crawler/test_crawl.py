@@ -20,7 +20,8 @@ from crawler.no_pages import (
     no_page_error,
 )
 from crawler.seed_places import NoContactError, PrivateSeedError
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.errors import StageError
 from pipeline.store import JournalReader, PlanningStore, Store
 from tests.crawler.kills import kill_when

@@ -28,7 +28,8 @@ from crawler.ingest import (
     sources_of,
 )
 from crawler.warc import NOT_MODIFIED, Archive, Original
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.tables import read_rows

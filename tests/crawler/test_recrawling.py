@@ -19,7 +19,8 @@ from crawler.crawl import CrawlConfig, crawl
 from crawler.inquiry import Frontiers
 from crawler.report import REPORT
 from flows.cli import app
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.tables import read_rows

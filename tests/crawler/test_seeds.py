@@ -8,7 +8,8 @@ import pytest
 
 from crawler.crawl import CrawlConfig, crawl
 from crawler.seeds import SeedsFileError, read_seeds
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import PlanningStore
 from tests.crawler.conftest import Crawl
 from tests.crawler.web import Answer, page, serve

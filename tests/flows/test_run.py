@@ -19,7 +19,8 @@ from flows.display import Display
 from flows.run import History, StageLog, _start_of_ray, _tell_pages, tell_failure, tell_stages
 from flows.stop_signals import StopSignals
 from pipeline.cluster import deferred_stop
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import StageError

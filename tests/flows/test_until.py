@@ -8,7 +8,8 @@ from flows.configuration import load
 from flows.run import Quiet
 from flows.until import UnknownStageError, up_to
 from flows.web_to_model import WebToModel
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.store import Artifact, Made, PlanningStore, Store
 from tests.calibration import keep_calibration

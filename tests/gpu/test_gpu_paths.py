@@ -10,7 +10,7 @@ import torch.distributed
 import torch.distributed.checkpoint as dcp
 from transformers import AutoModelForCausalLM
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.models.peaks import peak_flops
 from pipeline.store import JournalReader, sha256_of
 from pipeline.training import fp8, fused_loss, optimizer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, File
 from pipeline.training import preemption
 from pipeline.training.checkpoint import Checkpoints

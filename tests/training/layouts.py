@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.training.checkpoint import Checkpoints, last_checkpoint
 from pipeline.training.group import Group
 from pipeline.training.worker import assemble

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import sha256_of
 from pipeline.training.compile_cache import compiling
 from pipeline.training.group import Group

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import parameters, shape_of
 from pipeline.models.foreign_model import ForeignModel, ForeignModelError, as_settings, read_model
 from pipeline.models.start import StartConfig, take_model

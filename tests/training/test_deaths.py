@@ -17,7 +17,8 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, JournalReader, Storage, sha256_of
 from pipeline.training.pretrain import RESULT
 from pipeline.training.resolve import has_compiler

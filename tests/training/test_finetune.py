@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.models.generation import answer_greedily
 from pipeline.models.model import Model
 from pipeline.store import Attempt, JournalReader, Storage, Store, sha256_of

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.models import cost
 from pipeline.models.cost import Division
 from pipeline.models.families import Shape, mlp_width_for, parameters

@@ -8,7 +8,8 @@ import pytest
 
 from flows.calibration import Calibration, calibration, machine
 from flows.rates import memory_of, seconds_of
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Store, Work
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary

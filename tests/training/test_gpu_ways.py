@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.training import fp8
 from pipeline.training.forward import (
     Tensors,

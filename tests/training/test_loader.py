@@ -116,7 +116,7 @@ def test_nothing_is_prepared_beyond_the_last_step(rows, monkeypatch):
 
 
 def test_a_loop_that_ends_by_an_exception_leaves_no_thread(tmp_path: Path, monkeypatch):
-    from pipeline.compute import ComputeConfig
+    from pipeline.compute_config import ComputeConfig
     from pipeline.training.group import Group
     from pipeline.training.loop import Loop
     from pipeline.training.worker import train

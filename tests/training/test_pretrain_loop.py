@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, JournalReader, Storage
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.checkpoint import Checkpoints

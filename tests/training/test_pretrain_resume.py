@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, JournalReader, NoRoomError, sha256_of
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.compiled import CompileError

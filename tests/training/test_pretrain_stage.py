@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.compute import Compute, _run_training_worker, _told_fault
+from pipeline.compute import Compute
 from pipeline.store import Attempt, JournalReader, Store
 from pipeline.tokens.encode import Tokens, TokensConfig, tokenize
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary
@@ -24,6 +24,7 @@ from pipeline.training.pretrain import (
     pretrain,
 )
 from pipeline.training.update import NonFiniteLossError
+from pipeline.training_faults import run_training_worker, told_fault
 from tests.tokens.conftest import small_corpus
 from tests.tokens.texts import documentation
 from tests.training.toys import toy_attempt
@@ -75,12 +76,12 @@ def test_a_fault_that_a_restart_would_only_meet_again_is_told_once_and_as_it_is(
     attempt = toy_attempt(tmp_path)
     given = {"loop": diverge, "settings": {"step": 7}, "attempt": attempt}
     with pytest.raises(NonFiniteLossError):
-        _run_training_worker(given)
-    _run_training_worker(given)  # restarted by Ray Train: leaves at once
-    fault = _told_fault(attempt)
+        run_training_worker(given)
+    run_training_worker(given)  # restarted by Ray Train: leaves at once
+    fault = told_fault(attempt)
     assert isinstance(fault, NonFiniteLossError)
     assert str(fault) == "step 7: the loss is nan"
-    assert _told_fault(toy_attempt(tmp_path, "second")) is None
+    assert told_fault(toy_attempt(tmp_path, "second")) is None
 
 
 def test_defining_the_stage_imports_nothing_heavy():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flows.profiling import PARTS, PICTURE, long_enough, parts_of, picture, summary
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
 from pipeline.models.peaks import DENSE_BF16_FLOPS, mfu, peak_flops
 from pipeline.store import JournalReader

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline import stop_notice
-from pipeline.compute import ComputeConfig, worker_range
+from pipeline.compute_config import ComputeConfig, worker_range
 from pipeline.store import Attempt, JournalReader, Storage, sha256_of
 from pipeline.tokens.order import batch_rows
 from pipeline.training.checkpoint import Checkpoints

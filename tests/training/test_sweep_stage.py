@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.compute import ComputeConfig
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, JournalReader, Store
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary

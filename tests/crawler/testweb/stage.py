@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from crawler.crawl import CrawlConfig, crawl
-from pipeline.compute import Compute, ComputeConfig
+from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.store import Store
 from tests.crawler.testweb.judge import Crawled, read_crawl
 from tests.crawler.testweb.server import Web

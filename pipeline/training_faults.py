@@ -1,0 +1,62 @@
+"""What ended a training: left on record by the worker that met it, found again by the driver."""
+
+import contextlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MoinhoError, StageError
+from pipeline.store import Attempt, fault_of_machine, faults_told, flush_journals
+
+TRAINING_FAULT = "training-fault.json"
+
+
+class TrainingFailedError(StageError):
+    """Training workers died more often than compute.training_restarts allows."""
+
+    remedy = "Read the log that the run names; running again goes on from the last checkpoint."
+
+
+def run_training_worker(given: dict[str, Any]) -> None:
+    """In a training worker: run the loop; leave a fault that a restart would only meet again on record.
+
+    Ray Train restarts workers whatever they died of; finding the record, they leave at once.
+    """
+    attempt: Attempt = given["attempt"]
+    path = f"{attempt.folder}/{TRAINING_FAULT}"
+    if attempt.storage.exists(path):
+        return
+    try:
+        with faults_told(attempt.storage.local("")):
+            given["loop"](given["settings"])
+    except MoinhoError as error:
+        told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}
+        with contextlib.suppress(OSError):  # where not even this has room, Ray Train's restarts end it
+            attempt.storage.create(path, json.dumps(told).encode())
+        raise
+    finally:
+        flush_journals()
+
+
+def told_fault(attempt: Attempt) -> MoinhoError | None:
+    """The error that a training worker left on record, if one did."""
+    try:
+        told = json.loads(attempt.storage.read(f"{attempt.folder}/{TRAINING_FAULT}"))
+    except FileNotFoundError:
+        return None
+    kind = getattr(importlib.import_module(told["module"]), told["name"], StageError)
+    fault: MoinhoError = kind(told["message"])
+    return fault
+
+
+def training_fault(error: Exception, store: Path | None) -> MoinhoError:
+    """The error that a user can act on, dug out of Ray Train's wrappers."""
+    causes: list[BaseException] = [error, *getattr(error, "worker_failures", {}).values()]
+    for cause in causes:
+        fault = getattr(cause, "cause", cause)
+        fault = fault_of_machine(fault, store) or fault
+        if isinstance(fault, MoinhoError):
+            return fault
+    last = causes[-1]
+    return TrainingFailedError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
