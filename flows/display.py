@@ -66,6 +66,14 @@ PATIENCE_SECONDS = 5.0
 """So long nothing new has to be told for an estimate to stay."""
 
 
+NOTICES = {
+    "warning": "{message}",
+    "resumed": "goes on from step {step}, which was saved",
+    "preempted": "a worker or its node is to go; step {step} is saved",
+}
+"""Kinds of a journal's lines that are told as soon as they are there, and in which words."""
+
+
 @dataclass
 class Running:
     """The stage that is being made, as its journals tell."""
@@ -80,6 +88,8 @@ class Running:
     rows: list[tuple[str, str]] = field(default_factory=list)
     """Labels and texts of the table under its line; most stages have none."""
     samples: list[tuple[str, int, str]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    """What its user should know of: what was skipped, where it goes on."""
     bound: Bound | None = None
     """What the stage cannot end before."""
     at_first_report: tuple[float, float] | None = None
@@ -89,6 +99,7 @@ class Running:
 
     def update(self) -> None:
         self.samples.clear()
+        self.notices.clear()
         for line in self.reader.read():
             if line["kind"] == "progress":
                 before, self.unit = self.unit, line["unit"]
@@ -103,6 +114,8 @@ class Running:
                 self.rows = [(label, text) for label, text in line["rows"]]
             elif line["kind"] == "text":
                 self.samples.append((line["name"], line["step"], line["text"]))
+            elif line["kind"] in NOTICES:
+                self.notices.append(NOTICES[line["kind"]].format(**line))
 
     def rest(self) -> float | None:
         """Estimated seconds to the end by the rate until now, or None while there is nothing to go by: also
@@ -196,7 +209,7 @@ class Display:
     def _end(self) -> None:
         with self.lock:
             if self.running is not None:
-                self._show_samples(self.running)
+                self._show_news(self.running)
             self.running = None
             self.progress.rows = []
             self.progress.update(self.task, visible=False)
@@ -208,7 +221,7 @@ class Display:
                     self._show(self.running)
 
     def _show(self, running: Running) -> None:
-        self._show_samples(running)
+        self._show_news(running)
         line = self.starts() or running.line()
         if self.console.is_terminal:
             self.progress.rows = running.rows
@@ -217,8 +230,10 @@ class Display:
             self.printed_at = time.monotonic()
             self._say(" ", running.stage, f"{duration(time.monotonic() - running.start)}: {line}")
 
-    def _show_samples(self, running: Running) -> None:
+    def _show_news(self, running: Running) -> None:
         running.update()
+        for notice in running.notices:
+            self._say("[yellow]![/yellow]", running.stage, "", notice)
         for name, step, text in running.samples:
             line = " ".join(text.split())
             self._say("[cyan]“[/cyan]", running.stage, f"[dim]step {step}, {name}:[/dim] ", line)

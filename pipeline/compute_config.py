@@ -1,6 +1,6 @@
 """The section [compute]: where and with how much. No field of it is part of any key."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -48,7 +48,7 @@ class ComputeConfig(Config):
     keep_every_steps: int | None = Field(default=None, ge=1)
     """Beside them all at a multiple of so many steps, where one is made whatever the clock says."""
 
-    shards: int | Literal["all"] | None = None
+    shards: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
     """Parts that a training cuts weights, gradients and optimizer into: 1 keeps all of them on every worker,
     "all" makes as many as there are workers, a number in between keeps each part several times. Default: as
     few as fit into memory."""

@@ -77,6 +77,7 @@ class Loop:
     def __post_init__(self) -> None:
         self.recipe = self.config.recipe()
         self.batch_rows = self.recipe.batch_tokens // self.rows.row_tokens
+        self.rows_told_in = self.group.from_first(self.journal.path)
         self.guard = SpikeGuard(self.config.spike_guard)
         self.clock = StepClock(self.group.device)
         self.loader = Loader(
@@ -226,7 +227,7 @@ class Loop:
             f"pretrain, step {self.step}: the loss is {loss} and the gradient's norm {norm}, in the batch of "
             f"rows {named}{', …' if len(found) > ROWS_NAMED else ''}; the update was not made. "
             f"Lower pretrain.learning_rate (now {self.recipe.learning_rate}) or try precision fp32; "
-            f"all rows with their URLs stand in {self.journal.path}"
+            f"all rows with their URLs stand in {self.rows_told_in}"
         )
 
     def _skip(self, rows: NDArray[np.int64], spike: Spike) -> None:
@@ -245,7 +246,7 @@ class Loop:
                 f"pretrain, step {self.step}: {self.guard.in_a_row} updates in a row were skipped, the last "
                 f"for its {told}. Lower pretrain.learning_rate (now {self.recipe.learning_rate}) or raise "
                 f"pretrain.spike_guard (now {self.config.spike_guard}); all rows with their URLs stand in "
-                f"{self.journal.path}"
+                f"{self.rows_told_in}"
             )
 
     def _urls(self, rows: NDArray[np.int64]) -> dict[int, list[str]]:

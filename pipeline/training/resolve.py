@@ -99,7 +99,8 @@ def resolve(
     same_size = before.get("workers") == workers
     threads = given.threads or (before.get("threads") if same_size else None) or _threads(workers)
     compiled = given.compile if given.compile is not None else before.get("compile")
-    rows_each = -(-batch_rows // (workers // given.tensor_parallel if trained else workers) or 1)
+    data_size = max(1, workers // given.tensor_parallel) if trained else workers
+    rows_each = -(-batch_rows // data_size)
     counted = trained is not None and given.worker_memory_gb is not None
     rows = _micro_batches(device, rows_each, row_tokens, vocabulary_size, counted)
     micro = given.micro_batch_rows or before.get("micro_batch_rows") or rows[0]

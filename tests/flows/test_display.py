@@ -68,3 +68,15 @@ def test_a_rate_is_not_counted_from_another_unit(tmp_path):
     journal.progress(1_000, 1_200, "pages")
     running.update()
     assert running.line() == "1,000/1,200 pages"
+
+
+def test_where_a_training_goes_on_and_what_is_skipped_is_told(tmp_path):
+    attempt = Attempt(Storage(str(tmp_path)), "pretrain", "toy", "first")
+    journal = attempt.journal("pretrain-0")
+    journal.write("warning", message="checkpoint step-8 is skipped")
+    journal.write("resumed", step=4, folder="…")
+    running = Running("pretrain", JournalReader(attempt.storage, f"{attempt.folder}/journal"))
+    running.update()
+    assert running.notices == ["checkpoint step-8 is skipped", "goes on from step 4, which was saved"]
+    running.update()
+    assert running.notices == []

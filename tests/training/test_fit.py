@@ -10,7 +10,7 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.models import cost
 from pipeline.models.cost import Division
 from pipeline.models.families import Shape, mlp_width_for, parameters
-from pipeline.training.fit import DoesNotFitError, Trained
+from pipeline.training.fit import DoesNotFitError, LayoutError, Trained
 from pipeline.training.resolve import Resolved, resolve
 
 BILLION = Shape(20, 2048, 16, 16, mlp_width_for(2048), tied_embeddings=True)
@@ -151,3 +151,8 @@ def test_the_memory_of_a_worker_is_the_one_that_is_set_else_its_share_of_the_mac
     one, four = (Compute(ComputeConfig(training_workers=n)).worker_memory_gb() for n in (1, 4))
     assert one is not None
     assert four == one / 4
+
+
+def test_workers_that_cannot_share_products_are_refused():
+    with pytest.raises(LayoutError, match="tensor_parallel"):
+        resolved(BILLION, workers=1, tensor_parallel=2)
