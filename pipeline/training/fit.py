@@ -161,10 +161,18 @@ class Demand:
         kept = cost.kept_bytes(self.footprint, *given, trained.optimizer, division)
         update = cost.update_bytes(*given, trained.optimizer, division)
         step = self.footprint.step_bytes(*given, rows * self.row_tokens, trained.precision, division)
+        rest = self.needed_gb(choice) - (kept + update + step) / GB
         return (
             f"weights and optimizer {kept / GB:.1f}, gradients and the update {update / GB:.1f}, "
-            f"{rows} row{'' if rows == 1 else 's'} at a time {step / GB:.1f}"
+            f"{rows} row{'' if rows == 1 else 's'} at a time {step / GB:.1f}, "
+            f"the process itself and what has to stay free {max(0.0, rest):.1f}"
         )
+
+    def advice_if_nothing_fits(self) -> str:
+        alone = IMPORTED_BYTES[self.device] / FILLED[self.device] / GB
+        if self.memory_gb is not None and alone >= self.memory_gb:
+            return f"the process alone takes {alone:.1f} GB: fewer workers on a machine, or a larger one"
+        return "no number of workers would do: set pretrain.depth or pretrain.width lower"
 
 
 def choose(
@@ -179,7 +187,7 @@ def choose(
         return least
     nearest = _nearest(demand, asked, free, workers, tensor_parallel, batch_rows)
     if nearest is None:
-        advice = "no number of workers would do: set pretrain.depth or pretrain.width lower"
+        advice = demand.advice_if_nothing_fits()
     else:
         advice = f"{demand.needed_gb(nearest):.1f} GB would do with {_sets(nearest, asked, free, workers)}"
     raise DoesNotFitError(

@@ -27,7 +27,7 @@ from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.fit import Trained, footprint
-from pipeline.training.resolve import Resolved, foreseen
+from pipeline.training.resolve import Resolved, foreseen, refuse_what_lacks
 from pipeline.training.schedule import Schedule
 
 RESULT = "result.json"
@@ -339,6 +339,7 @@ def _build(
 
     train, held_out = tokens.rows("train"), tokens.rows("held-out")
     check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
+    refuse_what_lacks(compute.config, "cuda" if compute.gpus() else "cpu")
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
     found = {"worker_memory_gb": compute.worker_memory_gb()}
     job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start)
