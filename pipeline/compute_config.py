@@ -109,6 +109,4 @@ def worker_range(workers: int | str | None) -> tuple[int, int] | None:
         found = int(low), int(high or low)
         if 1 <= found[0] <= found[1]:
             return found
-    raise ValueError(
-        f"training_workers is {workers!r}; write a number from 1 on, or the least and the most, such as '2-8'"
-    )
+    raise ValueError(f"found {workers!r}; write a number from 1 on, or the least and the most, such as '2-8'")
