@@ -45,12 +45,13 @@ def run_trial(job: TrialJob, output: ShardOutput) -> dict[str, int]:
     """Train, from the last checkpoint if there is one, and write what it came to as `<identity>.json`:
     bits per byte, loss, steps, tokens, parameters, seconds of this try.
 
-    A loss that becomes infinite or NaN is a result as well: then `bits_per_byte` is null.
+    A loss that becomes infinite or NaN, or that jumps again and again, is a result as well: then
+    `bits_per_byte` is null.
     """
     import torch
 
     from pipeline.training.group import Group
-    from pipeline.training.update import NonFiniteLossError
+    from pipeline.training.update import LossSpikesError, NonFiniteLossError
     from pipeline.training.worker import Data, train
 
     torch.compiler.reset()  # this process may have compiled other trials' models, and there is a limit
@@ -64,7 +65,7 @@ def run_trial(job: TrialJob, output: ShardOutput) -> dict[str, int]:
     try:
         train(job.config, job.compute, attempt, data, Group.alone(_device()))
         found |= _found(attempt)
-    except NonFiniteLossError as error:
+    except (NonFiniteLossError, LossSpikesError) as error:
         found["fault"] = str(error)
     found["seconds"] = round(time.monotonic() - start, 3)
     journal.write(TRIAL_ENDED, identity=job.identity, found=found)

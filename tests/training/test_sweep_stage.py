@@ -15,6 +15,7 @@ from pipeline.store import Attempt, JournalReader, Store
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from pipeline.tracking import Flow, Tracker
+from pipeline.training.guard import SKIPS_IN_A_ROW, Spike, SpikeGuard
 from pipeline.training.pretrain import BatchError, PretrainConfig
 from pipeline.training.sweep import STEP, SweepConfig, SweepPlan, sweep
 from pipeline.training.sweep_plots import LAW, RATES
@@ -203,3 +204,19 @@ def test_a_loss_that_becomes_infinite_is_a_result_and_ends_no_sweep(tmp_path):
     assert bad["bits_per_byte"] is None
     assert "learning_rate" in bad["fault"]
     assert made.table()["findings"]["best"]["learning_rate"] == 0.01
+
+
+def test_a_loss_that_jumps_again_and_again_is_a_result_and_ends_no_sweep(tmp_path, monkeypatch):
+    store, tokens, vocabulary = data(tmp_path)
+    spike = SpikeGuard.spike
+
+    def always(self: SpikeGuard, step: int, loss: float, norm: float) -> Spike | None:
+        spike(self, step, loss, norm)
+        self.in_a_row = SKIPS_IN_A_ROW
+        return Spike("loss", loss, loss / 2, loss / 2)
+
+    monkeypatch.setattr(SpikeGuard, "spike", always)
+    plan = SweepPlan(pretrain=PRETRAIN, sweep=SweepConfig(axes={"learning_rate": (0.01, 0.02)}))
+    made = sweep(store, tokens, vocabulary, plan, Here(ComputeConfig(compile=False)))
+    assert made.record.counts["diverged"] == 2
+    assert "updates in a row were skipped" in made.table()["trials"][0]["fault"]
