@@ -91,18 +91,16 @@ def _tell_rates(found: Mapping[str, Any], console: Console) -> None:
             continue
         shared = " ".join(f"{axis}={value}" for axis, value in group["shared"].items()) or "all trials"
         beyond = "" if group["inside"] else ", at the end of what was tried: try more beyond it"
-        console.print(
+        _say(
+            console,
             f"{shared}: best learning rate {group['best_rate']:.3g} (the dial: {group['derived_rate']:.3g})"
             f"{beyond}",
-            highlight=False,
-            soft_wrap=True,
         )
     for each in found["transfer"]:
-        console.print(
+        _say(
+            console,
             f"from depth {each['from_depth']} to {each['to_depth']}: the rule foretells "
             f"{each['foretold']:.3g}, found {each['found']:.3g}, a factor of {each['factor']:.2f}",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -110,15 +108,15 @@ def _tell_law(law: Mapping[str, Any] | None, console: Console) -> None:
     if law is None:
         console.print("no scaling law: the best trials are all of one compute; try several depths")
         return
-    console.print(
-        f"scaling law of {len(law['envelope'])} best trials: {law['formula']}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    _say(console, f"scaling law of {len(law['envelope'])} best trials: {law['formula']}")
     for each in law["foretold"]:
-        console.print(
+        _say(
+            console,
             f"  {each['flops']:.2g} FLOP: {each['bits_per_byte']:.3f} bits per byte "
             f"({each['low']:.3f} to {each['high']:.3f} without one of the points)",
-            highlight=False,
-            soft_wrap=True,
         )
+
+
+def _say(console: Console, line: str) -> None:
+    """A line of figures, as long as it is."""
+    console.print(line, highlight=False, soft_wrap=True)
