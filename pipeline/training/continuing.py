@@ -5,7 +5,6 @@ al., 2024, arXiv:2403.08763): a high peak learns more of the new text and forget
 stays below what a model of that width begins with. The text is read once, unless `steps` says otherwise.
 """
 
-import math
 from dataclasses import fields
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,8 +16,8 @@ from pipeline.models.foreign_model import ForeignModel, as_settings
 from pipeline.tokens.encode import Tokens
 from pipeline.training.pretrain import (
     PEAK_LEARNING_RATE,
-    SMALLEST_BATCH_TOKENS,
     PretrainConfig,
+    batch_tokens_for,
 )
 
 SHAPE = ("depth", "width", "heads", "key_value_heads", "mlp_width", "tied_embeddings")
@@ -83,9 +82,8 @@ class ContinuedConfig(PretrainConfig):
 
     def _batch_tokens(self, depth: int, train_tokens: float) -> int:
         """As large as from nothing, unless the text has too little for that: whole rows."""
-        whole = SMALLEST_BATCH_TOKENS << max(0, round(3 * math.log2(depth / 4)))
         fit = max(1, int(train_tokens / LEAST_STEPS) // self._row_tokens)
-        return self._row_tokens * max(1, min(whole // self._row_tokens, fit))
+        return self._row_tokens * max(1, min(batch_tokens_for(depth) // self._row_tokens, fit))
 
     def resolved(self) -> dict[str, Any]:
         """With the foreign model's shape in place of one that is derived."""

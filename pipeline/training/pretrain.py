@@ -65,6 +65,11 @@ class Recipe:
     evaluate_every: int
 
 
+def batch_tokens_for(depth: int) -> int:
+    """Tokens of a batch: as many up to depth 4, then as the cube of the depth, in powers of two."""
+    return SMALLEST_BATCH_TOKENS << max(0, round(3 * math.log2(depth / 4)))
+
+
 class PretrainConfig(Config):
     """One pretraining run. Every field changes the weights or what is told of them."""
 
@@ -128,7 +133,7 @@ class PretrainConfig(Config):
         width = HEAD_WIDTH * self.depth
         heads = max(1, (self.width or width) // HEAD_WIDTH)
         mlp_width = mlp_width_for(self.width or width)
-        batch_tokens = SMALLEST_BATCH_TOKENS * 2 ** max(0, round(3 * math.log2(self.depth / 4)))
+        batch_tokens = batch_tokens_for(self.depth)
         shape = Shape(
             depth=self.depth,
             width=self.width or width,
