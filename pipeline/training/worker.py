@@ -135,21 +135,10 @@ def assemble(
 ) -> Loop:
     """The loop, ready to run from the checkpoint, or from the first step."""
     tokenizer = AutoTokenizer.from_pretrained(data.tokenizer_folder, local_files_only=True)
-    ids, recipe, shape = token_ids(tokenizer), config.recipe(), config.shape()
-    row_tokens = data.train.row_tokens
-    per_token = training_flops_per_token(shape, ids.vocabulary_size, row_tokens)
+    recipe, row_tokens = config.recipe(), data.train.row_tokens
+    per_token = training_flops_per_token(config.shape(), len(tokenizer), row_tokens)
     refuse_what_lacks(compute, group.device.type)
-    resolved = resolve(
-        compute,
-        checkpoint.manifest.resolved if checkpoint else None,
-        device=group.device.type,
-        workers=group.size,
-        batch_rows=recipe.batch_tokens // row_tokens,
-        row_tokens=row_tokens,
-        vocabulary_size=ids.vocabulary_size,
-        flops=per_token * recipe.batch_tokens * recipe.steps,
-        trained=Trained(shape, config.planned_precision, config.optimizer),
-    )
+    resolved = _resolved(config, compute, checkpoint, row_tokens, len(tokenizer), group)
     torch.set_num_threads(resolved.threads)
     compute_repeatably(group.device)
     model = first_model(config, tokenizer, row_tokens, data.start)
@@ -188,6 +177,30 @@ def assemble(
         with watch.during("restore"):
             loop.restore(checkpoint)
     return loop
+
+
+def _resolved(
+    config: PretrainConfig,
+    compute: ComputeConfig,
+    checkpoint: Checkpoint | None,
+    row_tokens: int,
+    vocabulary_size: int,
+    group: Group,
+) -> Resolved:
+    """How this attempt computes: as the one before, if there was one. Raises LayoutError, DoesNotFitError."""
+    recipe, shape = config.recipe(), config.shape()
+    per_token = training_flops_per_token(shape, vocabulary_size, row_tokens)
+    return resolve(
+        compute,
+        checkpoint.manifest.resolved if checkpoint else None,
+        device=group.device.type,
+        workers=group.size,
+        batch_rows=recipe.batch_tokens // row_tokens,
+        row_tokens=row_tokens,
+        vocabulary_size=vocabulary_size,
+        flops=per_token * recipe.batch_tokens * recipe.steps,
+        trained=Trained(shape, config.planned_precision, config.optimizer),
+    )
 
 
 def _quick_loss(
