@@ -110,11 +110,12 @@ def _tell_law(law: Mapping[str, Any] | None, console: Console) -> None:
         return
     _say(console, f"scaling law of {len(law['envelope'])} best trials: {law['formula']}")
     for each in law["foretold"]:
-        _say(
-            console,
-            f"  {each['flops']:.2g} FLOP: {each['bits_per_byte']:.3f} bits per byte "
-            f"({each['low']:.3f} to {each['high']:.3f} without one of the points)",
+        known = (
+            f"{each['low']:.3f} to {each['high']:.3f} without one of the points"
+            if law["others"]
+            else "too few points to say how far that may be off"
         )
+        _say(console, f"  {each['flops']:.2g} FLOP: {each['bits_per_byte']:.3f} bits per byte ({known})")
 
 
 def _say(console: Console, line: str) -> None:

@@ -103,3 +103,11 @@ def test_help_teaches_axes_and_says_what_comes_out(capsys):
     told = " ".join(capsys.readouterr().out.split())
     for word in ("--axis", "scaling law", "learning_rate_factor", "[sweep.axes]", "Example: moinho sweep"):
         assert word in told
+
+
+def test_a_law_of_two_points_claims_no_band(tmp_path):
+    rows = [row for row in synthetic() if row["point"]["seed"] == 0 and row["depth"] in (1, 2)]
+    told = told_of(tell_sweep, made_of(Store(str(tmp_path)), rows), "toy")
+    assert "scaling law of 2 best trials: L = " in told
+    assert told.count("too few points to say how far that may be off") == 2
+    assert "without one of the points" not in told
