@@ -24,7 +24,7 @@ from pipeline.tracking.tracker import RUNS, lock_path
 log = logging.getLogger(__name__)
 
 NICENESS = 10
-TURN_SECONDS = 1.0
+TURN_SECONDS = 2.0
 TURN_SECONDS_REMOTE = 5.0
 BACK_OFF_SECONDS = 30
 ENVIRONMENT = {
