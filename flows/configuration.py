@@ -45,9 +45,12 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
 
     Raises ConfigurationError with one line per fault: file, key, what was found, what would work.
     """
-    values, sources = _read(path)
+    supersedes = kind.supersedes
+    values, sources = _read(path, supersedes)
     for setting in settings:
         keys, value = _parse_setting(setting)
+        if keys[0] not in values:
+            values = _without(values, supersedes.get(keys[0], ()))
         _put(values, keys, value, setting)
         sources[keys] = f"--set {setting}"
     try:
@@ -57,7 +60,9 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
         raise ConfigurationError("\n".join(dict.fromkeys(faults))) from None
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+def _read(
+    path: Path, supersedes: Mapping[str, Sequence[KeyPath]], seen: tuple[Path, ...] = ()
+) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """The merged tables of a file and of those it extends, and for each key the file it came from."""
     if path.resolve() in seen:
         raise ConfigurationError(f"{path}: extends leads back to itself; remove one `extends`")
@@ -85,7 +90,9 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict
         raise ConfigurationError(
             f'{path}: extends: found {base!r}; write a file name, such as "quickstart.toml"'
         )
-    base_values, base_sources = _read(path.parent / base, (*seen, path.resolve()))
+    base_values, base_sources = _read(path.parent / base, supersedes, (*seen, path.resolve()))
+    for key in values.keys() - base_values.keys():
+        base_values = _without(base_values, supersedes.get(key, ()))
     return _merged(base_values, values), base_sources | sources
 
 
@@ -95,6 +102,17 @@ def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+def _without(values: Mapping[str, Any], superseded: Sequence[KeyPath]) -> dict[str, Any]:
+    """The values without those that a table makes pointless which is not in their file."""
+    left = dict(values)
+    for key, *rest in superseded:
+        if not rest:
+            left.pop(key, None)
+        elif isinstance(left.get(key), Mapping):
+            left[key] = _without(left[key], [tuple(rest)])
+    return left
 
 
 def _key_paths(values: Mapping[str, Any], before: KeyPath = ()) -> Iterator[KeyPath]:

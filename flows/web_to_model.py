@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
@@ -19,6 +19,7 @@ from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
+from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.foreign_model import read_model
 from pipeline.models.model import Model
@@ -27,7 +28,7 @@ from pipeline.store import Store
 from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
-from pipeline.training.continuing import SHAPE, continuing
+from pipeline.training.continuing import SHAPE, continuing, require_context
 from pipeline.training.conversations import ConversationsConfig, write_conversations
 from pipeline.training.finetune import FinetuneConfig, finetune
 from pipeline.training.pretrain import PretrainConfig, pretrain
@@ -36,6 +37,8 @@ from pipeline.training.sweep import Sweep, SweepConfig, SweepPlan, sweep
 
 class WebToModel(Config):
     """A whole run. Every section but `compute` decides what is made; `compute` decides where."""
+
+    supersedes: ClassVar = {"start": (*(("pretrain", name) for name in SHAPE), ("vocabulary", "tokenizer"))}
 
     name: str
     """Name of the run: its artifacts are then called `<name>/base`, `<name>/chat` and so on."""
@@ -126,17 +129,15 @@ class WebToModel(Config):
     def a_foreign_model_has_its_shape_and_tokenizer(self) -> Self:
         if self.start is None:
             return self
-        also = "also in a file that this one extends"
         set_too = [f"pretrain.{name}" for name in SHAPE if name in self.pretrain.model_fields_set]
         if set_too:
             raise ValueError(
-                f"{', '.join(set_too)} is set, but the model of [start] has its shape already: "
-                f"leave it out, {also}"
+                f"{', '.join(set_too)} is set, but the model of [start] has its shape already: leave it out"
             )
         if self.vocabulary.tokenizer is not None:
             raise ValueError(
-                "vocabulary.tokenizer is set, but the model of [start] brings its own: leave it out, "
-                f"{also}; vocabulary.extend gives it more pieces"
+                "vocabulary.tokenizer is set, but the model of [start] brings its own: leave it out; "
+                "vocabulary.extend gives it more pieces"
             )
         return self
 
@@ -181,6 +182,12 @@ class WebToModel(Config):
         return self
 
 
+class SweptStartError(InputError):
+    """A sweep was asked for of a training that goes on from a foreign model."""
+
+    remedy = "Leave out [start]."
+
+
 @dataclass(frozen=True)
 class Road:
     """What a run leaves behind for its user."""
@@ -215,7 +222,12 @@ def web_to_comparison(config: WebToModel, store: Store, compute: Compute) -> Voc
 
 
 def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
-    """Many small trainings on the tokens of the run, compared."""
+    """Many small trainings on the tokens of the run, compared. Raises SweptStartError."""
+    if config.start is not None:
+        raise SweptStartError(
+            f"[start] names {config.start.model}, and the trials of a sweep all begin from nothing, at "
+            "shapes of their own; leave out [start], or set pretrain.learning_rate by hand and compare whole runs"
+        )
     corpus = web_to_corpus(config, store, compute)
     vocabulary = train_vocabulary(store, corpus, config.vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
@@ -225,6 +237,8 @@ def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
     start = take_model(store, config.start)
+    if start is not None and start.foreign is not None:
+        require_context(start.foreign, config.tokens.row_tokens)
     corpus = web_to_corpus(config, store, compute)
     vocabulary = train_vocabulary(store, corpus, config.settings_of_vocabulary)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)

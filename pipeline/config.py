@@ -21,6 +21,8 @@ class Config(BaseModel):
     """What is looked for here, and why there is no such setting: part of a key → what its user is told."""
     only_told: ClassVar[frozenset[str]] = frozenset()
     """Names that `resolved` has although they cannot be set."""
+    supersedes: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {}
+    """A section → the keys that go with it if a file that is extended has them and not the section."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -190,6 +190,8 @@ def choose(
         advice = demand.advice_if_nothing_fits()
     else:
         advice = f"{demand.needed_gb(nearest):.1f} GB would do with {_sets(nearest, asked, free, workers)}"
+        if nearest.division.workers > workers:
+            advice += " if each has as much memory (on more GPUs or machines)"
     raise DoesNotFitError(
         f"pretrain: each worker ({workers} in all) needs {demand.needed_gb(least):.1f} GB "
         f"({demand.told(least)}) and has {demand.memory_gb:.1f} GB; {advice}"

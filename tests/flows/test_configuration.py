@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydantic import Field, model_validator
@@ -51,6 +52,18 @@ def test_a_file_extends_another_and_settings_come_last(tmp_path: Path) -> None:
     path = write(tmp_path, "top.toml", 'extends = "base.toml"\nname = "top"\n[mill]\ngrains = ["maize"]\n')
     farm = load(Farm, path, ["river.flow=0.5", "mill.stones=6"])
     assert farm == Farm(name="top", mill=Mill(stones=6, grains=("maize",)), river=River(flow=0.5))
+
+
+def test_a_section_supersedes_what_an_extended_file_sets(tmp_path: Path) -> None:
+    class Windmill(Farm):
+        supersedes: ClassVar = {"river": (("mill", "stones"),)}
+
+    write(tmp_path, "base.toml", 'name = "base"\n[mill]\nstones = 4\ngrains = ["rye"]\n')
+    path = write(tmp_path, "top.toml", 'extends = "base.toml"\n[river]\nflow = 0.5\n')
+    expected = Farm(name="base", mill=Mill(grains=("rye",)), river=River(flow=0.5)).model_dump()
+    assert load(Windmill, path).model_dump() == expected
+    assert load(Windmill, tmp_path / "base.toml", ["river.flow=0.5"]).model_dump() == expected
+    assert load(Windmill, path, ["mill.stones=6"]).mill.stones == 6
 
 
 def test_a_setting_that_is_no_toml_value_is_text(tmp_path: Path) -> None:

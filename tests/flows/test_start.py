@@ -10,11 +10,12 @@ import pytest
 from flows.configuration import ConfigurationError, load
 from flows.inspection import as_toml
 from flows.planning import PlannedStage, plan
-from flows.web_to_model import WebToModel
+from flows.web_to_model import SweptStartError, WebToModel, web_to_sweep
+from pipeline.compute import Compute
 from pipeline.models.foreign_model import ForeignModelError
 from pipeline.models.start import StartConfig, take_model
 from pipeline.store import Store
-from pipeline.training.continuing import RowsTooLongError
+from pipeline.training.continuing import SHAPE, RowsTooLongError
 from tests.calibration import keep_calibration
 from tests.road import CONFIG, moinho
 from tests.tokens.test_take_over import byte_level
@@ -97,6 +98,22 @@ def test_a_plan_counts_the_foreign_models_weights_and_reads_the_text_once(config
 def test_rows_beyond_its_context_are_refused_before_anything_is_made(config: Path, tmp_path: Path):
     with pytest.raises(RowsTooLongError, match="at most 64"):
         planned(config, tmp_path / "store", "tokens.row_tokens=128")
+
+
+def test_the_shape_of_an_extended_file_gives_way_to_a_foreign_model(folder: Path, tmp_path: Path):
+    path = tmp_path / "started.toml"
+    path.write_text(f'extends = "{CONFIG}"\n[start]\nmodel = "{folder}"\n')
+    loaded = load(WebToModel, path)
+    assert load(WebToModel, CONFIG, [f"start.model={folder}"]) == loaded
+    assert loaded.pretrain.model_fields_set.isdisjoint(SHAPE)
+    with pytest.raises(ConfigurationError, match="its shape already"):
+        load(WebToModel, path, ["pretrain.depth=3"])
+
+
+def test_a_sweep_of_a_foreign_model_is_refused(config: Path, tmp_path: Path):
+    loaded = load(WebToModel, config)
+    with pytest.raises(SweptStartError, match="begin from nothing"):
+        web_to_sweep(loaded, Store(str(tmp_path / "store")), Compute(loaded.compute))
 
 
 def test_a_model_on_the_hub_has_one_key_before_and_after_it_is_fetched(
