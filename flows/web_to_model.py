@@ -226,7 +226,7 @@ def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
     if config.start is not None:
         raise SweptStartError(
             f"[start] names {config.start.model}, and the trials of a sweep all begin from nothing, at "
-            "shapes of their own; leave out [start], or set pretrain.learning_rate by hand and compare whole runs"
+            "shapes of their own; leave out [start], or compare whole runs with rates set by hand"
         )
     corpus = web_to_corpus(config, store, compute)
     vocabulary = train_vocabulary(store, corpus, config.vocabulary)
