@@ -84,6 +84,8 @@ class Running:
     done: float = 0
     total: float | None = None
     unit: str = ""
+    beginning: str = "starting"
+    """What is done while there is no progress yet."""
     figures: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[str, str]] = field(default_factory=list)
     """Labels and texts of the table under its line; most stages have none."""
@@ -102,7 +104,7 @@ class Running:
         self.notices.clear()
         for line in self.reader.read():
             if line["kind"] == "progress":
-                before, self.unit = self.unit, line["unit"]
+                before, self.unit, self.beginning = self.unit, line["unit"], ""
                 if line["done"] != self.done:
                     self.changed = time.monotonic()
                 self.done, self.total, self.figures = line["done"], line["total"], line["figures"]
@@ -110,6 +112,8 @@ class Running:
                 first = self.at_first_report
                 if first is None or self.unit != before or self.done < first[1]:
                     self.at_first_report = (time.monotonic(), self.done)
+            elif line["kind"] == "beginning":
+                self.beginning = line["told"]
             elif line["kind"] == "table":
                 self.rows = [(label, text) for label, text in line["rows"]]
             elif line["kind"] == "text":
@@ -129,8 +133,8 @@ class Running:
         return (self.total - self.done) * (now - since) / (self.done - before)
 
     def line(self) -> str:
-        if not self.unit:
-            return "starting"
+        if self.beginning:
+            return self.beginning
         of = f"/{number(self.total)}" if self.total else ""
         parts = [f"{number(self.done)}{of} {self.unit}"]
         if self.figures:

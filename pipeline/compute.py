@@ -301,6 +301,7 @@ class Compute:
         self.start()
         from ray.train.torch import TorchTrainer
 
+        attempt.journal("driver").beginning("starting training workers")
         trainer = TorchTrainer(
             run_training_worker,
             train_loop_config={

@@ -61,6 +61,10 @@ class Journal:
         told = bound and asdict(bound)
         self.write("progress", done=done, total=total, unit=unit, figures=figures, bound=told)
 
+    def beginning(self, told: str) -> None:
+        """What is done before there is progress to tell of, such as `compiling`."""
+        self.write("beginning", told=told)
+
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Labels and texts that whoever is watching sees under the stage's line, until the next."""
         self.write("table", rows=rows)

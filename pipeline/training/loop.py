@@ -137,6 +137,8 @@ class Loop:
             self.watch.during("other"),
         ):
             if self.step == 0:
+                if self.group.is_first:
+                    self.journal.beginning("evaluating the model before its first step")
                 self.evaluate()
                 self.save()
             while self.step < steps:

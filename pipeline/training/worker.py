@@ -139,6 +139,8 @@ def assemble(
     per_token = training_flops_per_token(config.shape(), len(tokenizer), row_tokens)
     refuse_what_lacks(compute, group.device.type)
     resolved = _resolved(config, compute, checkpoint, row_tokens, len(tokenizer), group)
+    tell = journal.beginning if group.is_first else lambda told: None
+    tell("making the model")
     torch.set_num_threads(resolved.threads)
     compute_repeatably(group.device)
     model = first_model(config, tokenizer, row_tokens, data.start)
@@ -150,6 +152,8 @@ def assemble(
     optimizers = make(model, recipe.learning_rate, config.weight_decay)
     watch = watch or Stopwatch()
     if checkpoint is None or checkpoint.manifest.step < recipe.steps:
+        if resolved.compile:
+            tell("compiling, which takes a minute")
         with watch.during("compile"):
             resolved, loss_of = compiled(
                 resolved, loss_of, model, data.train, group, asked=compute.compile, by_layer=layout.is_cut
@@ -174,6 +178,7 @@ def assemble(
     )
     torch.manual_seed(config.seed + group.rank)
     if checkpoint:
+        tell(f"reading the checkpoint of step {checkpoint.manifest.step}")
         with watch.during("restore"):
             loop.restore(checkpoint)
     return loop

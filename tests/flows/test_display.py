@@ -59,6 +59,24 @@ def test_nothing_is_said_of_the_time_left_while_something_takes_longer_than_all_
     assert running.rest() is None
 
 
+def test_what_is_done_before_the_first_progress_is_told_by_name_and_again_after_a_restart(tmp_path):
+    attempt = Attempt(Storage(str(tmp_path)), "pretrain", "0" * 16, "20260101-000000-aaaaaa")
+    journal = attempt.journal("pretrain-0")
+    running = Running("pretrain", JournalReader(attempt.storage, f"{attempt.folder}/journal"))
+    assert running.line() == "starting"
+    for told, shown in (
+        ("compiling", "compiling"),
+        ("", "3/9 steps"),
+        ("making the model", "making the model"),
+    ):
+        if told:
+            journal.beginning(told)
+        else:
+            journal.progress(3, 9, "steps")
+        running.update()
+        assert running.line() == shown
+
+
 def test_a_rate_is_not_counted_from_another_unit(tmp_path):
     attempt = Attempt(Storage(str(tmp_path)), "crawl", "0" * 16, "20260101-000000-aaaaaa")
     journal = attempt.journal("whole-crawl")
