@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipeline.errors import InputError
 
 C = TypeVar("C", bound=Config)
 KeyPath = tuple[str, ...]
+ALTERNATIVE = re.compile(r"function-|constrained-|literal\[")
+"""How pydantic marks, in the place of a fault, which of several kinds of value it speaks of."""
 SHOWN_CHARACTERS = 60
 EXPECTED = {
     "tuple_type": 'write a list, such as ["one", "two"]',
@@ -56,7 +59,7 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = [_fault(kind, dict(fault), values, sources, path) for fault in error.errors()]
+        faults = [_fault(kind, fault, values, sources, path) for fault in _joined(error.errors())]
         raise ConfigurationError("\n".join(dict.fromkeys(faults))) from None
 
 
@@ -142,6 +145,18 @@ def _put(values: dict[str, Any], keys: KeyPath, value: Any, setting: str) -> Non
     values[keys[-1]] = value
 
 
+def _joined(faults: Sequence[Any]) -> list[dict[str, Any]]:
+    """Of a value that may be one thing or another, pydantic tells a fault for each: here they are one."""
+    found: dict[KeyPath, dict[str, Any]] = {}
+    for fault in faults:
+        location = tuple(part for part in fault["loc"] if not ALTERNATIVE.match(str(part)))
+        told = EXPECTED.get(fault["type"]) or fault["msg"][0].lower() + fault["msg"][1:]
+        if len(location) < len(fault["loc"]) and location in found:
+            told = f"{found[location]['msg']}, or: {told}"
+        found[location] = {**fault, "loc": location, "msg": told}
+    return list(found.values())
+
+
 def _fault(
     kind: type[BaseModel],
     fault: dict[str, Any],
@@ -149,7 +164,7 @@ def _fault(
     sources: Mapping[KeyPath, str],
     path: Path,
 ) -> str:
-    location = tuple(str(part) for part in fault["loc"] if not str(part).startswith("function-"))
+    location = tuple(str(part) for part in fault["loc"])
     where = _source(location, sources) or str(path)
     item = bool(location) and isinstance(fault["loc"][-1], int)
     # Of an item of a list the value tells which.
@@ -171,9 +186,8 @@ def _fault(
             told = str(fault["ctx"]["error"])
             where = _blamed(location, told, sources) or where
             return f"{where}: {key + ': ' if key else ''}{told}"
-        case kind_of_fault:
-            told = EXPECTED.get(kind_of_fault) or fault["msg"][0].lower() + fault["msg"][1:]
-            return f"{where}: {key}: {told}, found {found}"
+        case _:
+            return f"{where}: {key}: {fault['msg']}, found {found}"
 
 
 def _item(location: KeyPath, values: Mapping[str, Any]) -> tuple[str, KeyPath] | None:
@@ -253,7 +267,9 @@ def _blamed(location: KeyPath, told: str, sources: Mapping[KeyPath, str]) -> str
         return named[-1]
     if not location or not given or location in given:
         return None
-    return f"{_source(location, sources)} with {', '.join(given.values())}"
+    last = _source(location, sources)
+    others = [source for source in given.values() if source != last]
+    return f"{last} with {', '.join(others)}" if others else last
 
 
 def _nearest(kind: type[BaseModel], location: KeyPath, short: bool = False) -> str:

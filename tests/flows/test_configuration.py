@@ -1,6 +1,6 @@
 import re
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field, model_validator
@@ -52,6 +52,18 @@ def test_a_file_extends_another_and_settings_come_last(tmp_path: Path) -> None:
     path = write(tmp_path, "top.toml", 'extends = "base.toml"\nname = "top"\n[mill]\ngrains = ["maize"]\n')
     farm = load(Farm, path, ["river.flow=0.5", "mill.stones=6"])
     assert farm == Farm(name="top", mill=Mill(stones=6, grains=("maize",)), river=River(flow=0.5))
+
+
+def test_a_value_of_several_kinds_has_one_fault(tmp_path: Path) -> None:
+    class Sails(Config):
+        many: Annotated[int, Field(ge=1)] | Literal["all"] = 4
+
+    path = write(tmp_path, "sails.toml", "many = 4\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(Sails, path, ["many=some"])
+    assert str(caught.value) == (
+        "--set many=some: many: write a whole number, or: input should be 'all', found 'some'"
+    )
 
 
 def test_a_section_supersedes_what_an_extended_file_sets(tmp_path: Path) -> None:
