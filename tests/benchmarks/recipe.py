@@ -33,10 +33,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> Result:
     """Ours and the plain recipe each have the learning rate that a sweep by factors of 2 found at seed
     0, or half of it where that is better over all seeds (the best of one seed may stand at the edge of what
-    diverges), and are then trained with each seed: same corpus, same FLOPs (those of the updates counted), same
-    batches. What differs from ours in one ingredient has our learning rate, but for another optimizer, or
-    with --sweep-all. One thread. A turn is a seed; the ratio is plain's bits per byte over ours, so 1.03 is
-    some 3 % below."""
+    diverges), and are then trained with each seed: same corpus, same FLOPs (those of the updates counted),
+    same batches. What differs from ours in one ingredient has our learning rate, but for another optimizer,
+    or with --sweep-all. One thread. A turn is a seed; the ratio is plain's bits per byte over ours, so 1.03
+    is some 3 % below."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="moinho-recipe-") as folder:
         home = given.folder or Path(folder)
