@@ -11,12 +11,18 @@ of its frameset, where browsers show none. It is followed all the same.
 """
 
 import html
-import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.entities import html5
+from typing import TYPE_CHECKING
 
 from crawler.urls import joined
+
+if TYPE_CHECKING or sys.version_info >= (3, 11, 5):
+    import re
+else:  # Debian 12 has 3.11.2, whose `re` goes wrong where such parts are nested, and then finds no tag at all
+    import regex as re
 
 BLANK = r"\t\n\f\r\x20"
 VALUE = rf"\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^{BLANK}>\"'][^{BLANK}>]*+"
