@@ -17,7 +17,12 @@ from typing import Any
 import torch
 from pydantic import Field, ValidationError
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import (
+    _MEM_FORMAT_ENCODING,
+    Metadata,
+    StorageMeta,
+    TensorStorageMetadata,
+)
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from pipeline.store import Attempt, File, Storage, sha256_of
@@ -187,9 +192,17 @@ class _IndexUnpickler(pickle.Unpickler):
     """Makes the classes of an index of tensors, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):  # how Python before 3.11.4 writes a member of an enum
+            return _memory_format
         if (module, name) not in INDEX_CLASSES:
             raise TornCheckpointError(f"its index names {module}.{name}, which no index of tensors does")
         return super().find_class(module, name)
+
+
+def _memory_format(kind: Any, name: str) -> Any:
+    if kind is not _MEM_FORMAT_ENCODING:
+        raise TornCheckpointError(f"its index asks for the attribute {name} of {kind!r}")
+    return kind[name]
 
 
 class _Reader(FileSystemReader):
@@ -207,7 +220,7 @@ class _Reader(FileSystemReader):
         try:
             with self.checkpoint.path(INDEX).open("rb") as file:
                 index = _IndexUnpickler(file).load()
-        except (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError) as error:
+        except (pickle.UnpicklingError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
             raise TornCheckpointError(f"its index cannot be read ({type(error).__name__})") from error
         if not isinstance(index, Metadata):
             raise TornCheckpointError(f"its index is a {type(index).__name__}")

@@ -4,12 +4,14 @@ import json
 import os
 import pickle
 import shutil
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING
 
 from pipeline.store import Attempt, Storage, sha256_of
 from pipeline.training.checkpoint import Checkpoints, Manifest
@@ -98,27 +100,36 @@ def test_no_file_can_be_cut_or_changed_unnoticed(two_steps, tmp_path_factory, ch
 
 
 class Foreign:
-    """Runs a command when a careless reader unpickles it."""
+    """Calls something when a careless reader unpickles it."""
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
+    def __init__(self, *call: Any) -> None:
+        self.call = call
 
     def __reduce__(self):
-        return os.system, (f"touch {self.target}",)
+        return self.call
 
 
-def test_an_index_that_is_more_than_an_index_is_refused_before_it_runs(tmp_path):
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ((os.system, ("touch ran",)), "its index names posix.system"),
+        ((getattr, (PosixPath, "home")), "asks for the attribute home"),
+        ((getattr, (_MEM_FORMAT_ENCODING, "no such member")), "cannot be read"),
+    ],
+)
+def test_an_index_that_is_more_than_an_index_is_refused_before_it_runs(tmp_path, monkeypatch, call, told):
+    monkeypatch.chdir(tmp_path)
     attempt = toy_attempt(tmp_path)
     saved(attempt)
     folder = attempt.path("checkpoints/step-00000002-x")
-    (folder / ".metadata").write_bytes(pickle.dumps(Foreign(tmp_path / "ran")))
-    told = json.loads((folder / MANIFEST).read_text())["manifest"]
-    told["files"][".metadata"]["sha256"] = sha256_of(folder / ".metadata")
-    (folder / MANIFEST).write_bytes(sealed(Manifest.model_validate(told)))
+    (folder / ".metadata").write_bytes(pickle.dumps(Foreign(*call)))
+    changed = json.loads((folder / MANIFEST).read_text())["manifest"]
+    changed["files"][".metadata"]["sha256"] = sha256_of(folder / ".metadata")
+    (folder / MANIFEST).write_bytes(sealed(Manifest.model_validate(changed)))
     found, faults = Checkpoints(attempt, "y").newest()
     assert found is not None
     assert found.manifest.step == 1
-    assert "its index names posix.system" in faults[0]
+    assert told in faults[0]
     assert not (tmp_path / "ran").exists()
 
 
