@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,11 +36,13 @@ from pipeline.store.storage import cache_folder
 BUSY, TOO_BUSY = 0.3, 1.0
 """Processes for each CPU, from which on rates are said to be too slow, and are not kept."""
 TOO_SPREAD = 1.5
-"""How many times as long the same work on text may take before rates are not kept."""
+"""How many times as long the same work on text may mostly take before rates are not kept."""
 NOTICED_SPREAD = 1.05
 """Below that, it is not worth a word."""
 MEASURE_SECONDS = 90.0
 """After which measuring is given up: an idle machine takes a third of it."""
+LOOKS = 20
+"""At what runs, in a second."""
 MEASURED = "measured.json"
 TEXT_REPEATS, TEXT_LIMIT_SECONDS = 3, 8.0
 WORD = re.compile(r"\w+")
@@ -57,7 +60,7 @@ class Calibration(BaseModel):
     load: float
     """Processes for each CPU that ran or waited before it began."""
     spread: float = 1.0
-    """How many times as long the same work on text took, before or after the trainings, as at best."""
+    """How many times as long the same work on text mostly took as it did at best."""
     text_seconds: float
     """Of the fixed work on text (`text_work`) on one CPU."""
     device: str
@@ -81,7 +84,7 @@ class Calibration(BaseModel):
 
     def found(self) -> str:
         """What other work there was, in words."""
-        longer = f", the same work took up to {self.spread:.1f} times as long"
+        longer = f", the same work mostly took {self.spread:.1f} times as long"
         slower = longer if self.spread > NOTICED_SPREAD else ""
         return f"{self.load:.1f} processes for each CPU{slower}"
 
@@ -185,16 +188,32 @@ class NotMeasuredError(MoinhoError):
 def _calibrate(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
     """Raises NotMeasuredError."""
     start = time.monotonic()
-    load = os.getloadavg()[0] / here["cpus"]
+    load = _others() / here["cpus"]
     tell("  1 of 2: text on one CPU")
     text = _seconds_of_texts()
     tell("  2 of 2: starting Ray, and small models in a training worker")
     left = MEASURE_SECONDS - (time.monotonic() - start)
     found = _measured_apart([sys.executable, "-m", "flows.calibration"], left)
     text += _seconds_of_texts()
-    spread = max(text) / min(text)
+    spread = statistics.median(text) / min(text)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Calibration(machine=here, made=now, load=load, spread=spread, text_seconds=min(text), **found)
+
+
+def _others() -> float:
+    """Processes and threads that run or wait for a CPU besides this one, on average over a second. The
+    system's own load average still tells of work that ended a minute ago."""
+    try:
+        return statistics.mean(_running() - 1 for _ in range(LOOKS))
+    except (OSError, LookupError):  # not Linux
+        return os.getloadavg()[0]
+
+
+def _running() -> int:
+    """At this moment (procs_running of proc(5)), a twentieth of a second later."""
+    time.sleep(1 / LOOKS)
+    told = dict(line.split(maxsplit=1) for line in Path("/proc/stat").read_text().splitlines())
+    return int(told["procs_running"])
 
 
 def _measured_apart(command: list[str], seconds: float) -> dict[str, Any]:
