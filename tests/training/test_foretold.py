@@ -59,8 +59,9 @@ class Took:
     seconds: float
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rates() -> Calibration:
+    """Measured before the tests' Ray is started, which would be other work."""
     found = calibration(machine(), print)
     if found is None:
         pytest.skip("this machine has too much other work to be measured")
