@@ -92,12 +92,13 @@ class Calibration(BaseModel):
 def calibration(here: dict[str, Any], tell: Callable[[str], None], again: bool = False) -> Calibration | None:
     """The calibration of this machine (`here`): the one that was kept, or a new one that is kept from now on.
 
+    One that was kept although the machine had some other work is made anew where it has none now.
     `tell` is told in words, as it goes on, of one that has to be made. One that other work on the
     machine spoilt is neither kept nor, if an earlier version kept it, used. None if it could not be made
     in MEASURE_SECONDS, failed, or was stopped by Ctrl-C.
     """
     path = kept_at(here)
-    if not again and (kept := kept_calibration(here)) is not None:
+    if not again and (kept := kept_calibration(here)) is not None and not (kept.busy and _is_idle(here)):
         return kept
     tell(
         "measuring how fast this machine is (half a minute if it is idle, "
@@ -188,7 +189,7 @@ class NotMeasuredError(MoinhoError):
 def _calibrate(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration:
     """Raises NotMeasuredError."""
     start = time.monotonic()
-    load = _others() / here["cpus"]
+    load = _load(here)
     tell("  1 of 2: text on one CPU")
     text = _seconds_of_texts()
     tell("  2 of 2: starting Ray, and small models in a training worker")
@@ -200,13 +201,18 @@ def _calibrate(here: dict[str, Any], tell: Callable[[str], None]) -> Calibration
     return Calibration(machine=here, made=now, load=load, spread=spread, text_seconds=min(text), **found)
 
 
-def _others() -> float:
-    """Processes and threads that run or wait for a CPU besides this one, on average over a second. The
+def _is_idle(here: dict[str, Any]) -> bool:
+    return _load(here) <= BUSY
+
+
+def _load(here: dict[str, Any]) -> float:
+    """Processes and threads for each CPU that run or wait besides this one, on average over a second. The
     system's own load average still tells of work that ended a minute ago."""
     try:
-        return statistics.mean(_running() - 1 for _ in range(LOOKS))
+        others = statistics.mean(_running() - 1 for _ in range(LOOKS))
     except (OSError, LookupError):  # not Linux
-        return os.getloadavg()[0]
+        others = os.getloadavg()[0]
+    return others / float(here["cpus"])
 
 
 def _running() -> int:
