@@ -196,6 +196,18 @@ def test_a_calibration_under_load_is_used_and_not_kept_and_that_is_said(
     assert loaded.busy
 
 
+@pytest.mark.parametrize(("load", "again"), [(0.0, True), (0.6, False)])
+def test_what_was_measured_beside_other_work_is_measured_anew_on_an_idle_machine(
+    load: float, again: bool, monkeypatch: pytest.MonkeyPatch, kept: Calibration
+) -> None:
+    here, idle = machine(), kept
+    beside_work = kept.model_copy(update={"load": 0.5})
+    kept_at(here).write_text(beside_work.model_dump_json())
+    monkeypatch.setattr(flows.calibration, "_calibrate", lambda here, tell: idle)
+    monkeypatch.setattr(flows.calibration, "_load", lambda here: load)
+    assert calibration(here, lambda told: None) == (idle if again else beside_work)
+
+
 class Nothing(Config):
     pass
 
