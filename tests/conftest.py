@@ -1,11 +1,13 @@
 """What every test shares: a store of its own, and one local Ray for the whole session."""
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import hypothesis
 import pytest
 
@@ -22,6 +24,7 @@ from tests.evaluation.fixtures import (  # noqa: F401
     small_tokens,
     small_vocabulary,
 )
+from tests.kills import fill
 
 # Tests record in stores of their own, whatever the shell says.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -30,6 +33,8 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 # Started under nohup, the tests of a lost terminal would start runs that ignore it, as nohup asks.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Likewise for Ctrl-C, which a shell's job in the background ignores.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Ray reads this when it is imported, which some test modules do before a cluster is started.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = LOCAL_RAY_ENVIRONMENT["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
@@ -49,6 +54,20 @@ def no_tracking_uri_left() -> Iterator[None]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def filled_road(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two stores that one run of tests/road.toml from nothing has filled, once for all processes of the
+    tests: `store`, in which tests may run more, and `undisturbed`, a copy that stays as it is."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "filled-road"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "undisturbed").exists():
+            fill(folder / "store")
+            shutil.copytree(folder / "store", folder / "part", symlinks=True)
+            (folder / "part").rename(folder / "undisturbed")
+    return folder
 
 
 @pytest.fixture(scope="session")

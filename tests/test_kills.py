@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills import STAGES, fill, kill_of, stage_seconds, try_kill
+from tests.kills import STAGES, kill_of, stage_seconds, try_kill
 
 SEED = 0
 MANY = 24
@@ -12,11 +12,9 @@ MANY = 24
 CHEAP = tuple(stage for stage in STAGES if stage not in ("crawl", "pretrain", "finetune"))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    fill(store)
-    return store
+@pytest.fixture
+def undisturbed(filled_road: Path) -> Path:
+    return filled_road / "undisturbed"
 
 
 @pytest.mark.slow

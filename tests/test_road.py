@@ -21,14 +21,10 @@ from tests.road import CONFIG, MOINHO, Run, moinho
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture
+def road(filled_road: Path) -> Path:
     """A store that one run from nothing has filled."""
-    store = tmp_path_factory.mktemp("road") / "store"
-    run = Run.start(store)
-    assert run.wait(600) == 0, run.text()
-    run.wait_for_family()
-    return store
+    return filled_road / "store"
 
 
 @contextlib.contextmanager
