@@ -192,7 +192,7 @@ class _IndexUnpickler(pickle.Unpickler):
     """Makes the classes of an index of tensors, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("builtins", "getattr"):  # how Python before 3.11.4 writes a member of an enum
+        if (module, name) == ("builtins", "getattr"):  # how Python 3.11.2 writes a member of an enum
             return _memory_format
         if (module, name) not in INDEX_CLASSES:
             raise TornCheckpointError(f"its index names {module}.{name}, which no index of tensors does")
