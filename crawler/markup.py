@@ -21,7 +21,7 @@ from crawler.urls import joined
 
 if TYPE_CHECKING or sys.version_info >= (3, 11, 5):
     import re
-else:  # Debian 12 has 3.11.2, whose `re` fails at nested possessive parts (python/cpython#106052): no tag is found
+else:  # Debian 12: its `re` fails at nested possessive parts (python/cpython#106052), so no tag is found
     import regex as re
 
 BLANK = r"\t\n\f\r\x20"
