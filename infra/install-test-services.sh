@@ -9,5 +9,7 @@ done
 [ -z "$missing" ] && exit 0
 root=""
 [ "$(id -u)" = 0 ] || root=sudo
-$root apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends $missing
+# another installation may be going on, as an unattended upgrade: it is waited for
+wait="-o DPkg::Lock::Timeout=600"
+$root apt-get $wait update -qq
+DEBIAN_FRONTEND=noninteractive $root apt-get $wait install -qq -y --no-install-recommends $missing
