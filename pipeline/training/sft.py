@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -14,7 +15,7 @@ from pipeline.training.chat_rows import ChatRow, chat_rows, held_out_loss, promp
 from pipeline.training.conversations import Conversations
 from pipeline.training.finetune import FinetuneConfig, Job
 from pipeline.training.trainer import train_by
-from pipeline.training.tuning import Objective, Result, Run, Tokenizer
+from pipeline.training.tuning import Objective, Result, Run
 from pipeline.training.tuning_config import TooFewRowsError
 
 
