@@ -22,18 +22,15 @@ from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.chat_rows import answer_losses, chat_row, chat_rows, prompt
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.conversations import Conversations, write_conversations
-from pipeline.training.finetune import (
-    BatchRowsError,
-    FinetuneConfig,
-    Job,
-    NoChatTemplateError,
-    NonFiniteGradientError,
-    TooFewConversationsError,
-    check_batch,
-    finetune,
-)
+from pipeline.training.finetune import FinetuneConfig, Job, NoChatTemplateError, finetune
 from pipeline.training.group import Group
-from pipeline.training.sft import tune
+from pipeline.training.tuning import tune
+from pipeline.training.tuning_config import (
+    BatchRowsError,
+    NonFiniteGradientError,
+    TooFewRowsError,
+    check_batch,
+)
 from tests.evaluation.stand_ins import publish_model, random_model
 from tests.training.test_conversations import Documents, talk, user_file
 
@@ -169,7 +166,7 @@ def test_answers_are_scored_alike_alone_and_in_a_batch(made, chat):
 def run_until(made: Made, id: str, kill_at: int | None, config: FinetuneConfig = CONFIG) -> Attempt:
     """Fine-tune in a process of its own, which is killed once it has done so many steps."""
     attempt = Attempt(made.store.storage, "finetune", "killed", id)
-    job = Job(attempt, made.base, made.conversations, config, RESOLVED)
+    job = Job(attempt, made.base, config, RESOLVED, made.conversations)
     process = multiprocessing.get_context("spawn").Process(target=_tune_until, args=(job, kill_at))
     process.start()
     process.join(120)
@@ -208,13 +205,13 @@ def test_killed_and_run_again_it_ends_with_the_same_bits(made, chat):
 def test_a_broken_gradient_is_refused_before_the_weights_change(made, tmp_path):
     attempt = Attempt(Storage(str(tmp_path)), "finetune", "broken", "1")
     config = CONFIG.model_copy(update={"learning_rate": float("inf")})
-    job = Job(attempt, made.base, made.conversations, config, RESOLVED)
+    job = Job(attempt, made.base, config, RESOLVED, made.conversations)
     with pytest.raises(NonFiniteGradientError, match=r"Lower finetune\.learning_rate"):
         tune(job, Group.alone())
 
 
 def test_batches_that_cannot_be_filled_or_shared_are_refused_with_what_would_work():
-    with pytest.raises(TooFewConversationsError, match=r"set finetune\.batch_rows to at most 5"):
+    with pytest.raises(TooFewRowsError, match=r"set finetune\.batch_rows to at most 5"):
         check_batch(CONFIG, 5, 1)
     with pytest.raises(BatchRowsError, match="try 6"):
         check_batch(CONFIG, 100, 3)
@@ -226,7 +223,7 @@ def test_accumulated_micro_batches_make_the_same_update(made, tmp_path):
         attempt = Attempt(Storage(str(tmp_path / str(rows))), "finetune", "micro", "1")
         compute = RESOLVED.model_copy(update={"micro_batch_rows": rows, "checkpoint_seconds": 100.0})
         config = CONFIG.model_copy(update={"steps": 6, "shown_questions": 0})
-        tune(Job(attempt, made.base, made.conversations, config, compute), Group.alone())
+        tune(Job(attempt, made.base, config, compute, made.conversations), Group.alone())
         lines = JournalReader(attempt.storage, f"{attempt.folder}/journal").read()
         losses.append(
             [line["values"]["held_out_loss"] for line in lines if "held_out_loss" in line.get("values", {})]
