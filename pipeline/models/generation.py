@@ -1,12 +1,14 @@
-"""Turning a model into text: streamed sampling of one text, and greedy answers to many prompts at once.
+"""Turning a model into text: streamed sampling of one text, and answers to many prompts at once.
 
 B texts, T tokens, V vocabulary.
 """
 
 import codecs
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -158,7 +160,6 @@ def tokens(
         ids = [token]
 
 
-@torch.inference_mode()
 def answer_greedily(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -169,33 +170,82 @@ def answer_greedily(
 ) -> list[list[int]]:
     """The likeliest continuation of each prompt, up to and including its first token in `stop`.
 
-    Prompts are padded on the left, those of like length together; texts that have ended leave
-    the batch. Equal to one prompt at a time up to rounding.
+    Equal to one prompt at a time up to rounding.
     """
-    answers: list[list[int]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    for start in range(0, len(order), batch):
-        _answer_batch(model, prompts, order[start : start + batch], answers, max_tokens, set(stop))
-    return answers
+    seeds = [0] * len(prompts)
+    drawn = sample(
+        model, prompts, max_tokens=max_tokens, stop=stop, temperature=0.0, seeds=seeds, batch=batch
+    )
+    return [each.ids for each in drawn]
 
 
-def _answer_batch(
+@dataclass(frozen=True)
+class Sampled:
+    """A continuation that was drawn."""
+
+    ids: list[int]
+    """New tokens, up to and including the one that ended them."""
+    logprobs: list[float]
+    """Of each of them its log-probability in nats, in the distribution that it was drawn from; at
+    temperature 0 in the model's own."""
+    ended: bool
+    """Whether a token in `stop` ended it, rather than `max_tokens` or the model's context."""
+
+
+@torch.inference_mode()
+def sample(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
-    rows: list[int],
-    answers: list[list[int]],
+    *,
     max_tokens: int,
-    stop: set[int],
-) -> None:
-    longest = max(len(prompts[row]) for row in rows)
-    ids_BT = torch.zeros(len(rows), longest, dtype=torch.long, device=model.device)
-    seen_BT = torch.zeros_like(ids_BT)
-    for at, row in enumerate(rows):
-        ids_BT[at, longest - len(prompts[row]) :] = torch.tensor(prompts[row], device=model.device)
-        seen_BT[at, longest - len(prompts[row]) :] = 1
+    stop: Collection[int],
+    temperature: float,
+    seeds: Sequence[int],
+    batch: int = 32,
+) -> list[Sampled]:
+    """A continuation of each prompt (ids), drawn at `temperature`; at 0 the likeliest token each time.
+
+    What is drawn for a text hangs on the model, its prompt and its own seed (0 or more), not on the
+    texts that it is batched with, up to rounding. Prompts of like length go together, padded on the
+    left; texts that have ended leave the batch. Raises ValueError unless there is a seed for each prompt.
+    """
+    if len(seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds; give one for each")
+    context = context_tokens(model)
+    texts = [
+        _Text(list(prompt), min(max_tokens, context - len(prompt)), seed)
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
+    order = sorted((text for text in texts if text.most > 0), key=lambda text: len(text.prompt))
+    for start in range(0, len(order), batch):
+        _draw_together(model, order[start : start + batch], temperature, set(stop))
+    return [Sampled(text.ids, text.logprobs, text.ended) for text in texts]
+
+
+class _Text:
+    """One of the texts that are drawn together, as far as it is."""
+
+    def __init__(self, prompt: list[int], most: int, seed: int) -> None:
+        self.prompt, self.most = prompt, most
+        self.chances = np.random.default_rng(seed).random(max(0, most))
+        """Uniform in [0, 1): which token is drawn at each place."""
+        self.ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.ended = False
+
+    def add(self, token: int, logprob: float, stop: set[int]) -> bool:
+        """Take the next token; False when it was the last."""
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+        self.ended = token in stop
+        return not self.ended and len(self.ids) < self.most
+
+
+def _draw_together(model: PreTrainedModel, texts: list[_Text], temperature: float, stop: set[int]) -> None:
+    ids_BT, seen_BT = _padded_on_the_left([text.prompt for text in texts], model.device)
     positions_BT = (seen_BT.cumsum(1) - 1).clamp(min=0)
     cache: Any = DynamicCache(config=model.config)
-    for _ in range(min(max_tokens, context_tokens(model) - longest)):
+    while True:
         logits_BTV = model(
             input_ids=ids_BT,
             attention_mask=seen_BT,
@@ -204,16 +254,39 @@ def _answer_batch(
             use_cache=True,
             logits_to_keep=1,
         ).logits
-        next_B = logits_BTV[:, -1].argmax(-1)
-        for row, token in zip(rows, next_B.tolist(), strict=True):
-            answers[row].append(token)
-        going = [at for at, row in enumerate(rows) if answers[row][-1] not in stop]
+        next_B, logprobs_B = _choose(logits_BTV[:, -1], temperature, texts)
+        added = zip(texts, next_B.tolist(), logprobs_B.tolist(), strict=True)
+        going = [at for at, (text, token, logprob) in enumerate(added) if text.add(token, logprob, stop)]
         if not going:
             return
-        if len(going) < len(rows):
+        if len(going) < len(texts):
             going_B = torch.tensor(going, device=model.device)
-            rows = [rows[at] for at in going]
+            texts = [texts[at] for at in going]
             cache.batch_select_indices(going_B)
             next_B, seen_BT, positions_BT = next_B[going_B], seen_BT[going_B], positions_BT[going_B]
         ids_BT, positions_BT = next_B[:, None], positions_BT[:, -1:] + 1
         seen_BT = torch.cat([seen_BT, torch.ones_like(ids_BT)], 1)
+
+
+def _padded_on_the_left(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids [B, T], and 1 where there is a token, 0 where there is padding."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
+    seen = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(seen, device=device)
+
+
+def _choose(logits_BV: Tensor, temperature: float, texts: list[_Text]) -> tuple[Tensor, Tensor]:
+    """The next token of each text and its log-probability, [B] each.
+
+    Drawn by the inverse of the cumulative distribution at the text's own chance.
+    """
+    if temperature <= 0:
+        logprobs_BV, next_B = logits_BV.float().log_softmax(-1), logits_BV.argmax(-1)
+    else:
+        logprobs_BV = (logits_BV.float() / temperature).log_softmax(-1)
+        chances = [[text.chances[len(text.ids)]] for text in texts]
+        chances_B1 = torch.tensor(chances, dtype=torch.float64, device=logits_BV.device)
+        up_to_BV = logprobs_BV.double().exp().cumsum(-1)
+        next_B = torch.searchsorted(up_to_BV, chances_B1 * up_to_BV[:, -1:], right=True)[:, 0]
+    return next_B, logprobs_BV.gather(-1, next_B[:, None])[:, 0]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -8,6 +10,7 @@ from pipeline.models.generation import (
     context_tokens,
     encode,
     piece_bytes,
+    sample,
     stream,
     tokens,
 )
@@ -107,10 +110,54 @@ def test_batched_answers_equal_those_of_one_prompt_at_a_time(model: PreTrainedMo
     assert answer_greedily(model, prompts, max_tokens=20, stop=stop, batch=4) == expected
 
 
+PROMPTS = [[1, *range(10, 10 + length)] for length in (3, 9, 1, 5, 9, 2)]
+
+
+def test_what_is_drawn_for_a_text_hangs_on_its_seed_and_not_on_its_batch(model: PreTrainedModel) -> None:
+    options: dict[str, Any] = {"max_tokens": 20, "stop": {5, 17, 200}, "temperature": 1.0}
+    seeds = [7, 8, 9, 10, 8, 12]
+    together = sample(model, PROMPTS, seeds=seeds, **options)
+    assert together[1].ids == together[4].ids  # the same prompt and seed
+    for chosen in ([0], [5, 1], [4, 3, 2]):
+        prompts = [PROMPTS[at] for at in chosen]
+        apart = sample(model, prompts, seeds=[seeds[at] for at in chosen], batch=2, **options)
+        assert [each.ids for each in apart] == [together[at].ids for at in chosen]
+        for one, at in zip(apart, chosen, strict=True):
+            assert one.logprobs == pytest.approx(together[at].logprobs, abs=1e-4)
+    other = sample(model, PROMPTS, seeds=[seed + 100 for seed in seeds], **options)
+    assert all(one.ids != another.ids for one, another in zip(together, other, strict=True))
+    with pytest.raises(ValueError, match="6 prompts, but 1 seeds"):
+        sample(model, PROMPTS, seeds=[1], **options)
+
+
+def test_log_probabilities_are_those_of_the_whole_text(model: PreTrainedModel) -> None:
+    drawn = sample(model, PROMPTS, max_tokens=12, stop={5, 17}, temperature=0.7, seeds=range(6))
+    for prompt, text in zip(PROMPTS, drawn, strict=True):
+        logits_TV = model(input_ids=torch.tensor([prompt + text.ids])).logits[0, len(prompt) - 1 : -1]
+        logprobs_TV = (logits_TV / 0.7).log_softmax(-1)
+        expected = logprobs_TV.gather(-1, torch.tensor(text.ids)[:, None])[:, 0].tolist()
+        assert text.logprobs == pytest.approx(expected, abs=1e-4)
+        assert text.ended == (text.ids[-1] in (5, 17))
+        assert text.ended or len(text.ids) == 12
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely(model: PreTrainedModel) -> None:
+    count = 4000
+    drawn = sample(
+        model, [[1, 40]] * count, max_tokens=1, stop=(), temperature=0.5, seeds=range(count), batch=count
+    )
+    probabilities_V = (model(input_ids=torch.tensor([[1, 40]])).logits[0, -1] / 0.5).softmax(-1)
+    found_V = torch.bincount(torch.tensor([text.ids[0] for text in drawn]), minlength=1024) / count
+    deviation_V = (probabilities_V * (1 - probabilities_V) / count).sqrt()
+    assert bool(((found_V - probabilities_V).abs() < 5 * deviation_V + 1e-3).all())
+
+
 def test_generation_ends_where_the_context_is_full(model: PreTrainedModel) -> None:
     prompt = [1] * (context_tokens(model) - 3)
     assert len(list(tokens(model, prompt, Sampler(), max_tokens=50, stop=()))) == 3
     assert len(answer_greedily(model, [prompt], max_tokens=50, stop=())[0]) == 3
+    beside = answer_greedily(model, [prompt, [1, 2], [*prompt, 1, 1, 1]], max_tokens=50, stop=())
+    assert [len(ids) for ids in beside] == [3, 50, 0]
 
 
 def test_top_k_and_top_p_keep_the_likeliest() -> None:
