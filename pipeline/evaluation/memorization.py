@@ -97,7 +97,7 @@ def _keys(tokens: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def matched_tokens(model: "PreTrainedModel", stretches: Sequence[Ids], prefix: int) -> list[int]:
-    """Of each stretch, how many tokens after the first `prefix` the greedy continuation has right in a row."""
+    """Of each stretch, how many tokens after its first `prefix` the greedy continuation has right at once."""
     if not stretches:
         return []
     asked = len(stretches[0]) - prefix

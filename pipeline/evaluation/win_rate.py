@@ -14,7 +14,7 @@ PENALTY = 1.0
 
 
 def outcomes(scores: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """For each prompt 1 if the model's answer has the higher score, 0 if the reference's has, 0.5 for a tie."""
+    """For each prompt 1 if the model's answer has the higher score, 0 if the reference's has, else 0.5."""
     return [
         EVEN if one == other else float(one > other) for one, other in zip(scores, reference, strict=True)
     ]
