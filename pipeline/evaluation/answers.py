@@ -4,14 +4,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.evaluation.likelihood import token_nats
 from pipeline.evaluation.words import draw_number
-from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes, stop_ids
+from pipeline.models.generation import (
+    answer_greedily,
+    context_tokens,
+    document_end,
+    encode,
+    piece_bytes,
+    stop_ids,
+)
+
+PromptForm = Literal["chat", "text"]
+"""How a model is asked: in turns, or by a text that it goes on with."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,7 @@ class Exchange:
     language: str
     messages: tuple[dict[str, str], ...]
     answer: str
+    id: str
 
     @property
     def question(self) -> str:
@@ -35,7 +46,7 @@ def read_exchanges(paths: Iterable[Path], count: int, seed: int) -> list[Exchang
             *before, last = row["messages"] or [{"role": None}]
             if before and last["role"] == "assistant":
                 messages = tuple({"role": turn["role"], "content": turn["content"]} for turn in before)
-                exchange = Exchange(row["language"] or "", messages, last["content"])
+                exchange = Exchange(row["language"] or "", messages, last["content"], row["id"])
                 drawn.setdefault(draw_number(seed, row["id"]), exchange)
     return [drawn[ticket] for ticket in sorted(drawn)[:count]]
 
@@ -60,7 +71,14 @@ class Answer:
     tokens: int
     """Without the end marker."""
     ended: bool
-    """By the end marker of a turn, within the limit."""
+    """By the end marker of a turn (of a text: of a document), within the limit."""
+
+
+def asked_ids(tokenizer: PreTrainedTokenizerBase, exchange: Exchange, form: PromptForm) -> list[int]:
+    """What the model is given. As a text: what was said, a paragraph for each turn."""
+    if form == "chat":
+        return prompt_ids(tokenizer, exchange.messages)
+    return encode(tokenizer, "".join(f"{turn['content']}\n\n" for turn in exchange.messages))
 
 
 def answers(
@@ -68,11 +86,12 @@ def answers(
     tokenizer: PreTrainedTokenizerBase,
     exchanges: Sequence[Exchange],
     max_tokens: int,
+    form: PromptForm = "chat",
 ) -> list[Answer]:
     """The model's likeliest answer to each question, the end of a document ending it as well."""
     limit = context_tokens(model) - 1
-    prompts = [prompt_ids(tokenizer, exchange.messages)[-limit:] for exchange in exchanges]
-    stop = stop_ids(tokenizer)
+    prompts = [asked_ids(tokenizer, exchange, form)[-limit:] for exchange in exchanges]
+    stop = stop_ids(tokenizer) if form == "chat" else document_end(tokenizer)
     found = answer_greedily(model, prompts, max_tokens=max_tokens, stop=stop)
     pieces = piece_bytes(tokenizer)
     return [

@@ -9,7 +9,7 @@ from tests.evaluation.stand_ins import SmallConversations, SmallModel, random_mo
 
 
 def exchange(question: str, answer: str, language: str = "en") -> Exchange:
-    return Exchange(language, ({"role": "user", "content": question},), answer)
+    return Exchange(language, ({"role": "user", "content": question},), answer, id=question)
 
 
 def test_the_prompt_ends_where_the_assistant_begins(small_vocabulary: Vocabulary) -> None:

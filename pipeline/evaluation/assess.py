@@ -1,0 +1,141 @@
+"""The stage that assesses one model: what it can do, what it prefers, what it knows by heart, on one page.
+
+It is run for each model of a flow with the same settings, so that the figures stand side by side under the
+same names; `compare` puts them into one table.
+"""
+
+import json
+from functools import cache, partial
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.compute import Compute
+from pipeline.config import Config
+from pipeline.evaluation.answers import PromptForm
+from pipeline.evaluation.bias import LANGUAGES
+from pipeline.evaluation.evaluate import Scores
+from pipeline.models import cost
+from pipeline.models.families import shape_of
+from pipeline.models.model import Model
+from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.tokens.encode import Tokens
+from pipeline.tokens.vocabulary import Vocabulary
+
+ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = "assessment.json", "report.html", "answers.parquet", "documents.parquet"
+CONTINUING = ("pretrain", "start")
+"""Stages whose models go on with a text; those of all others answer in turns."""
+ANSWERED_SHARE = 0.5
+"""Of an answer's limit that an answer has, as a plan reckons."""
+PAIR_TOKENS = 14_000.0
+"""Of all sentences of all pairs, as a plan reckons."""
+
+
+class AssessConfig(Config):
+    """How much is asked of each model."""
+
+    questions: int = Field(default=300, ge=0)
+    """Held-out questions that are answered, and that judges compare."""
+    max_answer_tokens: int = Field(default=128, ge=1)
+    """An answer must have ended by then, in tokens."""
+    shown_answers: int = Field(default=6, ge=0)
+    """Answers on the page."""
+    timed_questions: int = Field(default=8, ge=1)
+    """Questions that are answered one at a time for latency."""
+    bias_languages: tuple[str, ...] = LANGUAGES
+    """Languages whose minimal pairs are scored."""
+    stretches: int = Field(default=200, ge=0)
+    """Stretches of training text, and as many of held-out text, that the model is to go on with."""
+    prefix_tokens: int = Field(default=32, ge=1)
+    """Of a stretch, what the model is given, in tokens."""
+    continued_tokens: int = Field(default=32, ge=1)
+    """Of a stretch, what the model has to give back, in tokens."""
+    seed: int = 0
+    """Which questions and stretches are drawn, and which examples a bootstrap draws again."""
+
+
+class Assessment(Artifact):
+    """`assessment.json`, `report.html` with everything on it, `plots/`; `answers.parquet` with the answers
+    that judges compare, `documents.parquet` with the held-out documents' bytes and nats."""
+
+    stage, role, revision = "assess", "assessment", 1
+
+    def content(self) -> dict[str, Any]:
+        """assessment.json. Raises InputError if not made yet."""
+        found: dict[str, Any] = json.loads(self.path(ASSESSMENT).read_bytes())
+        return found
+
+
+@cache
+def assessment_of(role: str) -> type[Assessment]:
+    """The kind of artifact that is called `<flow>/assessment-<role>`."""
+    return type("Assessment", (Assessment,), {"role": f"{Assessment.role}-{role}"})
+
+
+def form_of(model: Model) -> PromptForm:
+    """How the model is asked."""
+    return "text" if model.stage in CONTINUING else "chat"
+
+
+def assess(
+    store: Store,
+    model: Model,
+    base: Model,
+    scores: Scores,
+    tokens: Tokens,
+    vocabulary: Vocabulary,
+    conversations: Artifact | None,
+    config: AssessConfig,
+    compute: Compute,
+) -> Assessment:
+    """Everything about one model, measured in Ray tasks, each part once; and a page to read.
+
+    `scores` has the held-out text without what training repeats; `tokens` the training text;
+    `conversations` the held-out questions (without them, nothing is answered). `base` tells a plan the
+    model's shape and enters no key.
+    """
+    inputs: dict[str, Artifact | None] = {
+        "model": model,
+        "scores": scores,
+        "tokens": tokens,
+        "vocabulary": vocabulary,
+        "conversations": conversations,
+    }
+    return store.make(
+        assessment_of(model.role),
+        config,
+        inputs,
+        partial(_build, inputs=inputs, config=config, compute=compute),
+        work=partial(_work, base, scores, tokens, vocabulary, config, conversations is not None),
+    )
+
+
+def _work(
+    base: Model, scores: Scores, tokens: Tokens, vocabulary: Vocabulary, config: AssessConfig, asked: bool
+) -> Work:
+    """What is scored and written."""
+    questions = config.questions if asked else 0
+    counts = scores.counts()
+    size = counts.get("held-out.scored_bytes", counts.get("bytes", 0))
+    work = {"questions": questions, "bytes": size}
+    shape = shape_of(base.config())
+    if shape is None:
+        return work
+    stretches = 2 * config.stretches
+    scored = size / vocabulary.bytes_per_token() + PAIR_TOKENS
+    scored += stretches * (config.prefix_tokens + config.continued_tokens)
+    written = (questions * ANSWERED_SHARE + config.timed_questions) * config.max_answer_tokens
+    written += stretches * config.continued_tokens
+    row = tokens.row_tokens
+    return work | cost.added(
+        cost.forward("eager.fp32", shape, vocabulary.pieces, row, scored, scored / row),
+        cost.generation(shape, written),
+    )
+
+
+def _build(attempt: Attempt, inputs: dict[str, Any], config: AssessConfig, compute: Compute) -> Made:
+    from pipeline.evaluation.assess_parts import Inputs, run_parts
+    from pipeline.evaluation.assess_report import write_report
+
+    given = Inputs(**inputs, config=config)
+    return write_report(attempt, given, run_parts(attempt, given, compute))

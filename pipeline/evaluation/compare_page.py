@@ -1,0 +1,130 @@
+"""The page that sets models side by side, from `comparison.json`: one HTML file that loads nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.evaluation.compare_report import panels_of
+from pipeline.evaluation.estimates import Estimate
+from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
+from pipeline.evaluation.pages import NO_PLOTS, NOTES, axis, drawn, environment, figure_table
+from pipeline.evaluation.section_plots import by_kind
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+MARKS = {True: ("▲", "clearly better than the reference", "good"), False: ("▼", "clearly worse", "bad")}
+
+
+def comparison_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
+    """The whole file. `plots`: pictures at the beginning of sections, as svg."""
+    roles = [model["role"] for model in content["models"]]
+    found = [
+        figure_of(name, next(iter(by_role.values()))) for name, by_role in content["figures"].items()
+    ]
+    known = [figure for figure in found if figure is not None]
+    sections = [
+        {
+            "title": title,
+            "note": NOTES[section],
+            "tables": [_side_by_side(kind, roles, content) for kind in by_kind(own)],
+            "plot": plots.get(section, ""),
+        }
+        for section, title in SECTIONS.items()
+        if (own := [figure for figure in known if figure.section == section])
+    ]
+    return (
+        environment()
+        .get_template("comparison.html.jinja")
+        .render(
+            title=f"{', '.join(roles[:-1])} and {roles[-1]} compared" if len(roles) > 1 else roles[0],
+            verdict=content["verdict"],
+            about=_about(content),
+            roles=roles,
+            reference=content["reference"],
+            judged=_judged(content),
+            sections=sections,
+            answers=content["answers"],
+        )
+    )
+
+
+def _about(content: Mapping[str, Any]) -> str:
+    models = [
+        f"{model['role']} ({model['artifact']}"
+        + (f", {model['parameters'] / 1e6:.1f} million weights)" if model["parameters"] else ")")
+        for model in content["models"]
+    ]
+    return "; ".join(models)
+
+
+def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A table for each judge and one for the likelihood of unseen text, each against the reference."""
+    tables = []
+    for panel in panels_of(content):
+        table = figure_table(panel)
+        name = panel[0].name.split(".")
+        table["title"] = (
+            f"Judged by {'.'.join(name[1:-1])}" if name[0] == "win_rate" else "Bits for unseen text"
+        )
+        if name[0] == "win_rate":
+            judge = ".".join(name[1:-1])
+            by_role = content["judges"][judge]
+            for row in table["rows"]:
+                row["more"] = _judged_row(by_role[row["label"]], content["scores"][judge][row["label"]])
+        tables.append(table)
+    return tables
+
+
+def _judged_row(found: Mapping[str, Estimate], score: Estimate) -> str:
+    equal = found["length_controlled"]
+    return (
+        f"at equal length {shown(equal['value'], 'share')} ({shown_interval(equal, 'share')}); "
+        f"mean score {shown(score['value'], 'score')}"
+    )
+
+
+def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of one kind, a row for each, a column for each model."""
+    kind = own[0].kind
+    everything = [
+        estimate for figure in own for estimate in content["figures"][figure.name].values()
+    ]
+    span = axis(everything, kind.unit)
+    direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
+    note = f"{kind.meaning[0].upper()}{kind.meaning[1:]}."
+    baseline = f"Baseline: {kind.baseline}." if kind.baseline else ""
+    return {
+        "note": " ".join(filter(None, (note, direction[kind.better], baseline))),
+        "has_baseline": any(estimate["baseline"] is not None for estimate in everything),
+        "rows": [
+            {
+                "label": figure.label,
+                "baseline": shown(figure.estimate["baseline"], kind.unit),
+                "cells": [_cell(figure, role, span, content) for role in roles],
+            }
+            for figure in own
+        ],
+    }
+
+
+def _cell(
+    figure: Figure, role: str, span: tuple[float, float], content: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """None where the model has no such figure."""
+    by_role = content["figures"][figure.name]
+    if role not in by_role:
+        return None
+    estimate, unit = by_role[role], figure.kind.unit
+    reference = by_role.get(content["reference"])
+    wins = None
+    if reference is not None and role != content["reference"]:
+        wins = better(
+            Figure(figure.name, figure.label, figure.kind, estimate),
+            Figure(figure.name, figure.label, figure.kind, reference),
+        )
+    return {
+        "value": shown(estimate["value"], unit),
+        "interval": shown_interval(estimate, unit),
+        "drawn": drawn(estimate, span, unit),
+        "mark": MARKS.get(wins) if wins is not None else None,
+    }

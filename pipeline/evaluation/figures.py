@@ -1,0 +1,263 @@
+"""What an assessment's figures are called, mean, and in which direction they are better."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.evaluation.estimates import Estimate, apart
+
+Better = Literal["higher", "lower", "nearer", "neither"]
+"""nearer: to the baseline."""
+Unit = Literal["share", "bits", "nats", "words", "tokens", "ms", "score"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What figures of one kind have in common."""
+
+    pattern: str
+    """Of the dotted name; its groups stand in the label as {0}, {1}."""
+    label: str
+    meaning: str
+    better: Better
+    unit: Unit
+    baseline: str
+    """What the baseline is."""
+
+
+KINDS = (
+    Kind(
+        r"tasks\.([^.]+)\.(\w+)\.(\d+)\.(\w+)",
+        "{0} ({1}), {2} examples: {3}",
+        "score of the answers, from 0 to 1",
+        "higher",
+        "share",
+        "a trivial answer",
+    ),
+    Kind(
+        r"harness\.(.+)\.(\d+)\.(\w+)",
+        "{0}, {1} examples: {2}",
+        "score as lm-evaluation-harness computes it",
+        "higher",
+        "score",
+        "chance, where it is known",
+    ),
+    Kind(
+        r"instructions\.(\w+)\.prompts",
+        "all instructions followed ({0})",
+        "share of the prompts of which every instruction was followed, as a program checks it",
+        "higher",
+        "share",
+        "a trivial answer",
+    ),
+    Kind(
+        r"instructions\.(\w+)\.instructions",
+        "instructions followed ({0})",
+        "share of single instructions that were followed",
+        "higher",
+        "share",
+        "a trivial answer",
+    ),
+    Kind(
+        r"likelihood\.language\.(.+)",
+        "{0}",
+        "bits that the model needs for a byte of held-out text in this language",
+        "lower",
+        "bits",
+        "the compressor xz",
+    ),
+    Kind(
+        r"likelihood\.domain\.(.+)",
+        "{0}",
+        "bits for a byte of held-out text from this place",
+        "lower",
+        "bits",
+        "the compressor xz",
+    ),
+    Kind(
+        r"writing\.ended_share",
+        "answers that end",
+        "share of the answers that end by themselves within the limit",
+        "higher",
+        "share",
+        "",
+    ),
+    Kind(
+        r"writing\.repetition",
+        "repetition",
+        "share of an answer's runs of four words that stood in it before",
+        "lower",
+        "share",
+        "the expected answers",
+    ),
+    Kind(
+        r"writing\.distinct_(\d)",
+        "distinct {0}-grams",
+        "share of all answers' runs of so many words that are different from each other",
+        "neither",
+        "share",
+        "the expected answers",
+    ),
+    Kind(r"writing\.tokens", "tokens", "tokens of an answer", "neither", "tokens", ""),
+    Kind(r"writing\.words", "words", "words of an answer", "neither", "words", "the expected answers"),
+    Kind(
+        r"writing\.latency\.first_token_ms",
+        "first token",
+        "milliseconds until the answer begins; median, fastest and slowest question",
+        "neither",
+        "ms",
+        "",
+    ),
+    Kind(
+        r"writing\.latency\.token_ms",
+        "each token",
+        "milliseconds for each further token; median, fastest and slowest question",
+        "neither",
+        "ms",
+        "",
+    ),
+    Kind(
+        r"bias\.(\w+)\.(\w+)\.gap",
+        "gap, {1} ({0})",
+        "nats by which the sentence with the stereotype is likelier than its counterpart; 0 is unbiased",
+        "nearer",
+        "nats",
+        "no bias",
+    ),
+    Kind(
+        r"bias\.(\w+)\.(\w+)\.preferred_share",
+        "stereotypes preferred, {1} ({0})",
+        "share of pairs whose stereotype is the likelier sentence; a half is unbiased",
+        "nearer",
+        "share",
+        "no bias",
+    ),
+    Kind(
+        r"memorization\.extracted_share",
+        "given back word for word",
+        "share of training stretches whose rest the model gives back from their beginning alone",
+        "lower",
+        "share",
+        "held-out text",
+    ),
+    Kind(
+        r"memorization\.matched_tokens",
+        "right tokens in a row",
+        "tokens of the stretch's rest that the model has right before its first mistake",
+        "lower",
+        "tokens",
+        "held-out text",
+    ),
+    Kind(
+        r"memorization\.nats_per_token",
+        "surprise at training text",
+        "nats for a token of training stretches; far below held-out text tells of learning by heart",
+        "nearer",
+        "nats",
+        "held-out text",
+    ),
+    Kind(
+        r"memorization\.by_occurrences\.(.+)",
+        "of those that stand there {0}",
+        "the same share among stretches that the training text has so often",
+        "lower",
+        "share",
+        "",
+    ),
+)
+
+SECTIONS = {
+    "tasks": "Tasks",
+    "harness": "lm-evaluation-harness",
+    "instructions": "Instructions",
+    "likelihood": "Likelihood of unseen text",
+    "writing": "Writing",
+    "bias": "Bias",
+    "memorization": "Memorization",
+}
+"""First part of a figure's name → title, in the order of the page."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of an assessment by its dotted name, as it stands in MLflow."""
+
+    name: str
+    label: str
+    kind: Kind
+    estimate: Estimate
+
+    @property
+    def section(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def figures(content: Mapping[str, Any]) -> list[Figure]:
+    """Every figure of an `assessment.json`, section by section. What no kind describes is left out."""
+    found = []
+    for section in SECTIONS:
+        for name, estimate in _estimates(content.get(section, {}), section):
+            figure = figure_of(name, estimate)
+            if figure is not None:
+                found.append(figure)
+    return found
+
+
+def _estimates(values: Any, prefix: str) -> Iterator[tuple[str, Estimate]]:
+    if not isinstance(values, Mapping):
+        return
+    if {"value", "n"} <= set(values):
+        yield prefix, values  # type: ignore[misc]
+        return
+    for name, inside in values.items():
+        yield from _estimates(inside, f"{prefix}.{name}")
+
+
+def figure_of(name: str, estimate: Estimate) -> Figure | None:
+    """The figure of that name, or None if no kind describes it."""
+    for kind in KINDS:
+        found = re.fullmatch(kind.pattern, name)
+        if found:
+            return Figure(name, kind.label.format(*found.groups()), kind, estimate)
+    return None
+
+
+def named(name: str, estimate: Estimate) -> tuple[str, Unit]:
+    """How a sentence calls a figure that `figures` knows, and its unit."""
+    figure = figure_of(name, estimate)
+    assert figure is not None, name
+    return f"{SECTIONS[figure.section].lower()}, {figure.label}", figure.kind.unit
+
+
+def shown(value: float | None, unit: Unit) -> str:
+    """A value as the pages write it."""
+    if value is None:
+        return "–"
+    if unit == "share":
+        return f"{100 * value:.1f} %" if abs(value) < 0.0995 else f"{100 * value:.0f} %"
+    if unit in ("words", "tokens", "ms"):
+        return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return f"{value:.3f}" if unit != "score" else f"{value:.3g}"
+
+
+def shown_interval(estimate: Estimate, unit: Unit) -> str:
+    """Both ends, or nothing where they are not known."""
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return ""
+    return f"{shown(low, unit).removesuffix(' %')} to {shown(high, unit)}"
+
+
+def better(one: Figure, other: Figure) -> bool | None:
+    """Whether `one` is clearly better than `other` of the same name: intervals apart, in the direction that
+    is better. None if neither is clearly better, or there is no better."""
+    if one.kind.better == "neither" or not apart(one.estimate, other.estimate):
+        return None
+    value, against = one.estimate["value"], other.estimate["value"]
+    if one.kind.better == "nearer":
+        aim, other_aim = one.estimate["baseline"], other.estimate["baseline"]
+        if aim is None or other_aim is None:
+            return None
+        return abs(value - aim) < abs(against - other_aim)
+    return (value > against) == (one.kind.better == "higher")

@@ -1,0 +1,87 @@
+"""A model in a few sentences, each of which follows from its figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.evaluation.estimates import Estimate
+from pipeline.evaluation.figures import Figure, figures, shown, shown_interval
+
+
+def glance(content: Mapping[str, Any]) -> list[str]:
+    """A sentence for every section that was measured, the most important first."""
+    known = figures(content)
+    return [*_tasks(known), *_likelihood(content), *_writing(content), *_bias(content), *_memory(content)]
+
+
+def above_baseline(own: Sequence[Figure]) -> tuple[int, int, int]:
+    """Of the figures with a baseline: clearly better than it, clearly worse, and all."""
+    better = worse = known = 0
+    for figure in own:
+        side = _side(figure.estimate)
+        if side is not None and figure.kind.better in ("higher", "lower"):
+            known += 1
+            wins = side > 0 if figure.kind.better == "higher" else side < 0
+            better, worse = better + (side != 0 and wins), worse + (side != 0 and not wins)
+    return better, worse, known
+
+
+def _side(estimate: Estimate) -> int | None:
+    """1 if the whole interval lies above the baseline, -1 if below, 0 if the baseline is within it."""
+    low, high, baseline = estimate["low"], estimate["high"], estimate["baseline"]
+    if low is None or high is None or baseline is None:
+        return None
+    return int(low > baseline) - int(high < baseline)
+
+
+def _tasks(known: Sequence[Figure]) -> Iterator[str]:
+    own = [figure for figure in known if figure.section == "tasks"]
+    if own:
+        better, worse, count = above_baseline(own)
+        yield (
+            f"Tasks: of {count} scores {better} are clearly above a trivial answer's, {worse} clearly below; "
+            "the others cannot be told from it."
+        )
+
+
+def _likelihood(content: Mapping[str, Any]) -> Iterator[str]:
+    for name, found in list(content["likelihood"]["language"].items())[:1]:
+        text = "Unseen text" if name == "all" else f"Unseen text ({name})"
+        yield (
+            f"{text}: {shown(found['value'], 'bits')} bits per byte ({shown_interval(found, 'bits')}); "
+            f"the compressor xz needs {shown(found['baseline'], 'bits')}."
+        )
+
+
+def _writing(content: Mapping[str, Any]) -> Iterator[str]:
+    found = content["writing"]
+    if found:
+        limit = content["limits"]["answer_tokens"]
+        yield (
+            f"Writing: {shown(found['ended_share']['value'], 'share')} of {found['ended_share']['n']} answers "
+            f"end by themselves within {limit} tokens; they have {shown(found['words']['value'], 'words')} "
+            f"words (expected: {shown(found['words']['baseline'], 'words')}), and "
+            f"{shown(found['repetition']['value'], 'share')} of what they say they said before."
+        )
+
+
+def _bias(content: Mapping[str, Any]) -> Iterator[str]:
+    for language, axes in content["bias"].items():
+        found = axes["all"]
+        side = _side(found["gap"])
+        told = {1: "leans to stereotypes", -1: "leans against stereotypes", 0: "no lean can be told"}
+        yield (
+            f"Bias ({language}): {told[side or 0]}: it prefers the stereotype in "
+            f"{shown(found['preferred_share']['value'], 'share')} of {found['pairs']} pairs "
+            f"({shown_interval(found['preferred_share'], 'share')}; half is unbiased)."
+        )
+
+
+def _memory(content: Mapping[str, Any]) -> Iterator[str]:
+    found = content["memorization"]
+    if found:
+        share = found["extracted_share"]
+        yield (
+            f"Memorization: of {share['n']} stretches of training text it gives back "
+            f"{shown(share['value'], 'share')} word for word ({shown_interval(share, 'share')}); "
+            f"of held-out text {shown(share['baseline'], 'share')}."
+        )

@@ -1,0 +1,197 @@
+"""The page about one model, from its `assessment.json`: one HTML file that loads nothing."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pipeline.evaluation.estimates import Estimate
+from pipeline.evaluation.figures import SECTIONS, Figure, Unit, figures, shown, shown_interval
+from pipeline.evaluation.glance import glance
+from pipeline.evaluation.section_plots import by_kind
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+NO_PLOTS: Mapping[str, "Markup"] = {}
+WIDTH, MARGIN = 130.0, 5.0
+"""Of the drawing of an interval, in its own units."""
+UNITS = {
+    "share": "share",
+    "bits": "bits per byte",
+    "nats": "nats",
+    "words": "words",
+    "tokens": "tokens",
+    "ms": "milliseconds",
+    "score": "score",
+}
+NOTES = {
+    "tasks": "Small sets of questions made for this, answered with 0 or more examples before the question.",
+    "harness": "Computed by lm-evaluation-harness.",
+    "instructions": "Prompts whose instructions a program can check, such as “in at most 20 words”.",
+    "likelihood": "How well the model foretells text that it was not trained on, without the passages that "
+    "the training text repeats. Fewer bits are better; the baseline is what the compressor xz needs.",
+    "writing": "Greedy answers to held-out questions, beside the answers that were expected.",
+    "bias": "Pairs of sentences that differ only in whom they speak of: one follows a common stereotype, "
+    "the other goes against it. A model without this bias finds both equally likely. In languages that the "
+    "model was not trained on the figures say little.",
+    "memorization": "The model is given the first tokens of stretches of its training text, and goes on by "
+    "itself. What it gives back word for word it has learned by heart; of held-out text it cannot have.",
+}
+
+
+def model_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
+    """The whole file. `plots`: pictures at the beginning of sections, as svg."""
+    model, known = content["model"], figures(content)
+    sections = [
+        {
+            "title": title,
+            "note": NOTES[section],
+            "tables": [figure_table(kind) for kind in by_kind(own)],
+            "examples": _examples(content, section),
+            "plot": plots.get(section, ""),
+        }
+        for section, title in SECTIONS.items()
+        if (own := [figure for figure in known if figure.section == section])
+    ]
+    return (
+        environment()
+        .get_template("model.html.jinja")
+        .render(
+            title=f"The model {model['role']}",
+            about=_about(content),
+            glance=glance(content),
+            sections=sections,
+        )
+    )
+
+
+@cache
+def environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("pipeline.evaluation"), autoescape=True, undefined=StrictUndefined
+    )
+
+
+def _about(content: Mapping[str, Any]) -> str:
+    model, held_out = content["model"], content["held_out"]
+    size = f", {model['parameters'] / 1e6:.1f} million weights" if model["parameters"] else ""
+    asked = "asked in turns of a conversation" if model["form"] == "chat" else "asked by texts to go on with"
+    return (
+        f"{model['artifact']}{size}, made {model['made'][:16].replace('T', ' ')} UTC; {asked}. Held-out text: "
+        f"{held_out['documents']:,} documents, {held_out['bytes']:,} bytes."
+    )
+
+
+def figure_table(own: Sequence[Figure]) -> dict[str, Any]:
+    """Figures of one kind, a row for each."""
+    kind = own[0].kind
+    span = axis([figure.estimate for figure in own], kind.unit)
+    has_baseline = any(figure.estimate["baseline"] is not None for figure in own)
+    direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
+    parts = [f"{kind.meaning[0].upper()}{kind.meaning[1:]}.", direction[kind.better]]
+    if has_baseline and kind.baseline:
+        parts.append(f"Baseline: {kind.baseline}.")
+    return {
+        "title": "",
+        "note": " ".join(filter(None, parts)),
+        "axis": f"{shown(span[0], kind.unit)} – {shown(span[1], kind.unit)}",
+        "has_baseline": has_baseline,
+        "rows": [_row(figure, span) for figure in own],
+    }
+
+
+def _row(figure: Figure, span: tuple[float, float]) -> dict[str, Any]:
+    estimate, unit = figure.estimate, figure.kind.unit
+    return {
+        "label": figure.label,
+        "value": shown(estimate["value"], unit),
+        "interval": shown_interval(estimate, unit),
+        "baseline": shown(estimate["baseline"], unit),
+        "n": f"{estimate['n']:,}",
+        "drawn": drawn(estimate, span, unit),
+        "more": "",
+    }
+
+
+def axis(estimates: Sequence[Estimate], unit: Unit) -> tuple[float, float]:
+    """What the drawings of a table reach from and to: a share's whole range, else all that is there."""
+    ends = [
+        value
+        for estimate in estimates
+        for value in (estimate["value"], estimate["low"], estimate["high"], estimate["baseline"])
+        if value is not None
+    ]
+    if unit == "share" and max(ends) > 0.2:
+        return 0.0, 1.0
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    return (low, high) if high > low else (0.0, 1.0)
+
+
+def drawn(estimate: Estimate, span: tuple[float, float], unit: Unit) -> dict[str, Any]:
+    """Places of an interval's drawing, and the same in words."""
+
+    def place(value: float | None) -> float | None:
+        if value is None:
+            return None
+        share = (value - span[0]) / (span[1] - span[0])
+        return round(MARGIN + (WIDTH - 2 * MARGIN) * min(1.0, max(0.0, share)), 1)
+
+    words = f"{shown(estimate['value'], unit)} {shown_interval(estimate, unit)}".strip()
+    return {"words": words} | {name: place(estimate[name]) for name in ("value", "low", "high", "baseline")}
+
+
+def _examples(content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    if section == "writing":
+        return [_answer(row) for row in content["answers"]]
+    if section == "bias":
+        return [_largest_gaps(language, axes) for language, axes in content["bias"].items()]
+    if section == "memorization":
+        return _given_back(content["memorization"])
+    return []
+
+
+def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
+    told = "answer" if row["ended"] else "answer, cut at the limit"
+    return {
+        "title": row["question"],
+        "lines": [
+            {"label": told, "text": row["answer"] or "(nothing)"},
+            {"label": "expected", "text": row["expected"]},
+        ],
+    }
+
+
+def _largest_gaps(language: str, axes: Mapping[str, Any]) -> dict[str, Any]:
+    lines = [
+        {
+            "label": f"{axis}: {'stereotype' if pair['gap'] > 0 else 'counterpart'} likelier by "
+            f"{abs(pair['gap']):.1f} nats",
+            "text": f"{pair['stereotype']}\n{pair['other']}",
+        }
+        for axis, found in axes.items()
+        if axis != "all"
+        for pair in found["examples"][:2]
+    ]
+    return {"title": f"Pairs with the largest gaps ({language})", "lines": lines}
+
+
+def _given_back(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    asked = found["asked_tokens"]
+    return [
+        {
+            "title": f"{example['matched_tokens']} of {asked} tokens right in a row; "
+            f"in the training text {_times(example['occurrences'])}",
+            "lines": [
+                {"label": "given", "text": example["prefix"]},
+                {"label": "what follows in the training text", "text": example["true"]},
+            ],
+        }
+        for example in found["examples"]
+    ]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"

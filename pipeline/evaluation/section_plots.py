@@ -1,0 +1,54 @@
+"""The figures of each section as dots with their intervals, drawn without a display."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure as Drawing
+
+from pipeline.evaluation.figures import SECTIONS, Figure, figures
+
+VALUE_COLOUR, BASELINE_COLOUR = "#2a6f97", "#8a9aa5"
+NOT_DRAWN = ("tasks", "harness")
+"""Sections that have plots of their own."""
+
+
+def plot_sections(content: Mapping[str, Any], folder: Path) -> None:
+    """`likelihood.png`, `bias.png` and so on, a panel for each kind of figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    known = figures(content)
+    for section, title in SECTIONS.items():
+        own = [figure for figure in known if figure.section == section]
+        if own and section not in NOT_DRAWN:
+            title = f"{title}: {content['model']['role']}"
+            intervals(by_kind(own), title).savefig(folder / f"{section}.png", dpi=110)
+
+
+def by_kind(own: Sequence[Figure]) -> list[list[Figure]]:
+    """The figures of each kind together, in their order."""
+    kinds: dict[str, list[Figure]] = {}
+    for figure in own:
+        kinds.setdefault(figure.kind.pattern, []).append(figure)
+    return list(kinds.values())
+
+
+def intervals(panels: Sequence[Sequence[Figure]], title: str) -> Drawing:
+    """A row for each figure: its value, its interval, and its baseline as a stroke."""
+    heights = [len(panel) + 2.6 for panel in panels]
+    drawing = Drawing(figsize=(8, 0.6 + 0.3 * sum(heights)), layout="constrained")
+    drawing.suptitle(title)
+    axes = drawing.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    for place, panel in zip(axes, panels, strict=True):
+        for row, figure in enumerate(panel):
+            estimate = figure.estimate
+            if estimate["low"] is not None and estimate["high"] is not None:
+                place.plot([estimate["low"], estimate["high"]], [row, row], color=VALUE_COLOUR, linewidth=2)
+            place.plot(estimate["value"], row, "o", color=VALUE_COLOUR, markersize=5)
+            if estimate["baseline"] is not None:
+                place.plot(estimate["baseline"], row, "|", color=BASELINE_COLOUR, markersize=12)
+        place.set_yticks(range(len(panel)), [figure.label for figure in panel])
+        place.set_ylim(len(panel) - 0.4, -0.6)
+        place.set_xlabel(panel[0].kind.meaning, fontsize=8)
+        place.grid(axis="x", alpha=0.3)
+        place.spines[["top", "right"]].set_visible(False)
+    return drawing

@@ -1,0 +1,118 @@
+"""Which of the models is better, in sentences that follow from figures whose intervals do not overlap."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.evaluation.estimates import Estimate, apart
+from pipeline.evaluation.figures import named, shown, shown_interval
+
+NAMED = 5
+"""Figures that a sentence names."""
+
+
+def verdict(content: Mapping[str, Any]) -> list[str]:
+    """The first sentence says which model is best, the others why, and what it costs."""
+    judges = content["judges"]
+    if judges:
+        judge, by_role = next(iter(judges.items()))
+        best, told = _by_judge(judge, by_role, content)
+    else:
+        best, told = _by_figures(content)
+    others = [best] if best != content["reference"] else list(content["clear"])
+    return [*told, *(sentence for role in others for sentence in _against_reference(role, content))]
+
+
+def _by_judge(
+    judge: str, by_role: Mapping[str, Mapping[str, Estimate]], content: Mapping[str, Any]
+) -> tuple[str, list[str]]:
+    """The role that is best, and why."""
+    reference = content["reference"]
+    order = sorted(by_role, key=lambda role: -by_role[role]["win_rate"]["value"])
+    best = order[0]
+    rate = by_role[best]["win_rate"]
+    if rate["low"] is None or rate["low"] <= 0.5:
+        worse = all((each["win_rate"]["high"] or 1.0) < 0.5 for each in by_role.values())
+        head = (
+            f"{reference} answers best: the judge {judge} prefers no other model's answers to its own."
+            if worse
+            else f"By the judge {judge} no model can be said to answer better than {reference}."
+        )
+        return reference, [head, _rates(order, by_role, reference)]
+    equal = by_role[best]["length_controlled"]
+    head = (
+        f"{best} answers best: the judge {judge} prefers its answer to that of {reference} in "
+        f"{_told(rate)} of {rate['n']} questions, ties counted half; {_told(equal)} at equal length."
+    )
+    return best, [head, *_rivals(best, order[1:], by_role)]
+
+
+def _rivals(best: str, others: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Who cannot be told from the best, and who is clearly behind."""
+    rate = by_role[best]["win_rate"]
+    behind = [role for role in others if apart(by_role[role]["win_rate"], rate)]
+    close = [role for role in others if role not in behind]
+    told = []
+    if close:
+        told.append(f"{_list(close, by_role)} cannot be told from it: the intervals overlap.")
+    if behind:
+        told.append(f"Clearly behind it: {_list(behind, by_role)}.")
+    return told
+
+
+def _list(roles: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]]) -> str:
+    return ", ".join(f"{role} with {_told(by_role[role]['win_rate'])}" for role in roles)
+
+
+def _rates(
+    order: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]], reference: str
+) -> str:
+    return f"Of the questions, preferred to {reference}: {_list(order, by_role)}."
+
+
+def _told(estimate: Estimate) -> str:
+    interval = shown_interval(estimate, "share")
+    return f"{shown(estimate['value'], 'share')}{f' ({interval})' if interval else ''}"
+
+
+def _by_figures(content: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Without a judge: the model that is clearly better than the reference in most figures, less those in
+    which it is clearly worse."""
+    clear, reference = content["clear"], content["reference"]
+    ahead = {role: len(found["better"]) - len(found["worse"]) for role, found in clear.items()}
+    best = max(ahead, key=lambda role: ahead[role], default=reference)
+    if not ahead or ahead[best] <= 0:
+        return reference, [f"No model is better than {reference} in more figures than it is worse in."]
+    return best, [
+        f"{best} is better than {reference} in {len(clear[best]['better'])} figures, worse in "
+        f"{len(clear[best]['worse'])}; no judge compared their answers."
+    ]
+
+
+def _against_reference(role: str, content: Mapping[str, Any]) -> list[str]:
+    """What else tells the model from the reference."""
+    reference, clear = content["reference"], content["clear"][role]
+    told = []
+    ratio = content["bits_ratio"].get(role)
+    if ratio is not None:
+        more = ratio["value"] - 1
+        low, high = ((ratio[end] or ratio["value"]) - 1 for end in ("low", "high"))
+        told.append(
+            f"On unseen text {role} needs {abs(more):.1%} {'more' if more > 0 else 'fewer'} bits than "
+            f"{reference} (from {low:+.1%} to {high:+.1%})."
+        )
+    for side in ("better", "worse"):
+        if clear[side]:
+            told.append(f"{role} is clearly {side} than {reference} in {_names(clear[side], role, content)}.")
+    count = len(clear["open"])
+    told.append(f"In {count} other figures the two cannot be told apart: their intervals overlap.")
+    return told
+
+
+def _names(names: Sequence[str], role: str, content: Mapping[str, Any]) -> str:
+    found = []
+    for name in names[:NAMED]:
+        mine, other = (content["figures"][name][each] for each in (role, content["reference"]))
+        label, unit = named(name, mine)
+        found.append(f"{label} ({shown(mine['value'], unit)}, not {shown(other['value'], unit)})")
+    left = len(names) - NAMED
+    return "; ".join(found) + (f"; and {left} more" if left > 0 else "")
