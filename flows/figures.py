@@ -24,6 +24,11 @@ MEANINGS: dict[str, dict[str, str]] = {
     "pretrain": {
         "held_out_loss": "nats the model needs for a held-out token after the last step; fewer are better",
         "held_out_bits_per_byte": "the same as bits for a byte, whatever the vocabulary; fewer are better",
+        "held_out_bits_per_byte_before": "the same before the first step, of a model that was gone on from",
+        "general_bits_per_byte_before": "bits it needed for a held-out byte of the general text before",
+        "general_bits_per_byte": "the same after the last step",
+        "general_rise": "by how much the general text's bits rose, as a share; above "
+        "pretrain.general.limit the run ends",
         "goodput": "share of the time in steps that counted, of 1, over all restarts",
     },
     "sweep": {

@@ -285,8 +285,17 @@ def _assumptions(
             f"ingest: all that the archives hold is a page of {WEB_PAGE_BYTES:,} bytes; one that is fetched "
             f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
         )
+    general = config.pretrain.general
     if "pretrain" in made:
-        yield from _often_seen(made["pretrain"], text_tokens)
+        share = general.share if general is not None else 0.0
+        yield from _often_seen(made["pretrain"], text_tokens, 1 - share)
+        if general is not None:
+            yield (
+                f"pretrain: {general.share:.0%} of the rows are of {general.tokens}; the run ends "
+                f"after it if that text's held-out bits per byte rise by more than {general.limit:.1%}"
+            )
+    if config.start is not None and config.start.in_store():
+        yield f"start: {config.start.model} is in the store, and training goes on from there"
     if "start" in made and not made["start"].work:
         yield (
             "start: the model is not on this machine yet, so what pretraining and all behind it take is not "
@@ -306,9 +315,10 @@ def _assumptions(
         )
 
 
-def _often_seen(pretrain: PlannedStage, text_tokens: float | None) -> Iterator[str]:
-    """What is read over and over is learnt by heart, and little else is learnt from it."""
-    times = (pretrain.tokens or 0) / text_tokens if text_tokens else 0
+def _often_seen(pretrain: PlannedStage, text_tokens: float | None, share: float) -> Iterator[str]:
+    """What is read over and over is learnt by heart, and little else is learnt from it. The text has `share`
+    of what is trained on."""
+    times = share * (pretrain.tokens or 0) / text_tokens if text_tokens else 0
     if times > MANY_TIMES:
         fewer = max(1, int(pretrain.work["steps"] * MANY_TIMES / times))
         yield (

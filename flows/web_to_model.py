@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import field_validator, model_validator
@@ -10,6 +9,7 @@ from pydantic import field_validator, model_validator
 from crawler.crawl import CrawlConfig, crawl
 from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
+from flows.beginning import begin, general_text, require_kept, vocabulary_for, vocabulary_settings
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
@@ -21,10 +21,9 @@ from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.errors import InputError
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
-from pipeline.models.foreign_model import read_model
 from pipeline.models.model import Model
-from pipeline.models.start import StartConfig, take_model
-from pipeline.store import Store
+from pipeline.models.start import StartConfig
+from pipeline.store import PlanningStore, Store
 from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
@@ -54,7 +53,8 @@ class WebToModel(Config):
     clean: CleanConfig = CleanConfig()
     hold_out: HoldOutConfig = HoldOutConfig()
     start: StartConfig | None = None
-    """A foreign model that pretraining goes on from. Default: it begins from nothing."""
+    """A model that pretraining goes on from: a foreign one, or one of the store. Default: it begins from
+    nothing."""
     vocabulary: VocabularyConfig = VocabularyConfig()
     tokens: TokensConfig = TokensConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -142,6 +142,15 @@ class WebToModel(Config):
         return self
 
     @model_validator(mode="after")
+    def what_is_kept_in_mind_was_known(self) -> Self:
+        if self.pretrain.general is not None and self.start is None:
+            raise ValueError(
+                "pretrain.general is set, and training begins from nothing, which knows no text: name the "
+                'model in [start], such as model = "quickstart/base", or leave it out'
+            )
+        return self
+
+    @model_validator(mode="after")
     def more_pieces_have_a_tokenizer(self) -> Self:
         if self.vocabulary.extend and self.start is None and self.vocabulary.tokenizer is None:
             raise ValueError(
@@ -155,19 +164,13 @@ class WebToModel(Config):
         """The settings of pretraining, with the defaults for going on from a model if there is one."""
         return self.pretrain if self.start is None else continuing(self.pretrain)
 
-    @property
-    def settings_of_vocabulary(self) -> VocabularyConfig:
-        """The settings of the vocabulary, with the foreign model's tokenizer if there is one."""
-        if self.start is None:
-            return self.vocabulary
-        tokenizer = {"tokenizer": self.start.model, "tokenizer_revision": self.start.revision}
-        return self.vocabulary.model_copy(update=tokenizer)
-
     def with_start(self) -> Self:
-        """The same configuration with what a foreign model decides, as far as it is on this machine."""
+        """The same configuration with what the model that is gone on from decides, as far as it is on this
+        machine. Raises UnknownStartError, ForeignModelError."""
         if self.start is None:
             return self
-        known = None if self.start.on_hub() else read_model(Path(self.start.model))
+        start = begin(PlanningStore(self.compute.store), self.start)
+        known = start.foreign if start is not None else None
         pretrain = continuing(self.pretrain).knowing(known, None, self.tokens.row_tokens)
         return self.model_copy(update={"pretrain": pretrain})
 
@@ -217,8 +220,10 @@ def web_to_corpus(config: WebToModel, store: Store, compute: Compute) -> Corpus:
 
 def web_to_comparison(config: WebToModel, store: Store, compute: Compute) -> VocabularyComparison:
     """The kinds of vocabulary compared on the corpus, each with the settings of [vocabulary]."""
+    start = begin(store, config.start)
     corpus = web_to_corpus(config, store, compute)
-    return compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=config.settings_of_vocabulary))
+    settings = vocabulary_settings(config.vocabulary, config.start, start)
+    return compare_vocabularies(store, corpus, ComparisonConfig(vocabulary=settings))
 
 
 def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
@@ -236,13 +241,15 @@ def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
-    start = take_model(store, config.start)
+    start = begin(store, config.start)
     if start is not None and start.foreign is not None:
         require_context(start.foreign, config.tokens.row_tokens)
     corpus = web_to_corpus(config, store, compute)
-    vocabulary = train_vocabulary(store, corpus, config.settings_of_vocabulary)
+    vocabulary = vocabulary_for(store, corpus, config.vocabulary, config.start, start)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
-    base = pretrain(store, tokens, vocabulary, config.settings_of_pretraining, compute, start)
+    general = general_text(store, config.pretrain.general, vocabulary, config.tokens, compute)
+    base = pretrain(store, tokens, vocabulary, config.settings_of_pretraining, compute, start, general)
+    require_kept(store, base, config.pretrain.general)
     conversations = write_conversations(store, corpus, config.conversations, compute)
     chat = finetune(store, base, conversations, config.finetune, compute)
     scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)

@@ -26,8 +26,9 @@ from pipeline.models.foreign_model import (
 )
 from pipeline.models.model import MODEL_FOLDER, Model
 from pipeline.store import Attempt, Made, Store, Work, sha256_of
+from pipeline.store.artifacts import read_record
 from pipeline.tokens import foreign
-from pipeline.tokens.vocabulary import COMMIT, HUB_NAME
+from pipeline.tokens.vocabulary import COMMIT, FOLDER, HUB_NAME, Vocabulary
 
 GENERATION = "generation_config.json"
 FROM_HUB = (CONFIG, GENERATION, INDEX, "*.safetensors", *foreign.FILES)
@@ -38,14 +39,19 @@ class StartConfig(Config):
     """The model that pretraining goes on from, with its tokenizer."""
 
     model: str
-    """A folder as transformers' save_pretrained writes it (config.json, safetensors, tokenizer.json), or a
-    name on the hub. Its weights and its tokenizer are taken over; vocabulary.extend gives it more pieces."""
+    """A folder as transformers' save_pretrained writes it (config.json, safetensors, tokenizer.json); or the
+    name or key of a model in this store, such as quickstart/base; or, with its revision, a name on the hub.
+    Its weights and its tokenizer are taken over; vocabulary.extend gives it more pieces."""
     revision: str | None = None
     """The commit of a model on the hub (40 hexadecimal digits)."""
 
     def on_hub(self) -> bool:
-        """Whether the model is not on this machine."""
-        return not Path(self.model).exists()
+        """Whether the model is on the hub, and perhaps not on this machine."""
+        return self.revision is not None and not Path(self.model).exists()
+
+    def in_store(self) -> bool:
+        """Whether the model is one of the store."""
+        return self.revision is None and not Path(self.model).exists()
 
     def identity(self) -> dict[str, Any]:
         """Nothing: its content is in the key by itself."""
@@ -53,13 +59,13 @@ class StartConfig(Config):
 
     @model_validator(mode="after")
     def model_is_one_and_the_same(self) -> Self:
-        if not self.on_hub():
+        if Path(self.model).exists():
             if self.revision:
                 raise ValueError("revision is of models on the hub alone; leave it out")
             return self
         if not HUB_NAME.fullmatch(self.model):
             raise ValueError(f"there is no folder {self.model!r}; paths count from here{near(self.model)}")
-        if not COMMIT.fullmatch(self.revision or ""):
+        if self.on_hub() and not COMMIT.fullmatch(self.revision or ""):
             raise ValueError(
                 f"there is no folder {self.model!r}{near(self.model)}; if that is the name of one on the "
                 f"hub, set revision (now {self.revision!r}) to its commit of 40 hexadecimal digits, since a "
@@ -89,18 +95,41 @@ class StartModel(Model):
 class Start:
     """What a training goes on from."""
 
-    artifact: StartModel
+    artifact: Model
     foreign: ForeignModel | None
     """None in a plan that has not fetched it from the hub yet."""
 
+    def vocabulary(self) -> Vocabulary | None:
+        """The vocabulary of the store that the model was made with; None of one that was made elsewhere, or
+        whose vocabulary was discarded."""
+        if isinstance(self.artifact, StartModel):
+            return None
+        storage, records = self.artifact.storage, [self.artifact.record]
+        own = records[0].files.get(f"{MODEL_FOLDER}/{foreign.TOKENIZER}")
+        for record in records:  # grows: from a model to those that it was made from
+            for given in record.inputs.values():
+                found = read_record(storage, f"{given.stage}/{given.key}")
+                if found is None:
+                    continue
+                if given.stage == Vocabulary.stage:
+                    its = found.files.get(f"{FOLDER}/{foreign.TOKENIZER}")
+                    same = own is not None and its is not None and own.sha256 == its.sha256
+                    return Vocabulary(storage, given.key) if same else None
+                if f"{MODEL_FOLDER}/{CONFIG}" in found.files:
+                    records.append(found)
+        return None
 
-def take_model(store: Store, config: StartConfig | None) -> Start | None:
-    """The foreign model, in the store; None if training begins from nothing.
+
+def stored_model(artifact: Model) -> Start:
+    """A model of the store as what a training goes on from. Raises ForeignModelError."""
+    return Start(artifact, read_model(artifact.model_folder()))
+
+
+def take_model(store: Store, config: StartConfig) -> Start:
+    """The model in a folder or on the hub, as it is kept in the store.
 
     Raises ForeignModelError, of its tokenizer ForeignTokenizerError.
     """
-    if config is None:
-        return None
     files = {} if config.on_hub() else local_files(Path(config.model))
     known = None if config.on_hub() else read_model(Path(config.model))
     made = store.make(

@@ -10,9 +10,10 @@ from pipeline.store.faults import (
     require_room,
 )
 from pipeline.store.journal import Bound, Journal, JournalReader, flush_journals
+from pipeline.store.planning_store import PlanningStore
 from pipeline.store.records import File, Record, ShardRecord
 from pipeline.store.storage import Storage, sha256_of
-from pipeline.store.store import Attempt, Listener, Made, PlanningStore, Store, Work
+from pipeline.store.store import Attempt, Listener, Made, Store, Work
 
 __all__ = [
     "Artifact",

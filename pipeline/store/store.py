@@ -23,7 +23,7 @@ import filelock
 
 from pipeline.config import Config
 from pipeline.errors import InputError, MoinhoError
-from pipeline.store.artifacts import RECORD, Artifact, Expected, read_record
+from pipeline.store.artifacts import RECORD, Artifact, read_record
 from pipeline.store.faults import fault_of_machine, faults_told, not_writable
 from pipeline.store.journal import Journal, flush_journals
 from pipeline.store.records import (
@@ -230,6 +230,16 @@ class Store:
             listener.reused(artifact)
         return artifact
 
+    def use(self, artifact: A) -> A:
+        """An artifact of the store that no stage of this run makes; listeners are told.
+
+        Raises IncompleteArtifactError.
+        """
+        self._check_reusable(artifact, {})
+        for listener in self.listeners:
+            listener.reused(artifact)
+        return artifact
+
     def _check_reusable(self, artifact: Artifact, inputs: Mapping[str, Artifact]) -> None:
         """Raises IncompleteArtifactError or StaleArtifactError: neither is ever reused silently."""
         if artifact.record.incomplete:
@@ -357,26 +367,6 @@ class Store:
                     record = read_record(self.storage, f"{stage}/{key}")
                     if record is not None:
                         yield record
-
-
-class PlanningStore(Store):
-    """Runs a flow without making anything: what is not there yet is expected to become what its stage
-    estimates, so that the stages after it can estimate too."""
-
-    def _obtain(
-        self,
-        artifact: A,
-        config: Config,
-        inputs: Mapping[str, Artifact],
-        build: Callable[[Attempt], Made],
-        content: Mapping[str, str],
-        work: Callable[[], Work] | None,
-    ) -> A:
-        estimated = work() if work and not artifact.exists() else {}
-        artifact.expected = Expected(estimated, config.resolved())
-        for listener in self.listeners:
-            listener.planned(artifact, estimated)
-        return artifact
 
 
 class IncompleteArtifactError(InputError):

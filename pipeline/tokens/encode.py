@@ -66,16 +66,26 @@ class Tokens(Artifact):
         )
 
 
+class GeneralTokens(Tokens):
+    """The same of a text that is mixed into another's training: in a run's names apart from that one's."""
+
+    role = "general"
+
+
 def tokenize(
-    store: Store, corpus: Corpus, vocabulary: Vocabulary, config: TokensConfig, compute: Compute
+    store: Store,
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    config: TokensConfig,
+    compute: Compute,
+    kind: type[Tokens] = Tokens,
 ) -> Tokens:
     """Encode every document of the corpus and pack both splits into rows, as Ray tasks.
 
     Raises EmptySplitError.
     """
-
     return store.make(
-        Tokens,
+        kind,
         config,
         {"corpus": corpus, "vocabulary": vocabulary},
         partial(_build, corpus=corpus, vocabulary=vocabulary, config=config, compute=compute),

@@ -30,15 +30,39 @@ def batch_rows(seed: int, step: int, batch_rows: int, total_rows: int) -> NDArra
             f"no batch {step} of {batch_rows} rows out of {total_rows}: "
             "step must be 0 or more, the others 1 or more"
         )
-    first = step * batch_rows
-    rows = np.empty(batch_rows, np.int64)
+    return _rows_at(seed, step * batch_rows, batch_rows, total_rows)
+
+
+def mixed_rows(
+    seed: int, step: int, batch_rows: int, domain_rows: int, general_rows: int, general_share: float
+) -> NDArray[np.int64]:
+    """The same of two texts: those of the domain, numbered from 0, then those of the general text, which are
+    numbered behind them.
+
+    Of the first n rows of a training n * general_share are general ones, rounded down, whatever the batch;
+    each text goes through its own epochs. Raises ValueError where one has no rows to give.
+    """
+    drawn, after = (int(rows * general_share) for rows in (step * batch_rows, (step + 1) * batch_rows))
+    if domain_rows < 1 or (general_share > 0 and general_rows < 1) or not 0 <= general_share < 1:
+        raise ValueError(
+            f"no batch with a share of {general_share} general rows out of {domain_rows} rows of the domain "
+            f"and {general_rows} general ones: both must have some, the share be at least 0 and below 1"
+        )
+    domain = _rows_at(seed, step * batch_rows - drawn, batch_rows - (after - drawn), domain_rows)
+    general = _rows_at(seed, drawn, after - drawn, general_rows)
+    return np.concatenate([domain, domain_rows + general])
+
+
+def _rows_at(seed: int, first: int, count: int, total_rows: int) -> NDArray[np.int64]:
+    """The row numbers at the places from `first` on, in the order of all epochs one after another."""
+    rows = np.empty(count, np.int64)
     filled = 0
-    while filled < batch_rows:
+    while filled < count:
         epoch, within = divmod(first + filled, total_rows)
-        count = min(batch_rows - filled, total_rows - within)
-        positions = np.arange(within, within + count, dtype=np.uint64)
-        rows[filled : filled + count] = permute(positions, total_rows, seed, epoch)
-        filled += count
+        some = min(count - filled, total_rows - within)
+        positions = np.arange(within, within + some, dtype=np.uint64)
+        rows[filled : filled + some] = permute(positions, total_rows, seed, epoch)
+        filled += some
     return rows
 
 

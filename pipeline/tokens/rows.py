@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.tokens import order
+
 if TYPE_CHECKING:
     import pyarrow
 
@@ -78,6 +80,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self._first_piece) - 1
+
+    def of_step(self, seed: int, step: int, batch_rows: int) -> NDArray[np.int64]:
+        """The numbers of the rows in the batch of a step."""
+        return order.batch_rows(seed, step, batch_rows, len(self))
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """The rows with these numbers, in this order. Raises IndexError for a number out of range."""

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.errors import StageError
-from pipeline.tokens.rows import Rows
+from pipeline.tokens.mixture import TrainingRows
 from pipeline.training.compile_cache import compiling
 from pipeline.training.forward import LossFunction, to_device
 from pipeline.training.group import Group
@@ -28,7 +28,7 @@ def compiled(
     resolved: Resolved,
     eager: LossFunction,
     model: PreTrainedModel,
-    rows: Rows,
+    rows: TrainingRows,
     group: Group,
     *,
     asked: bool | None,

@@ -97,6 +97,8 @@ class ContinuedConfig(PretrainConfig):
         themselves, and need not be there yet."""
         fields = type(self).model_fields
         given = self.model_dump(mode="json", exclude=set(SHAPE))
+        if self.general is not None:
+            given["general"] = self.general.identity()
         defaults = type(self)().model_dump(mode="json")
         return {name: value for name, value in given.items() if name in fields and value != defaults[name]}
 
@@ -127,7 +129,9 @@ def continued(config: PretrainConfig, foreign: ForeignModel | None, tokens: Toke
     if foreign is not None:
         require_context(foreign, row_tokens)
     rows = tokens.counts().get("train.rows")
-    return continuing(config).knowing(foreign, rows and rows * row_tokens, row_tokens)
+    # with general rows between them, that many tokens pass until all rows of the domain were there
+    read = rows and rows * row_tokens / (1 - (config.general.share if config.general is not None else 0))
+    return continuing(config).knowing(foreign, read, row_tokens)
 
 
 def require_context(foreign: ForeignModel, row_tokens: int) -> None:

@@ -17,7 +17,8 @@ from pipeline.corpus.tables import local_path, write_rows, write_table
 from pipeline.store import Attempt, ShardRecord
 from pipeline.training.conversations import ConversationsConfig, Questions, Split
 from pipeline.training.messages import read_messages
-from pipeline.training.pairs import find_pairs
+from pipeline.training.pairs import Pair, find_pairs
+from pipeline.training.speeches import find_speech_pairs
 
 PAIRS = pa.schema(
     [
@@ -69,7 +70,7 @@ def find(finding: Finding, output: ShardOutput) -> Mapping[str, int]:
     for document in pq.read_table(finding.corpus.path(finding.name)).to_pylist():
         if _asked_in(document["language"], config) is None:
             continue
-        pairs = find_pairs(document["text"], document["title"] or "", config.answer_characters)
+        pairs = _pairs(document, config)
         rows += [
             {
                 "id": f"{document['id']}-{number:04}",
@@ -84,6 +85,12 @@ def find(finding: Finding, output: ShardOutput) -> Mapping[str, int]:
         ]
     write_rows(output.path(f"found/{finding.name}"), rows, PAIRS)
     return {"found": len(rows)}
+
+
+def _pairs(document: Row, config: ConversationsConfig) -> list[Pair]:
+    if config.form == "speeches":
+        return find_speech_pairs(document["text"], config.answer_characters)
+    return find_pairs(document["text"], document["title"] or "", config.answer_characters)
 
 
 def choose(choosing: Choosing, output: ShardOutput) -> Mapping[str, int]:

@@ -28,6 +28,10 @@ FOUND_PER_BYTE = 0.9e-3
 """Conversations for a byte of text: 0.9 for a thousand bytes of English documentation, 0.5 of Portuguese."""
 
 CORPUS = "corpus"
+FOUND_IN = {
+    "headings": "headings with prose below them",
+    "speeches": "two speeches one behind the other, their speakers' names on lines of their own,",
+}
 FILE_ENDINGS = (".jsonl", ".parquet")
 
 
@@ -95,6 +99,9 @@ class ConversationsConfig(Config):
     source: str = CORPUS
     """"corpus"; or a .jsonl or .parquet file; or the name or folder of a data set for `datasets`.
     Every row of a file or data set has `messages`, a list of {role, content}."""
+    form: Literal["headings", "speeches"] = "headings"
+    """What is found in the corpus: "headings", which are asked about, with the prose below; or "speeches" of
+    plays, each with the one that answers it."""
     split: str = "train"
     """Of a `datasets` source: which of its splits."""
     revision: str | None = None
@@ -106,7 +113,7 @@ class ConversationsConfig(Config):
     held_out_conversations: int = Field(default=1_000, ge=1)
     """At most so many held out; chosen by hash."""
     answer_characters: int = Field(default=300, ge=40)
-    """Longest answer that is made from the corpus: whole sentences up to here."""
+    """Longest answer that is made from the corpus: whole sentences, or a whole speech."""
     questions: dict[str, Questions] = Field(default={"en": ENGLISH, "pt": PORTUGUESE}, min_length=1)
     """Language (pt, or pt-BR alone) → ways to ask in it; documents in another are not asked about."""
 
@@ -274,7 +281,7 @@ def _checked(counts: Mapping[str, int], config: ConversationsConfig) -> Mapping[
                 f"conversations from {config.source!r}: none for {split} "
                 f"({', '.join(f'{name} {count}' for name, count in counts.items())}); "
                 + (
-                    "the documents have no headings with prose below them in a language that "
+                    f"the documents have no {FOUND_IN[config.form]} in a language that "
                     f"conversations.questions knows ({', '.join(config.questions)}): crawl more, or name a "
                     "file with `messages` in conversations.source"
                     if config.source == CORPUS

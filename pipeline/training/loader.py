@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.tokens.order import batch_rows
-from pipeline.tokens.rows import NO_LABEL, Rows
+from pipeline.tokens.mixture import TrainingRows
+from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.forward import Tensors, host_tensors
 
 STEPS_AHEAD = 2
@@ -51,7 +51,7 @@ class Loader:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: TrainingRows,
         *,
         seed: int,
         batch_rows: int,
@@ -100,7 +100,7 @@ class Loader:
 
     def prepare(self, step: int) -> StepBatch:
         """The batch of this step, made now."""
-        rows = batch_rows(self.seed, step, self.batch_rows, len(self.rows))
+        rows = self.rows.of_step(self.seed, step, self.batch_rows)
         mine = np.array_split(rows, self.parts)[self.part]
         size = self.micro_batch_rows
         passes = -(-len(mine) // size) if self.passes is None else self.passes

@@ -1,12 +1,10 @@
 """The pretraining loop: batch, loss, gradients of all workers, one update; and what is told of it."""
 
-import contextlib
 import gc
 import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -16,8 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import stop_notice
 from pipeline.store import Journal
-from pipeline.tokens.rows import Rows
+from pipeline.tokens.mixture import TrainingRows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State
+from pipeline.training.forgetting import Forgetting, Point
 from pipeline.training.forward import LossFunction, autocast, dense_attention
 from pipeline.training.goodput import Stopwatch, figures
 from pipeline.training.group import Group
@@ -28,6 +27,7 @@ from pipeline.training.monitor import HeldOut, complete
 from pipeline.training.optimizer import Optimizers
 from pipeline.training.preemption import PreemptedError, Preemption
 from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.quiet import quiet_garbage_collector
 from pipeline.training.resolve import Resolved
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.speed import STEPS_OF_SPEED, Speedometer, StepClock
@@ -53,7 +53,7 @@ class Loop:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     optimizers: Optimizers
-    rows: Rows
+    rows: TrainingRows
     held_out: HeldOut
     loss_of: LossFunction
     """Perhaps compiled: for the fixed shape of a micro-batch."""
@@ -63,6 +63,8 @@ class Loop:
     checkpoints: Checkpoints
     checkpoint_seconds: float
     speedometer: Speedometer
+    forgetting: Forgetting | None = None
+    """Of a general text that is watched beside the domain's."""
     step: int = 0
     """Steps done."""
     tokens: int = 0
@@ -103,6 +105,8 @@ class Loop:
         self.step, self.tokens = checkpoint.manifest.step, checkpoint.manifest.tokens
         self.held_out_loss = checkpoint.manifest.held_out_loss
         self.guard.restore(checkpoint.manifest.loop["guard"])
+        if self.forgetting is not None:
+            self.forgetting.restore(checkpoint.manifest.loop["forgetting"])
         if not checkpoint.restore_random(self.group.rank):
             torch.manual_seed(hash((self.config.seed, self.step, self.group.rank)))
 
@@ -112,10 +116,10 @@ class Loop:
 
     def steps(self) -> Steps:
         """Which rows each step took."""
-        return Steps(
+        return Steps.of(
+            self.rows,
             seed=self.config.seed,
             batch_rows=self.batch_rows,
-            total_rows=len(self.rows),
             steps=self.recipe.steps,
             skipped=tuple(self.guard.skipped),
         )
@@ -132,7 +136,7 @@ class Loop:
         with (
             self.checkpoints,
             self.loader,
-            _quiet_garbage_collector(),
+            quiet_garbage_collector(),
             stop_notice.listening(),
             self.watch.during("other"),
         ):
@@ -281,6 +285,8 @@ class Loop:
             bits = self.held_out.bits_per_byte(loss)
             if self.group.is_first:
                 self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
+            if self.forgetting is not None:
+                self._look_back(self.forgetting, bits)
             if self.config.prompts and (self.group.is_first or self.layout.is_cut):
                 with autocast(self.config.precision, self.group.device):
                     text = complete(
@@ -290,6 +296,16 @@ class Loop:
                     self.journal.text("completions", self.step, text)
         self.model.train()
         return loss
+
+    def _look_back(self, forgetting: Forgetting, domain_bits: float) -> None:
+        """How well the model still knows the general text."""
+        loss = forgetting.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.layout)
+        forgetting.add(Point(self.step, domain_bits, forgetting.held_out.bits_per_byte(loss)))
+        if not self.group.is_first:
+            return
+        self.journal.metrics(self.step, **forgetting.metrics())
+        if told := forgetting.told(last=self.step == self.recipe.steps):
+            self.journal.write("warning", message=f"pretrain: {told}")
 
     def tell(self, update: Update) -> None:
         """Progress and metrics of rank 0, as often as someone looks, and of the last step."""
@@ -352,6 +368,7 @@ class Loop:
                 "guard": self.guard.state(),
                 "seconds": self.watch.seconds(),
                 "saved_at": time.time(),
+                "forgetting": self.forgetting.state() if self.forgetting is not None else [],
             }
             manifest = Manifest(
                 step=self.step,
@@ -380,16 +397,3 @@ class Loop:
 def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Every weight once, in place: a tied matrix keeps its first name alone."""
     return {name: weight.detach() for name, weight in model.named_parameters()}
-
-
-@contextlib.contextmanager
-def _quiet_garbage_collector() -> Iterator[None]:
-    """Python's collector would stop every worker at another moment; it runs at evaluations instead."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()

@@ -22,11 +22,12 @@ from pipeline.models.families import (
     training_flops_per_token,
 )
 from pipeline.models.model import Model
-from pipeline.models.start import Start, StartModel
+from pipeline.models.start import Start
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.fit import Trained, footprint
+from pipeline.training.general import GeneralConfig
 from pipeline.training.resolve import Resolved, foreseen, refuse_what_lacks
 from pipeline.training.schedule import Schedule
 
@@ -122,6 +123,8 @@ class PretrainConfig(Config):
     """Held-out rows of an evaluation, at most."""
     prompts: tuple[str, ...] = ENGLISH_PROMPTS
     """Completed at every evaluation, to watch the model learn. May be empty."""
+    general: GeneralConfig | None = None
+    """A text that the model of [start] knew, kept in mind while it learns this run's. Default: none."""
 
     @property
     def planned_precision(self) -> Literal["bf16", "fp32"]:
@@ -221,8 +224,10 @@ class Job:
     vocabulary: Vocabulary
     config: PretrainConfig
     compute: ComputeConfig
-    start: StartModel | None = None
-    """The foreign model that the training goes on from."""
+    start: Model | None = None
+    """The model that the training goes on from."""
+    general: Tokens | None = None
+    """The general text of `config.general`."""
 
 
 def pretrain(
@@ -232,9 +237,10 @@ def pretrain(
     config: PretrainConfig,
     compute: Compute,
     start: Start | None = None,
+    general: Tokens | None = None,
 ) -> BaseModel:
-    """Train a model on the tokens: from nothing, or from where `start` stands. Killed and run again, it goes
-    on from its last checkpoint.
+    """Train a model on the tokens: from nothing, or from where `start` stands, with rows of `general` between
+    them as `config.general` says. Killed and run again, it goes on from its last checkpoint.
 
     Raises TooFewTokensError, BatchError, DoesNotFitError, LayoutError, NonFiniteLossError; of a foreign
     model RowsTooLongError and NotTrainableError.
@@ -244,14 +250,14 @@ def pretrain(
 
         config = continued(config, start.foreign, tokens)
     model = start.artifact if start is not None else None
-    inputs = {"tokens": tokens, "vocabulary": vocabulary, "start": model}
-    build = partial(_build, tokens=tokens, vocabulary=vocabulary, config=config, compute=compute, start=model)
+    inputs: dict[str, Any] = {"tokens": tokens, "vocabulary": vocabulary, "start": model, "general": general}
+    build = partial(_build, **inputs, config=config, compute=compute)
     return store.make(
         BaseModel,
         config,
         inputs,
         build,
-        work=partial(estimated_work, config, tokens, vocabulary, compute, start),
+        work=partial(estimated_work, config, tokens, vocabulary, compute, start, general),
     )
 
 
@@ -261,6 +267,7 @@ def estimated_work(
     vocabulary: Vocabulary,
     compute: Compute,
     start: Start | None = None,
+    general: Tokens | None = None,
 ) -> Work:
     """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
     evaluations included, in the quantities of cost.py; and the memory it takes for that. Of a foreign model
@@ -275,7 +282,9 @@ def estimated_work(
     pieces, row_tokens = max(vocabulary.pieces, foreign.pieces if foreign else 0), tokens.row_tokens
     trained = recipe.steps * recipe.batch_tokens
     resolved = _foreseen(config, pieces, row_tokens, compute)
-    held_out = min(config.evaluation_rows, tokens.counts()["held-out.rows"]) * row_tokens
+    judged = [tokens] if general is None else [tokens, general]
+    rows = (min(config.evaluation_rows, each.counts()["held-out.rows"]) for each in judged)
+    held_out = sum(rows) * row_tokens
     return {
         "steps": recipe.steps,
         "tokens": trained,
@@ -338,7 +347,8 @@ def _build(
     vocabulary: Vocabulary,
     config: PretrainConfig,
     compute: Compute,
-    start: StartModel | None,
+    start: Model | None,
+    general: Tokens | None,
 ) -> Made:
     from pipeline.training.worker import train_worker
 
@@ -347,7 +357,7 @@ def _build(
     refuse_what_lacks(compute.config, "cuda" if compute.gpus() else "cpu")
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
     found = {"worker_memory_gb": compute.worker_memory_gb()}
-    job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start)
+    job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start, general)
     compute.train(train_worker, {"job": job}, attempt)
     result = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))
     return Made(

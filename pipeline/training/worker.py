@@ -16,12 +16,15 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
 from pipeline.store import Attempt, Journal
+from pipeline.tokens.encode import Tokens
+from pipeline.tokens.mixture import MixedRows, TrainingRows
 from pipeline.tokens.rows import Rows
 from pipeline.training import fp8, fused_loss, optimizer
 from pipeline.training.beginning import first_model, token_ids
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
 from pipeline.training.compiled import compiled
 from pipeline.training.fit import Trained
+from pipeline.training.forgetting import CURVES, Forgetting
 from pipeline.training.forward import ATTENTION, LossFunction, loss_function
 from pipeline.training.goodput import Stopwatch, go_on
 from pipeline.training.group import Group
@@ -41,33 +44,55 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class GeneralText:
+    """Held-out rows of a text that the model knew before, opened on this machine."""
+
+    held_out: Rows
+    tokens_per_byte: float
+
+
+@dataclass(frozen=True)
 class Data:
     """What a run learns from and is judged on, opened on this machine."""
 
-    train: Rows
+    train: TrainingRows
     held_out: Rows
     held_out_tokens_per_byte: float
     tokenizer_folder: Path
     start: Path | None = None
-    """The folder of the foreign model that is gone on from, if there is one."""
+    """The folder of the model that is gone on from, if there is one."""
+    general: GeneralText | None = None
+    """Beside the domain, of whose rows `train` has a share then."""
 
     @classmethod
     def of(cls, job: Job) -> "Data":
-        documents = [
-            pyarrow.parquet.read_table(path, columns=["tokens", "bytes"])
-            for path in job.tokens.paths("held-out/")
-            if path.name.endswith(".documents.parquet")
-        ]
-        # of a document's tokens all but the first, <s>, are predicted
-        labels = sum(sum(table["tokens"].to_pylist()) - len(table) for table in documents)
-        size = sum(sum(table["bytes"].to_pylist()) for table in documents)
+        train: TrainingRows = job.tokens.rows("train")
+        general, mixed = None, job.config.general
+        if job.general is not None and mixed is not None:
+            general = GeneralText(job.general.rows("held-out"), _tokens_per_byte(job.general))
+            if mixed.share > 0:
+                train = MixedRows(job.tokens.rows("train"), job.general.rows("train"), mixed.share)
         return cls(
-            train=job.tokens.rows("train"),
+            train=train,
             held_out=job.tokens.rows("held-out"),
-            held_out_tokens_per_byte=labels / size,
+            held_out_tokens_per_byte=_tokens_per_byte(job.tokens),
             tokenizer_folder=job.vocabulary.folder("tokenizer"),
             start=job.start.model_folder() if job.start is not None else None,
+            general=general,
         )
+
+
+def _tokens_per_byte(tokens: Tokens) -> float:
+    """Labels per UTF-8 byte of the held-out documents."""
+    documents = [
+        pyarrow.parquet.read_table(path, columns=["tokens", "bytes"])
+        for path in tokens.paths("held-out/")
+        if path.name.endswith(".documents.parquet")
+    ]
+    # of a document's tokens all but the first, <s>, are predicted
+    labels: int = sum(sum(table["tokens"].to_pylist()) - len(table) for table in documents)
+    size: int = sum(sum(table["bytes"].to_pylist()) for table in documents)
+    return labels / size
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -175,6 +200,7 @@ def assemble(
         checkpoint_seconds=compute.checkpoint_seconds,
         watch=watch,
         speedometer=Speedometer.of(group.device, group.size, per_token, compute.peak_flops),
+        forgetting=_forgetting(config, data),
     )
     torch.manual_seed(config.seed + group.rank)
     if checkpoint:
@@ -182,6 +208,15 @@ def assemble(
         with watch.during("restore"):
             loop.restore(checkpoint)
     return loop
+
+
+def _forgetting(config: PretrainConfig, data: Data) -> Forgetting | None:
+    """What the general text is watched by, if there is one."""
+    if config.general is None or data.general is None:
+        return None
+    text = data.general
+    held_out = HeldOut(text.held_out, text.tokens_per_byte, config.evaluation_rows)
+    return Forgetting(held_out, config.general.limit)
 
 
 def _resolved(
@@ -251,6 +286,11 @@ def _export(
     steps = attempt.path(STEPS).resolve()
     steps.write_text(json.dumps(loop.steps().as_json(), indent=1))
     files = attempt.publish_folder("model") | {STEPS: attempt.publish(steps)}
+    forgotten = {}
+    if loop.forgetting is not None:
+        forgotten, picture = loop.forgetting.figures(), attempt.path(f"plots/{CURVES}")
+        loop.forgetting.draw(picture)
+        files[f"plots/{CURVES}"] = attempt.publish(picture.resolve())
     result = {
         "files": {name: file.model_dump() for name, file in files.items()},
         "counts": {
@@ -261,6 +301,7 @@ def _export(
         "figures": {
             "held_out_loss": loss,
             "held_out_bits_per_byte": loop.held_out.bits_per_byte(loss),
+            **forgotten,
             "goodput": loop.watch.goodput(),
         },
         "compute": loop.resolved.as_dict() | peak | {"seconds": loop.watch.seconds()},
