@@ -1,0 +1,31 @@
+"""Writing a model as transformers reads it, with its tokenizer."""
+
+import shutil
+from pathlib import Path
+
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.models.generation import context_tokens, stop_ids
+
+OF_THE_MODEL = ("config.json", "generation_config.json", "model.safetensors.index.json")
+
+
+def save_language_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokenizer_folder: Path, folder: Path
+) -> None:
+    """The model with the tokenizer's files as they are, and what `generate` needs to end its answers."""
+    model.save_pretrained(folder)
+    GenerationConfig(  # type: ignore[no-untyped-call]
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stop_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        max_length=context_tokens(model),
+    ).save_pretrained(folder)
+    copy_tokenizer(tokenizer_folder, folder)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """The files of a tokenizer, from a folder that may be a model's."""
+    for file in sorted(source.iterdir()):
+        if file.name not in OF_THE_MODEL and file.suffix != ".safetensors":
+            shutil.copyfile(file, folder / file.name)
