@@ -211,7 +211,7 @@ def merged_folder(model: Model) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         merged, tokenizer = load_merged(model, None)
         part = Path(tempfile.mkdtemp(dir=target.parent))
-        save_language_model(merged, tokenizer, model.tokenizer_folder(), part)
+        save_language_model(merged, tokenizer, model, part)
         try:
             os.replace(part, target)
         except OSError:  # another process was faster

@@ -90,7 +90,7 @@ class Objective(ABC):
 
     def export(self, run: "Run", base: Model, folder: Path) -> None:
         """Write the model as transformers reads it, and its tokenizer. Rank 0 alone."""
-        save_language_model(run.model, self.tokenizer, base.tokenizer_folder(), folder)
+        save_language_model(run.model, self.tokenizer, base, folder)
 
     def result(self, run: "Run") -> Result:
         """What the record tells. Rank 0 alone, after the last evaluation."""
