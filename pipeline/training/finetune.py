@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.training.conversations import CORPUS, Conversations
 from pipeline.training.resolve import foreseen
-from pipeline.training.tuning_config import TuningConfig, TuningJob, check_batch, made_by
+from pipeline.training.tuning_config import TuningConfig, TuningJob, check_adapter, check_batch, made_by
 
 if TYPE_CHECKING:
     from pipeline.training.group import Group
@@ -33,8 +33,13 @@ class FinetuneConfig(TuningConfig):
     epochs: float = Field(default=2.0, gt=0)
     """How often each conversation is learned from."""
     max_tokens: int = Field(default=512, ge=16)
-    """Longer conversations are left out, so that every answer is learned to its end; the model's own
-    context is the limit where that is shorter."""
+    """Longest conversation; the model's own context is the limit where that is shorter."""
+    too_long: Literal["leave_out", "cut"] = "leave_out"
+    """Of longer ones: "leave_out", so that every answer is learned to its end; or "cut" the end off. Those
+    of which no word of an answer would be left are left out either way."""
+    packing: bool = False
+    """Lay several conversations side by side in a row, which do not see each other: the same steps without
+    padding, equal up to rounding. For conversations of very different lengths."""
     evaluation_rows: int = Field(default=128, ge=1)
     """Held-out conversations of an evaluation, at most."""
     shown_questions: int = Field(default=4, ge=0)
@@ -68,7 +73,7 @@ class Job(TuningJob):
     def begin(self, group: "Group") -> "Objective":
         from pipeline.training.sft import Sft
 
-        return Sft(self)
+        return Sft(self, group)
 
 
 def finetune(
@@ -134,6 +139,7 @@ def _build(
 ) -> Made:
     from pipeline.training.tuning import tuning_worker
 
+    check_adapter(config, bool(compute.gpus()))
     check_batch(config, conversations.record.counts["train"], compute.training_workers())
     job = Job(attempt, base, config, compute.config, conversations)
     compute.train(tuning_worker, {"job": job}, attempt)

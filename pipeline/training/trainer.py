@@ -136,6 +136,7 @@ def train_by(
     any step has all that is needed to go on.
     """
     silent = type(trainer.__name__, (Silent, trainer), {})
+    changed = {id(module) for module in run.model.modules() if "forward" in vars(module)}
     with tempfile.TemporaryDirectory() as nothing:
         made = silent(
             model=run.model,
@@ -148,8 +149,9 @@ def train_by(
         )
         made.remove_callback(PrinterCallback)
         made.train()
-    for module in run.model.modules():  # TRL's fused head, put there for its training
-        vars(module).pop("forward", None)
+    for module in run.model.modules():  # TRL's fused head and autocast, put there for its training
+        if id(module) not in changed:
+            vars(module).pop("forward", None)
 
 
 def shared_arguments(run: Run, folder: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ An Objective says what is special about one of them: model, rows, how it learns,
 
 import json
 import secrets
-import shutil
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from pipeline.compute_config import ComputeConfig
-from pipeline.models.generation import context_tokens, stop_ids
-from pipeline.models.model import Model
+from pipeline.models.adapters import ADAPTER_FOLDER, base_of, write_adapter
+from pipeline.models.model import MODEL_FOLDER, Model
+from pipeline.models.saving import save_language_model
 from pipeline.store import File, Journal
 from pipeline.tokens.order import batch_rows
+from pipeline.training.adapter import adapted, merged
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State, last_checkpoint
 from pipeline.training.forward import autocast
 from pipeline.training.group import Group
@@ -35,7 +36,6 @@ from pipeline.training.tuning_config import RESULT, TuningConfig, TuningJob, che
 STEPS_OF_LOSS = 20
 WINDOW_STEPS = 8
 """Steps whose rows are shared out by length."""
-NOT_THE_TOKENIZER = ("config.json", "generation_config.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Objective(ABC):
     tokenizer: Tokenizer
     lengths: Sequence[int]
     """Tokens of each row that is learned from. Rows of like length come in one batch."""
+    new_tokens: Sequence[int] = ()
+    """Ids that the base may never have seen: an adapter trains their embeddings whole."""
 
     @property
     def longest(self) -> int:
@@ -235,6 +237,8 @@ def assemble(
     torch.set_num_threads(resolved.threads)
     torch.use_deterministic_algorithms(True, warn_only=group.device.type != "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if config.adapter is not None:
+        objective.model = adapted(objective.model, config.adapter, objective.new_tokens)
     torch.nn.Module.to(objective.model, group.device)
     run = Run(
         config=config,
@@ -293,12 +297,20 @@ def _optimizer(model: PreTrainedModel, config: TuningConfig) -> torch.optim.Adam
 
 
 def publish(run: Run, job: TuningJob, peak: dict[str, int]) -> None:
-    """The model, and what the driver writes into the record."""
-    folder = job.attempt.path("model/.").resolve()
+    """The model or its adapter, and what the driver writes into the record."""
+    adapter = job.config.adapter
+    kind = ADAPTER_FOLDER if adapter is not None and adapter.keep == "apart" else MODEL_FOLDER
+    folder = job.attempt.path(f"{kind}/.").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    run.objective.export(run, job.base, folder)
     told = run.objective.result(run)
-    files = {**job.attempt.publish_folder("model"), **told.files}
+    if kind == ADAPTER_FOLDER:
+        model: Any = run.model
+        write_adapter(model, base_of(job.base, run.tokenizer), folder)
+    else:
+        if adapter is not None:
+            run.objective.model = merged(run.model, job)
+        run.objective.export(run, job.base, folder)
+    files = {**job.attempt.publish_folder(kind), **told.files}
     result = {
         "files": {name: file.model_dump() for name, file in files.items()},
         "counts": {"steps": run.done, "tokens": run.tokens, **told.counts},
@@ -306,22 +318,3 @@ def publish(run: Run, job: TuningJob, peak: dict[str, int]) -> None:
         "compute": run.resolved.as_dict() | peak,
     }
     job.attempt.storage.create(f"{job.attempt.folder}/{RESULT}", json.dumps(result).encode())
-
-
-def save_language_model(model: PreTrainedModel, tokenizer: Tokenizer, base: Model, folder: Path) -> None:
-    """The model with the base's tokenizer, and what `generate` needs to end its answers."""
-    model.save_pretrained(folder)
-    GenerationConfig(  # type: ignore[no-untyped-call]
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=stop_ids(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        max_length=context_tokens(model),
-    ).save_pretrained(folder)
-    copy_tokenizer(base, folder)
-
-
-def copy_tokenizer(base: Model, folder: Path) -> None:
-    """The files of the base model's tokenizer, as they are."""
-    for file in sorted(base.model_folder().iterdir()):
-        if file.name not in NOT_THE_TOKENIZER:
-            shutil.copyfile(file, folder / file.name)

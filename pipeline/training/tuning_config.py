@@ -21,6 +21,23 @@ if TYPE_CHECKING:
 RESULT = "result.json"
 
 
+class AdapterConfig(Config):
+    """Train small matrices beside the model's own (LoRA, Hu et al., 2021, arXiv:2106.09685)."""
+
+    rank: int = Field(default=8, ge=1)
+    """Columns of the first and rows of the second of the two small matrices beside each large one."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Their product is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the inputs of the small matrices that is left out in training."""
+    matrices: tuple[str, ...] | None = None
+    """Names of the matrices' modules, such as q_proj. Default: all but embeddings and head."""
+    keep: Literal["merged", "apart"] = "merged"
+    """"merged": a whole model is made. "apart": the adapter alone, which its base is opened with."""
+    quantized: bool = False
+    """Hold the base model in 4 bits meanwhile (QLoRA, Dettmers et al., 2023, arXiv:2305.14314); on GPUs."""
+
+
 class TuningConfig(Config):
     """One training of a model that was trained before. Every field changes the weights or what is told."""
 
@@ -53,10 +70,20 @@ class TuningConfig(Config):
 
     evaluations: int = Field(default=3, ge=1)
     """How often the model is judged on the way."""
+    adapter: AdapterConfig | None = None
+    """Train an adapter in place of all weights. Default: all weights. The learning rate may then be ten
+    times as high."""
 
     def steps_for(self, rows: int) -> int:
         """Optimizer steps over so many rows."""
         return self.steps or max(1, round(self.epochs * rows / self.batch_rows))
+
+    def identity(self) -> dict[str, Any]:
+        """An adapter enters by what differs from its own defaults."""
+        values = super().identity()
+        if self.adapter is not None:
+            values["adapter"] = self.adapter.identity()
+        return values
 
     @property
     def batch_sequences(self) -> int:
@@ -95,6 +122,12 @@ class NonFiniteGradientError(StageError):
     remedy = "Lower the section's learning_rate; the run goes on from its last checkpoint."
 
 
+class QuantizationError(InputError):
+    """A base model was to be held in 4 bits where that cannot be done."""
+
+    remedy = "Leave adapter.quantized out, or train on GPUs with `pip install 'moinho[gpu]'`."
+
+
 @dataclass(frozen=True)
 class TuningJob(ABC):
     """All that a worker has to know. Each stage has its own, with its inputs and what it aims at."""
@@ -120,6 +153,15 @@ def made_by(attempt: Attempt) -> Made:
         figures=result["figures"],
         compute=result["compute"],
     )
+
+
+def check_adapter(config: TuningConfig, on_gpus: bool) -> None:
+    """Raises QuantizationError if 4 bits are asked for on CPUs, before anything is started."""
+    if config.adapter is not None and config.adapter.quantized and not on_gpus:
+        raise QuantizationError(
+            f"{config.section}.adapter.quantized is true, and trainings run on CPUs here, where 4 bits save "
+            f"no time; leave {config.section}.adapter.quantized out, or train on GPUs"
+        )
 
 
 def check_batch(config: TuningConfig, rows: int, workers: int) -> None:
