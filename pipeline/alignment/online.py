@@ -7,7 +7,7 @@ place) alone, whatever the number of workers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -104,8 +104,8 @@ class OwnDraws:
     """
 
     def __init__(self, *given: Any, online: "Online", run: Run, **named: Any) -> None:
-        super().__init__(*given, **named)
-        trainer: Any = self
+        trainer, base = cast(Any, self), cast(Any, super())
+        base.__init__(*given, **named)
         self.online, self.run = online, run
         trainer.beta, trainer.ref_model = online.config.kl_weight, online.reference
         add_fused_lm_head(online.reference, temperature=online.config.temperature)
@@ -117,7 +117,7 @@ class OwnDraws:
     def _get_per_token_logps_and_entropies(self, model: Any, *given: Any, **named: Any) -> Any:
         """As TRL's, with the positions that answers were drawn at: it pads prompts on the left and leaves
         positions to the model, which counts the padding."""
-        trainer: Any = self
+        trainer, base = cast(Any, self), cast(Any, super())
         on_cpu = trainer.accelerator.device.type == "cpu" and not named.get("compute_aux_loss")
         temperature = self.online.config.temperature if on_cpu else None
         spread = bool(named.get("compute_entropy"))
@@ -128,7 +128,6 @@ class OwnDraws:
                 return model(**where, **inputs)
             return score_answers(model, temperature, inputs["labels"], spread, where, inputs["input_ids"])
 
-        base: Any = super()
         return base._get_per_token_logps_and_entropies(placed, *given, **named)
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 
 from pipeline.alignment.align import DpoConfig, DpoJob, GrpoConfig, OnlineConfig, OnlineJob, RlooConfig
+from pipeline.alignment.guards import GuardsConfig
 from pipeline.alignment.preferences import Preferences
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.model import Model
@@ -28,6 +29,8 @@ from pipeline.user_function import read_function
 from tests.evaluation.stand_ins import NoConfig, publish_model, random_model
 
 RESOLVED = ComputeConfig(threads=1, checkpoint_seconds=0)
+UNGUARDED = GuardsConfig(kl_ceiling=1e6, length_factor=1e6, repetition_rise=1, entropy_share=0)
+"""Toys with random weights go far within a few steps."""
 DPO = DpoConfig(
     steps=24,
     batch_rows=8,
@@ -36,6 +39,7 @@ DPO = DpoConfig(
     evaluations=2,
     answer_tokens=12,
     evaluation_prompts=6,
+    guards=UNGUARDED,
 )
 GRPO = GrpoConfig(
     steps=6,
@@ -46,6 +50,7 @@ GRPO = GrpoConfig(
     evaluations=2,
     answer_tokens=8,
     evaluation_prompts=4,
+    guards=UNGUARDED,
     reward="rules.py:short",
 )
 RLOO = RlooConfig(**{**GRPO.model_dump(), "kl_weight": 0.01})
@@ -55,7 +60,7 @@ RULES = """
 import time
 
 def short(prompt, answer, ended, tokens, **row):
-    return -tokens
+    return -len(answer)
 
 def raises(prompt, answer, ended, tokens, **row):
     raise KeyError("no such colour")
