@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from pipeline.alignment.align import OnlineConfig
 from pipeline.alignment.online import Online
@@ -16,7 +17,7 @@ from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.tuning import tune
-from pipeline.training.tuning_config import TooFewRowsError, TuningJob
+from pipeline.training.tuning_config import AdapterConfig, TooFewRowsError, TuningJob
 from pipeline.user_function import FunctionRaisedError, FunctionTimeoutError, FunctionValueError
 from tests.alignment.align_toys import (
     DPO,
@@ -171,3 +172,17 @@ def test_a_reward_that_fails_on_one_worker_ends_all(toys, tmp_path):
     job = online_job(toys, attempt_at(Storage(str(tmp_path)), "bad"), GRPO, "dislikes_ships")
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="no ships"):
         run_together(job, 2)
+
+
+@pytest.mark.parametrize("config", [DPO, GRPO], ids=lambda config: config.section)
+def test_an_adapter_is_trained_against_the_model_without_it(toys, tmp_path, config):
+    attempt = attempt_at(Storage(str(tmp_path)), "adapter")
+    few = config.model_copy(update={"steps": 4, "adapter": AdapterConfig(rank=4), "learning_rate": 2e-2})
+    job = online_job(toys, attempt, few) if isinstance(few, OnlineConfig) else dpo_job(toys, attempt, few)
+    tune(job, Group.alone())
+    before, after = (
+        json.loads(attempt.path("alignment.json").read_text())[when] for when in ("before", "after")
+    )
+    assert before["kl"] == pytest.approx(0, abs=1e-3)
+    assert abs(after["kl"]) > 0.01
+    assert AutoModelForCausalLM.from_pretrained(attempt.path("model/.").resolve(), local_files_only=True)
