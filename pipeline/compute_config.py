@@ -35,6 +35,8 @@ class ComputeConfig(Config):
     """Time between checkpoints of a training: what a kill can cost at most. 0: one after every step."""
     process_group_timeout_seconds: int = Field(default=600, ge=1)
     """After this long without an answer from another rank, a worker counts as dead."""
+    function_timeout_seconds: float = Field(default=60.0, gt=0)
+    """A function of the user's (a rule, a reward, a judge) has so long for a batch of answers."""
     micro_batch_rows: int | None = Field(default=None, ge=1)
     """Rows per forward pass and worker. Default: chosen by memory and model size."""
     threads: int | None = Field(default=None, ge=1)

@@ -122,7 +122,7 @@ class LearntReward:
         from pipeline.alignment.reward import rewards
 
         texts = [[*each.prompt, {"role": "assistant", "content": each.text}] for each in answers]
-        found = rewards(self.model, self.tokenizer, texts)
+        found = rewards(self.model, self.tokenizer, texts, [each.ended for each in answers])
         for value, answer in zip(found, answers, strict=True):
             if not torch.isfinite(torch.tensor(value)):
                 raise NonFiniteRewardError(

@@ -198,8 +198,9 @@ def load_merged(
     wanted = dtype or plain.dtype
     folder = model.folder(ADAPTER_FOLDER)
     check_base(folder, base, plain, tokenizer)
-    merged: PreTrainedModel = put_on(plain.to(torch.float32), {"default": folder}).merge_and_unload()  # type: ignore[operator]
-    return merged.to(wanted), tokenizer
+    beside = put_on(torch.nn.Module.to(plain, torch.float32), {"default": folder})
+    merged: PreTrainedModel = beside.merge_and_unload()
+    return torch.nn.Module.to(merged, wanted), tokenizer
 
 
 def merged_folder(model: Model) -> Path:

@@ -61,12 +61,15 @@ def refuse_4_bits_where_they_lack(section: str, device: torch.device) -> None:
 def adapted(model: PreTrainedModel, config: AdapterConfig, new_tokens: Sequence[int]) -> Any:
     """The model with matrices of an adapter, which alone are trained; at the beginning they change nothing.
 
-    `new_tokens` get embeddings of their own, that the adapter trains whole.
+    `new_tokens` get embeddings of their own, that the adapter trains whole; not where the head has a bias.
     """
     from peft import LoraConfig, get_peft_model
 
     judges = type(model).__name__.endswith("ForSequenceClassification")
-    return get_peft_model(
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    biased = getattr(head, "bias", None) is not None
+    rows = embedding_rows(model, new_tokens) if new_tokens and not biased else None
+    beside: Any = get_peft_model(
         model,
         LoraConfig(
             task_type="SEQ_CLS" if judges else "CAUSAL_LM",
@@ -74,9 +77,13 @@ def adapted(model: PreTrainedModel, config: AdapterConfig, new_tokens: Sequence[
             lora_alpha=config.alpha,  # type: ignore[arg-type]  # a factor, whole or not
             lora_dropout=config.dropout,
             target_modules=list(config.matrices) if config.matrices else "all-linear",
-            trainable_token_indices=embedding_rows(model, new_tokens) if new_tokens else None,
+            trainable_token_indices=rows,
         ),
     )
+    if rows:
+        # TRL asks the head for weight and bias, and what peft wraps it in hands on the weight alone
+        beside.get_output_embeddings().bias = None
+    return beside
 
 
 def embedding_rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]:
@@ -99,5 +106,5 @@ def merged(model: Any, job: TuningJob) -> PreTrainedModel:
     base, tokenizer = job.base.load(torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         write_adapter(model, base_of(job.base, tokenizer), Path(folder))
-        whole: PreTrainedModel = put_on(base, {"default": Path(folder)}).merge_and_unload()  # type: ignore[operator]
+        whole: PreTrainedModel = put_on(base, {"default": Path(folder)}).merge_and_unload()
     return whole

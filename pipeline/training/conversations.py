@@ -5,7 +5,6 @@ what its documents' headings name is asked about, and the prose below answers. H
 conversations come from held-out documents alone.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,9 @@ from pydantic import Field, field_validator
 from pipeline.compute import Compute, ShardOutput, any_lost, files_of
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
-from pipeline.errors import InputError, StageError
-from pipeline.store import Artifact, Attempt, Made, Store, sha256_of
+from pipeline.errors import StageError
+from pipeline.store import Artifact, Attempt, Made, Store
+from pipeline.training.user_rows import UserSource
 
 if TYPE_CHECKING:
     import datasets
@@ -28,7 +28,7 @@ FOUND_PER_BYTE = 0.9e-3
 """Conversations for a byte of text: 0.9 for a thousand bytes of English documentation, 0.5 of Portuguese."""
 
 CORPUS = "corpus"
-FILE_ENDINGS = (".jsonl", ".parquet")
+EXAMPLE = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 
 
 class Questions(Config):
@@ -118,18 +118,6 @@ class ConversationsConfig(Config):
         return values
 
 
-class SourceError(InputError):
-    """The source of conversations is not there, or cannot be read at all."""
-
-    remedy = "Correct conversations.source, or the file that it names."
-
-
-class RevisionMissingError(InputError):
-    """A data set on a hub was named without the commit that says which one is meant."""
-
-    remedy = "Set conversations.revision to the commit of the data set that is meant."
-
-
 class NoConversationsError(StageError):
     """Nothing in the corpus could be asked about, or nothing was left to hold out."""
 
@@ -182,20 +170,12 @@ def check_source(config: ConversationsConfig) -> dict[str, str]:
     """
     if config.source == CORPUS:
         return {}
-    path = _path(config)
-    if path is None:
-        if config.revision is None:
-            raise RevisionMissingError(
-                f"conversations.source is the data set {config.source!r} without a revision; set "
-                "conversations.revision to the commit that is meant (or name a .jsonl or .parquet file)"
-            )
-        return {}
-    if not path.exists():
-        raise SourceError(
-            f"conversations.source is {config.source!r}, and there is no such file ({path.resolve()}); "
-            'correct the path, or set conversations.source to "corpus"'
-        )
-    return {"source": sha256_of(path) if path.is_file() else _sha256_of_folder(path)}
+    return user_source(config).identity(', or set conversations.source to "corpus"')
+
+
+def user_source(config: ConversationsConfig) -> UserSource:
+    """The file or data set that the section names."""
+    return UserSource("conversations", config.source, config.split, config.revision, EXAMPLE)
 
 
 def check_messages(config: ConversationsConfig) -> int:
@@ -213,16 +193,7 @@ def check_messages(config: ConversationsConfig) -> int:
 
 def _path(config: ConversationsConfig) -> Path | None:
     """The source if it is a file or folder of this machine."""
-    if config.source == CORPUS:
-        return None
-    path = Path(config.source).expanduser()
-    return path if path.suffix in FILE_ENDINGS or path.exists() else None
-
-
-def _sha256_of_folder(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = (f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return None if config.source == CORPUS else user_source(config).path()
 
 
 def _work(corpus: Corpus, config: ConversationsConfig) -> dict[str, float]:

@@ -3,20 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.training.conversations import ConversationsConfig, SourceError
+from pipeline.training.conversations import EXAMPLE, ConversationsConfig, user_source
+from pipeline.training.user_rows import short
 
 ROLES = ("system", "user", "assistant")
-EXAMPLE = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
-
-
-class RowError(InputError):
-    """A row is not JSON, or not an object."""
-
-    remedy = "Write one JSON object a line, like the example in the message."
 
 
 class MessagesMissingError(InputError):
@@ -46,12 +39,10 @@ class TurnOrderError(InputError):
 def read_messages(config: ConversationsConfig) -> Iterator[dict[str, Any]]:
     """Every conversation as id, url, language, messages, question (the first), answer (the last).
 
-    Raises SourceError if the source cannot be opened, and the other errors of this module at the
+    Raises SourceError if the source cannot be opened, RowError, and the errors of this module at the
     first row that is wrong.
     """
-    path = Path(config.source).expanduser()
-    rows = {".jsonl": _json_lines, ".parquet": _parquet}.get(path.suffix)
-    for number, row in rows(path) if rows and path.is_file() else _dataset(config):
+    for number, row in user_source(config).rows():
         where = f"{config.source}, row {number}"
         messages = checked(row, where)
         canonical = json.dumps(messages, sort_keys=True, ensure_ascii=False)
@@ -96,70 +87,13 @@ def checked(row: Mapping[str, Any], where: str) -> list[dict[str, str]]:
 
 def _turn(turn: Any, where: str) -> dict[str, str]:
     if not isinstance(turn, Mapping) or "role" not in turn:
-        raise RoleError(f"{where}: no role, found {_short(turn)}; write rows like {EXAMPLE}")
+        raise RoleError(f"{where}: no role, found {short(turn)}; write rows like {EXAMPLE}")
     if turn["role"] not in ROLES:
         raise RoleError(f"{where}: unknown role {turn['role']!r}; write one of {', '.join(ROLES)}")
     content = turn.get("content")
     if not isinstance(content, str) or not content.strip():
         raise EmptyTurnError(
-            f"{where} ({turn['role']}): the content is {_short(content)}; "
+            f"{where} ({turn['role']}): the content is {short(content)}; "
             "write what is said as text, or leave the row out"
         )
     return {"role": turn["role"], "content": content}
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise RowError(
-                    f"{path}, row {number}: not JSON ({error}), "
-                    f"found {_short(line.decode(errors='replace'))}; write one object a line, like {EXAMPLE}"
-                ) from error
-            if not isinstance(row, dict):
-                raise RowError(
-                    f"{path}, row {number}: {type(row).__name__} instead of an object; "
-                    f"write rows like {EXAMPLE}"
-                )
-            yield number, row
-
-
-def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except pa.ArrowException as error:
-        raise SourceError(
-            f"{path}: not a Parquet file that can be read ({error}); write it again, or give JSON lines"
-        ) from error
-
-
-def _dataset(config: ConversationsConfig) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        rows = datasets.load_dataset(config.source, split=config.split, revision=config.revision)
-    except Exception as error:  # load_dataset raises whatever its many readers raise
-        raise SourceError(
-            f"conversations.source {config.source!r} (split {config.split!r}, revision {config.revision!r}) "
-            f"cannot be loaded by `datasets`: {type(error).__name__}: {error}; "
-            "check name, split and revision, or name a .jsonl or .parquet file"
-        ) from error
-    yield from enumerate(rows, 1)
-
-
-def _short(value: Any, characters: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= characters else f"{text[:characters]}…"

@@ -18,8 +18,6 @@ from pipeline.training.conversations import (
     Conversations,
     ConversationsConfig,
     NoConversationsError,
-    RevisionMissingError,
-    SourceError,
     check_messages,
     write_conversations,
 )
@@ -27,10 +25,10 @@ from pipeline.training.messages import (
     EmptyTurnError,
     MessagesMissingError,
     RoleError,
-    RowError,
     TurnOrderError,
 )
 from pipeline.training.pairs import find_pairs, first_sentences
+from pipeline.training.user_rows import RevisionMissingError, RowError, SourceError
 from tests.evaluation.stand_ins import NoConfig
 
 ENGLISH = """# zipfile
