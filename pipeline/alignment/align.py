@@ -94,8 +94,8 @@ class OnlineConfig(AlignConfig):
     """What a nat away from the chat model costs: for GRPO per token, in the loss; for RLOO per answer, in
     standard deviations of the first step's rewards."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
-    """What an answer costs that does not end by itself, in standard deviations of the first step's rewards.
-    A reward model reads the text alone, and cannot see that."""
+    """What an answer costs that does not end by itself, beside what the reward makes of it: in standard
+    deviations of the first step's rewards."""
 
     reward: str | None = None
     """A function of the user's, such as "rules.py:names_the_thing", in place of a reward model."""
