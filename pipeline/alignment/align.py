@@ -91,7 +91,11 @@ class OnlineConfig(AlignConfig):
     temperature: float = Field(default=1.0, gt=0)
     """Answers are drawn at this temperature, and learned from at the same."""
     kl_weight: float = Field(default=0.05, gt=0)
-    """Weight of the KL divergence to the reference."""
+    """What a nat away from the chat model costs: for GRPO per token, in the loss; for RLOO per answer, in
+    standard deviations of the first step's rewards."""
+    missing_end_penalty: float = Field(default=1.0, ge=0)
+    """What an answer costs that does not end by itself, beside what the reward makes of it: in standard
+    deviations of the first step's rewards."""
 
     reward: str | None = None
     """A function of the user's, such as "rules.py:names_the_thing", in place of a reward model."""

@@ -7,6 +7,7 @@ place) alone, whatever the number of workers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, pstdev
 from typing import Any, cast
 
 import datasets
@@ -35,29 +36,40 @@ from pipeline.training.tuning import Objective, Result, Run
 from pipeline.training.tuning_config import TooFewRowsError
 
 
+@dataclass(frozen=True)
+class Fact:
+    """What is told of an answer."""
+
+    reward: float
+    """As it was given."""
+    tokens: int
+    ended: bool
+    repetition: float
+
+
 @dataclass
 class Step:
     """What was drawn for the step that is under way, by all workers."""
 
     weights: dict[str, Tensor] = field(default_factory=dict)
     """What it was drawn by."""
-    facts: list[tuple[int, bool, float]] = field(default_factory=list)
-    """Of every answer: tokens, whether it ended by itself, repetition."""
+    facts: list[Fact] = field(default_factory=list)
+    """Of every answer."""
+
+    def told(self) -> dict[str, float]:
+        """The answers on average, by the names of the journal."""
+        return {
+            "reward": fmean(fact.reward for fact in self.facts),
+            "reward_deviation": self.deviation,
+            "answer_tokens": fmean(fact.tokens for fact in self.facts),
+            "ended_share": fmean(fact.ended for fact in self.facts),
+            "repetition": fmean(fact.repetition for fact in self.facts),
+        }
 
     @property
-    def tokens(self) -> float:
-        return self._mean(0)
-
-    @property
-    def ended_share(self) -> float:
-        return self._mean(1)
-
-    @property
-    def repetition(self) -> float:
-        return self._mean(2)
-
-    def _mean(self, which: int) -> float:
-        return float(np.mean([fact[which] for fact in self.facts]))
+    def deviation(self) -> float:
+        """The standard deviation of the rewards."""
+        return pstdev(fact.reward for fact in self.facts)
 
 
 @dataclass(frozen=True)
@@ -213,15 +225,20 @@ class Online(Objective):
             answers = [
                 self._answer(self.prompts[at], ids) for at, ids in zip(row, completion_ids, strict=True)
             ]
-            facts = [
-                (each.tokens, each.ended, repetition(ids))
-                for each, ids in zip(answers, completion_ids, strict=True)
-            ]
-            found = on_all(run.group, lambda: (self.reward(answers), facts))
-            self.step.facts = [fact for _, part in found for fact in part]
-            return found[run.group.rank][0]
+            found = on_all(run.group, lambda: self._facts(answers, completion_ids))
+            self.step.facts = [fact for part in found for fact in part]
+            unit = run.memory.setdefault("reward_unit", self.step.deviation or 1.0)
+            penalty = self.config.missing_end_penalty
+            return [fact.reward / unit - penalty * (not fact.ended) for fact in found[run.group.rank]]
 
         return score
+
+    def _facts(self, answers: Sequence[Answer], drawn: Sequence[list[int]]) -> list[Fact]:
+        rewards = self.reward(answers)
+        return [
+            Fact(reward, answer.tokens, answer.ended, repetition(ids))
+            for reward, answer, ids in zip(rewards, answers, drawn, strict=True)
+        ]
 
     def _answer(self, prompt: Prompt, ids: list[int]) -> Answer:
         return Answer.to(prompt, Sampled(ids, [], ids[-1] in self.ends), self.tokenizer)
@@ -236,27 +253,23 @@ class Online(Objective):
 
     def tokens_of(self, rows: Sequence[int], logs: Mapping[str, float]) -> int:
         """Tokens of the answers."""
-        return sum(tokens for tokens, _, _ in self.step.facts)
+        return sum(fact.tokens for fact in self.step.facts)
 
     def told(self, logs: Mapping[str, float]) -> dict[str, float]:
-        step = self.step
         return {
-            "reward": float(logs["reward"]),
-            "reward_deviation": float(logs["reward_std"]),
+            **self.step.told(),
             "equal_rewards_share": float(logs["frac_reward_zero_std"]),
             "kl": self._kl(logs),
             "entropy": float(logs["entropy"]),
-            "answer_tokens": step.tokens,
-            "ended_share": step.ended_share,
-            "repetition": step.repetition,
         }
 
     def stop(self, run: Run, logs: Mapping[str, float]) -> str | None:
+        told = self.told(logs)
         vitals = Vitals(
-            tokens=self.step.tokens,
-            repetition=self.step.repetition,
-            kl=self._kl(logs),
-            entropy=float(logs["entropy"]),
+            tokens=told["answer_tokens"],
+            repetition=told["repetition"],
+            kl=told["kl"],
+            entropy=told["entropy"],
         )
         reason = self.aligning.guarded(run, vitals, self.step.weights)
         if reason is not None:
