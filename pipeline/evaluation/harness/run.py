@@ -29,7 +29,7 @@ class HarnessConfig(Config):
     """Names: assin2_rte, assin2_sts, faquad, enem; those of task files in `folder`; or the harness's own,
     whose data it fetches from the hub."""
     folder: str | None = None
-    """The user's own task files (YAML as the harness reads it). They may name Python functions, which are run."""
+    """The user's own task files (YAML as the harness reads it). Python functions that they name are run."""
     assin2: str | None = None
     """assin2-test.xml, or a folder with it and the training file; None takes it from the hub."""
     faquad: str | None = None
@@ -93,8 +93,9 @@ def run_harness(
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     given = [_task(name, config) for name in config.tasks]
-    others = any(isinstance(task, str) for task in given)
-    manager = TaskManager(include_path=config.folder, include_defaults=others and not _all_local(config))
+    manager = TaskManager(include_path=config.folder, include_defaults=False)
+    if any(isinstance(task, str) and task not in manager.all_tasks for task in given):
+        manager = TaskManager(include_path=config.folder)  # the harness's own, thousands of files
     for shots in config.shots:
         for name, task in zip(config.tasks, given, strict=True):
             told(f"{name}, {shots} examples")
@@ -114,15 +115,6 @@ def _task(name: str, config: HarnessConfig) -> str | dict[str, Any]:
     if path is not None and not Path(path).exists():
         raise HarnessFilesError(f"{path} (`{name.split('_')[0]}` of the harness) is not there")
     return portuguese.configuration(name, None if path is None else Path(path))
-
-
-def _all_local(config: HarnessConfig) -> bool:
-    """Every name is ours or a file's in the user's folder: the harness's thousands need not be searched."""
-    if config.folder is None:
-        return False
-    texts = [path.read_text(encoding="utf-8") for path in Path(config.folder).rglob("*.yaml")]
-    named = {line.split(":", 1)[1].strip() for text in texts for line in text.splitlines() if "task:" in line}
-    return all(name in named or name in portuguese.TASKS for name in config.tasks)
 
 
 def _evaluate(

@@ -66,7 +66,8 @@ STORIES = (
         "difference and more",
     ),
     (
-        "A ticket costs {c} coins. {name} buys {d} tickets and pays with {big} coins. How many coins come back?",
+        "A ticket costs {c} coins. {name} buys {d} tickets and pays with {big} coins. "
+        "How many coins come back?",
         "Um bilhete custa {c} moedas. {name} compra {d} bilhetes e paga com {big} moedas. "
         "Quantas moedas recebe de volta?",
         "change",

@@ -1,4 +1,4 @@
-"""The kinds of tasks: how a row becomes a question, what is measured, and what a trivial baseline would say."""
+"""The kinds of tasks: how a row becomes a question, what is measured, and what a trivial baseline says."""
 
 import re
 from collections import Counter
