@@ -86,6 +86,15 @@ def test_a_text_choice_follows_its_prompt_as_written(small_vocabulary: Vocabular
         assert [*writer.prompt(ITEM, (), 256).ids, *ids] == whole
 
 
+def test_a_chat_choice_is_the_assistants_turn(small_vocabulary: Vocabulary) -> None:
+    tokenizer = small_vocabulary.tokenizer()
+    writer = Writer(tokenizer, "chat")
+    for choice, ids in zip(ITEM.choices, writer.choices(ITEM), strict=True):
+        messages = [{"role": "user", "content": ITEM.question}, {"role": "assistant", "content": choice}]
+        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+        assert [*writer.prompt(ITEM, (), 256).ids, *ids, TURN_END_ID] == whole
+
+
 def test_a_one_line_answer_ends_with_its_line(small_vocabulary: Vocabulary) -> None:
     tokenizer = small_vocabulary.tokenizer()
     writer, pieces = Writer(tokenizer, "text"), piece_bytes(tokenizer)
@@ -109,7 +118,7 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
     small_vocabulary: Vocabulary, model: PreTrainedModel, form: PromptForm, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    config = TasksConfig(items=3, shots=(0, 1), resamples=20)
+    config = TasksConfig(items=3, shots=(0, 1), resamples=200)
     results = run_tasks(model, small_vocabulary.tokenizer(), config, form, told.append)
     tasks = {f"{kind.name}.{language}" for kind in KINDS.values() for language in kind.languages}
     assert set(results.scores) == tasks
@@ -119,7 +128,8 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
         for shots, scores in by_shots.items():
             assert MAIN_METRIC[task.split(".")[0]] in scores
             for score in scores.values():
-                assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+                assert 0 <= score["low"] <= score["high"] <= 1
+                assert score["low"] - 1e-9 <= score["value"] <= score["high"] + 1e-9
                 assert 0 <= score["baseline"] <= 1
                 assert score["n"] == results.prompts[task][shots]["n"] == 3
             assert len(results.examples[task][shots]) == 3
