@@ -8,12 +8,14 @@ from transformers import PreTrainedModel
 
 from pipeline.evaluation.instructions.run import InstructionsConfig, run_instructions
 from pipeline.evaluation.likelihood import token_nats
+from pipeline.evaluation.tasks import sandbox
 from pipeline.evaluation.tasks.choosing import choice_nats
 from pipeline.evaluation.tasks.items import Item
 from pipeline.evaluation.tasks.kinds import KINDS, MAIN_METRIC
 from pipeline.evaluation.tasks.plots import plot_shots
 from pipeline.evaluation.tasks.prompts import PromptForm, Writer, decode, draw_examples
 from pipeline.evaluation.tasks.run import TasksConfig, run_tasks
+from pipeline.evaluation.tasks.sandbox import SandboxConfig, SandboxError
 from pipeline.models.generation import encode, piece_bytes
 from pipeline.tokens.markers import ASSISTANT_ID, BEGIN_ID, END_ID, TURN_END_ID, USER_ID
 from pipeline.tokens.vocabulary import Vocabulary
@@ -164,3 +166,16 @@ def test_instructions_are_asked_and_judged(
     assert set(results.scores) == {"en", "pt"}
     assert all(scores["prompts"]["n"] == 4 for scores in results.scores.values())
     assert all(len(examples) == 2 for examples in results.examples.values())
+
+
+def test_code_is_left_out_where_programs_cannot_be_held(
+    small_vocabulary: Vocabulary, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: SandboxConfig) -> None:
+        raise SandboxError("a program could open a socket on this machine")
+
+    monkeypatch.setattr(sandbox, "_check", refuse)
+    config = TasksConfig(names=("code", "arithmetic"), languages=("en",), items=2, shots=(0,), resamples=5)
+    results = run_tasks(model, small_vocabulary.tokenizer(), config, "chat")
+    assert set(results.scores) == {"arithmetic.en"}
+    assert results.left_out == {"code.en": "a program could open a socket on this machine"}
