@@ -1,7 +1,9 @@
-"""From questions to ids: by the chat template, or as text that a base model continues; always within the context."""
+"""From questions to ids that fit into the context: by the chat template, or as text to be continued."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 from random import Random
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from pipeline.tokens.markers import markers_of, neutralise
 
 PromptForm = Literal["chat", "text"]
 """chat: turns of the chat template; text: question, a line `Answer: …`, an empty line between examples."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -32,6 +35,11 @@ class Writer:
     tokenizer: PreTrainedTokenizerBase
     form: PromptForm
 
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of each id."""
+        return piece_bytes(self.tokenizer)
+
     def prompt(self, item: Item, examples: Sequence[Item], room: int) -> Prompt:
         """The item after its examples, in at most `room` ids.
 
@@ -49,22 +57,36 @@ class Writer:
         if self.form == "text":
             before = self._ids(item, ())
             return [self._after(before, f"{self._text(item, ())} {choice}") for choice in item.choices]
-        return [self._encode(choice) for choice in item.choices]
+        return [self._spoken(item, choice) for choice in item.choices]
 
     def ends(self, one_line: bool) -> set[int]:
         """The ids that end an answer: in text a new line too, where an answer has one line."""
         if self.form == "chat":
             return set(stop_ids(self.tokenizer))
-        pieces = piece_bytes(self.tokenizer) if one_line else []
-        return {*document_end(self.tokenizer), *(index for index, piece in enumerate(pieces) if b"\n" in piece)}
+        pieces = self.pieces if one_line else []
+        return {
+            *document_end(self.tokenizer),
+            *(index for index, piece in enumerate(pieces) if b"\n" in piece),
+        }
 
     def _ids(self, item: Item, examples: Sequence[Item]) -> list[int]:
         if self.form == "text":
             return encode(self.tokenizer, self._text(item, examples))
+        return self._templated(self._messages(item, examples), add_generation_prompt=True)
+
+    def _templated(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
         found: Any = self.tokenizer.apply_chat_template(
-            self._messages(item, examples), add_generation_prompt=True, tokenize=True, return_dict=False
+            messages, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
         )
         return [int(index) for index in found]
+
+    def _spoken(self, item: Item, choice: str) -> list[int]:
+        """The choice as the assistant's turn, without what ends it."""
+        before, turn = self._ids(item, ()), {"role": "assistant", "content": choice}
+        whole = self._templated([*self._messages(item, ()), turn], add_generation_prompt=False)
+        ends = self.ends(one_line=False)
+        rest = list(takewhile(lambda index: index not in ends, whole[len(before) :]))
+        return rest if rest and whole[: len(before)] == before else self._encode(choice)
 
     def _text(self, item: Item, examples: Sequence[Item]) -> str:
         before = [f"{example.question}\n{example.label} {example.answers[0]}" for example in examples]

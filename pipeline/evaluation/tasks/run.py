@@ -14,8 +14,8 @@ from pipeline.evaluation.tasks.choosing import choice_nats
 from pipeline.evaluation.tasks.items import Item, Items, Language
 from pipeline.evaluation.tasks.kinds import KINDS, Kind, TaskName
 from pipeline.evaluation.tasks.prompts import Prompt, PromptForm, Writer, as_read, decode, draw_examples
-from pipeline.evaluation.tasks.sandbox import SandboxConfig
-from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes
+from pipeline.evaluation.tasks.sandbox import SandboxConfig, SandboxError
+from pipeline.models.generation import answer_greedily, context_tokens
 
 TOGETHER = 64
 """Prompts that are answered at once."""
@@ -58,6 +58,8 @@ class TaskResults:
     average; ended: share of written answers that ended by themselves."""
     examples: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     """`task.language` → number of examples → prompt, answer, expected, score."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """`task.language` → why it was not asked: the task `code` where programs cannot be held."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -83,16 +85,18 @@ def run_tasks(
     form: PromptForm,
     told: Callable[[str], None] = _tell_nobody,
 ) -> TaskResults:
-    """Ask everything; `told` is given a line before each task.
-
-    Raises SandboxError where the machine cannot hold the programs of the task `code`.
-    """
+    """Ask everything; `told` is given a line before each task."""
     results, writer = TaskResults(), Writer(tokenizer, form)
     for name in config.names:
         kind = KINDS[name]
         for language in config.languages:
             if language in kind.languages:
-                _run_task(model, writer, kind, language, config, results, told)
+                try:
+                    _run_task(model, writer, kind, language, config, results, told)
+                except SandboxError as error:
+                    task = f"{name}.{language}"
+                    results.left_out[task] = str(error)
+                    told(f"{task} is left out: {error}")
     return results
 
 
@@ -122,7 +126,7 @@ def _run_task(
         results.prompts.setdefault(task, {})[at] = _about(found, kind)
         results.examples.setdefault(task, {})[at] = [
             {
-                "prompt": as_read(item, shown[number][shots - found.prompts[number].examples :]),
+                "prompt": as_read(item, shown[number][len(shown[number]) - found.prompts[number].examples :]),
                 "answer": found.answers[number],
                 "expected": item.answers[0],
                 "score": measured[kind.main][number],
@@ -147,11 +151,10 @@ def ask(
         stop=ends,
         batch=TOGETHER,
     )
-    pieces = piece_bytes(writer.tokenizer)
     one_line = kind.one_line and writer.form == "text"
     return Answered(
         prompts,
-        [decode(pieces, ids, ends, one_line) for ids in found],
+        [decode(writer.pieces, ids, ends, one_line) for ids in found],
         [bool(ids) and ids[-1] in ends for ids in found],
     )
 
