@@ -6,21 +6,24 @@ same names; `compare` puts them into one table.
 
 import json
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from pipeline.compute import Compute
 from pipeline.config import Config
-from pipeline.evaluation.answers import PromptForm
 from pipeline.evaluation.bias import LANGUAGES
 from pipeline.evaluation.evaluate import Scores
+from pipeline.evaluation.tasks.run import TasksConfig
 from pipeline.models import cost
 from pipeline.models.families import shape_of
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.tasks.prompts import PromptForm
 
 ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = "assessment.json", "report.html", "answers.parquet", "documents.parquet"
 CONTINUING = ("pretrain", "start")
@@ -50,6 +53,8 @@ class AssessConfig(Config):
     """Of a stretch, what the model is given, in tokens."""
     continued_tokens: int = Field(default=32, ge=1)
     """Of a stretch, what the model has to give back, in tokens."""
+    tasks: TasksConfig = TasksConfig()
+    """Small sets of questions with known answers."""
     seed: int = 0
     """Which questions and stretches are drawn, and which examples a bootstrap draws again."""
 
@@ -72,7 +77,7 @@ def assessment_of(role: str) -> type[Assessment]:
     return type("Assessment", (Assessment,), {"role": f"{Assessment.role}-{role}"})
 
 
-def form_of(model: Model) -> PromptForm:
+def form_of(model: Model) -> "PromptForm":
     """How the model is asked."""
     return "text" if model.stage in CONTINUING else "chat"
 

@@ -25,6 +25,8 @@ from pipeline.evaluation.evaluate import Scores
 from pipeline.evaluation.likelihood import nats_of_pieces
 from pipeline.evaluation.measurements import load
 from pipeline.evaluation.parts import HELD_OUT
+from pipeline.evaluation.tasks.kinds import KINDS
+from pipeline.evaluation.tasks.run import run_tasks
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, File, ShardRecord
 from pipeline.tokens.encode import Tokens
@@ -104,9 +106,16 @@ def _measures(
             for first in range(0, total, size)
         }
 
+    tasks = {
+        f"tasks-{name}.{language}": Part(attempt, inputs, f"tasks-{name}.{language}", files)
+        for name in inputs.config.tasks.names
+        for language in inputs.config.tasks.languages
+        if language in KINDS[name].languages
+    }
     single = ["memorization", *(f"bias-{language}" for language in inputs.config.bias_languages)]
     return (
-        cut("writing", questions, QUESTIONS_PER_PART)
+        tasks
+        | cut("writing", questions, QUESTIONS_PER_PART)
         | cut("likelihood", pieces, PIECES_PER_PART)
         | {name: Part(attempt, inputs, name, files) for name in single}
     )
@@ -177,6 +186,7 @@ def measure(part: Part, output: ShardOutput) -> dict[str, int]:
         "writing": _writing,
         "memorization": _memorization,
         "latency": _latency,
+        "tasks": _tasks,
         "bias": lambda part, output: bias(
             *load(part.inputs.model), read_couples(language), part.inputs.config.seed
         ),
@@ -235,6 +245,13 @@ def _memorization(part: Part, output: ShardOutput) -> dict[str, Any]:
         prefix,
         read=lambda ids: str(tokenizer.decode(ids)),
     )
+
+
+def _tasks(part: Part, output: ShardOutput) -> dict[str, Any]:
+    """One task in one language, with every number of examples."""
+    name, _, language = part.name.removeprefix("tasks-").partition(".")
+    config = part.inputs.config.tasks.model_copy(update={"names": (name,), "languages": (language,)})
+    return run_tasks(*load(part.inputs.model), config, form_of(part.inputs.model)).as_json()
 
 
 def _latency(part: Part, output: ShardOutput) -> dict[str, Any]:

@@ -92,6 +92,9 @@ def put_together(
         },
         "held_out": {"documents": len(documents), "bytes": _size(documents)},
         "limits": {"answer_tokens": inputs.config.max_answer_tokens},
+        "tasks": _tasks(results, "scores"),
+        "task_prompts": _tasks(results, "prompts"),
+        "task_examples": _tasks(results, "examples"),
         "likelihood": {
             "language": _bits(documents, "language", seed),
             "domain": _bits(documents, "domain", seed),
@@ -149,6 +152,12 @@ def bits_per_byte(documents: Sequence[Mapping[str, Any]], seed: int = 0) -> Esti
 
 def _size(documents: Sequence[Mapping[str, Any]]) -> int:
     return sum(row["bytes"] for row in documents)
+
+
+def _tasks(results: Results, what: str) -> dict[str, Any]:
+    """Scores, prompts or examples of all tasks together."""
+    parts = [found for name, (found, *_) in results.items() if name.startswith("tasks-")]
+    return {task: values for part in parts for task, values in part[what].items()}
 
 
 def _writing(answers: Sequence[Mapping[str, Any]], latency: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.compute import Compute, ShardOutput, files_of
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
@@ -139,6 +137,8 @@ def _build(
 
 
 def _assessed(role: str, assessment: Assessment) -> Assessed:
+    import pyarrow.parquet as pq
+
     documents = pq.read_table(assessment.path(DOCUMENTS)).to_pylist()
     return Assessed(
         role,
@@ -170,6 +170,8 @@ def require_alike(assessed: Sequence[Assessed]) -> None:
 
 def judge_answers(part: Judging, output: ShardOutput) -> dict[str, int]:
     """The judge's score of each answer, in their order."""
+    import pyarrow.parquet as pq
+
     rows = pq.read_table(part.assessment.path(ANSWERS)).to_pylist()
     scores = part.judge.score(rows)
     output.path(f"scores/{role_of(part.assessment)}.json").write_text(json.dumps(scores))

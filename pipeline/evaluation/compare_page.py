@@ -1,13 +1,13 @@
 """The page that sets models side by side, from `comparison.json`: one HTML file that loads nothing."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.compare_report import panels_of
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
-from pipeline.evaluation.pages import NO_PLOTS, NOTES, axis, drawn, environment, figure_table
-from pipeline.evaluation.section_plots import by_kind
+from pipeline.evaluation.pages import NO_PLOTS, NOTES, axis, drawn, environment, figure_table, tables_of
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -26,7 +26,7 @@ def comparison_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = 
         {
             "title": title,
             "note": NOTES[section],
-            "tables": [_side_by_side(kind, roles, content) for kind in by_kind(own)],
+            "tables": tables_of(own, partial(_side_by_side, roles=roles, content=content)),
             "plot": plots.get(section, ""),
         }
         for section, title in SECTIONS.items()
@@ -61,7 +61,7 @@ def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A table for each judge and one for the likelihood of unseen text, each against the reference."""
     tables = []
     for panel in panels_of(content):
-        table = figure_table(panel)
+        table = figure_table(panel) | {"folded": False}
         name = panel[0].name.split(".")
         table["title"] = (
             f"Judged by {'.'.join(name[1:-1])}" if name[0] == "win_rate" else "Bits for unseen text"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.evaluation.estimates import Estimate, apart
+from pipeline.evaluation.tasks.kinds import MAIN_METRIC, TITLES
 
 Better = Literal["higher", "lower", "nearer", "neither"]
 """nearer: to the baseline."""
@@ -29,15 +30,15 @@ class Kind:
 KINDS = (
     Kind(
         r"tasks\.([^.]+)\.(\w+)\.(\d+)\.(\w+)",
-        "{0} ({1}), {2} examples: {3}",
-        "score of the answers, from 0 to 1",
+        "{0} ({1}), {2} examples, {3}",
+        "score of the answers: the larger the share that is right, or like the true answer",
         "higher",
         "share",
         "a trivial answer",
     ),
     Kind(
-        r"harness\.(.+)\.(\d+)\.(\w+)",
-        "{0}, {1} examples: {2}",
+        r"harness\.(.+)\.(\d+)\.([^.]+)",
+        "{0}, {1} examples, {2}",
         "score as lm-evaluation-harness computes it",
         "higher",
         "score",
@@ -192,6 +193,12 @@ class Figure:
     def section(self) -> str:
         return self.name.partition(".")[0]
 
+    @property
+    def main(self) -> bool:
+        """Whether it is among the first to look at: of each task one measure is."""
+        parts = self.name.split(".")
+        return parts[0] != "tasks" or MAIN_METRIC.get(parts[1]) == parts[-1]
+
 
 def figures(content: Mapping[str, Any]) -> list[Figure]:
     """Every figure of an `assessment.json`, section by section. What no kind describes is left out."""
@@ -219,8 +226,14 @@ def figure_of(name: str, estimate: Estimate) -> Figure | None:
     for kind in KINDS:
         found = re.fullmatch(kind.pattern, name)
         if found:
-            return Figure(name, kind.label.format(*found.groups()), kind, estimate)
+            label = kind.label.format(*(_title(group) for group in found.groups()))
+            return Figure(name, label, kind, estimate)
     return None
+
+
+def _title(part: str) -> str:
+    """Of a task in words; anything else as it is."""
+    return next(iter(TITLES[part].values())) if part in TITLES else part
 
 
 def named(name: str, estimate: Estimate) -> tuple[str, Unit]:

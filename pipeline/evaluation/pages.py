@@ -1,6 +1,6 @@
 """The page about one model, from its `assessment.json`: one HTML file that loads nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, Unit, figures, shown, shown_interval
 from pipeline.evaluation.glance import glance
 from pipeline.evaluation.section_plots import by_kind
+from pipeline.evaluation.tasks.kinds import BASELINES, TITLES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -16,17 +17,10 @@ if TYPE_CHECKING:
 NO_PLOTS: Mapping[str, "Markup"] = {}
 WIDTH, MARGIN = 130.0, 5.0
 """Of the drawing of an interval, in its own units."""
-UNITS = {
-    "share": "share",
-    "bits": "bits per byte",
-    "nats": "nats",
-    "words": "words",
-    "tokens": "tokens",
-    "ms": "milliseconds",
-    "score": "score",
-}
+SHOWN_OF_A_TASK = 1
 NOTES = {
-    "tasks": "Small sets of questions made for this, answered with 0 or more examples before the question.",
+    "tasks": "Small sets of questions made for this, with none or some solved examples before each. Trivial "
+    f"answers: {'; '.join(f'{name}: {words}' for name, words in BASELINES.items())}.",
     "harness": "Computed by lm-evaluation-harness.",
     "instructions": "Prompts whose instructions a program can check, such as “in at most 20 words”.",
     "likelihood": "How well the model foretells text that it was not trained on, without the passages that "
@@ -47,7 +41,7 @@ def model_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PL
         {
             "title": title,
             "note": NOTES[section],
-            "tables": [figure_table(kind) for kind in by_kind(own)],
+            "tables": tables_of(own, figure_table),
             "examples": _examples(content, section),
             "plot": plots.get(section, ""),
         }
@@ -83,6 +77,17 @@ def _about(content: Mapping[str, Any]) -> str:
         f"{model['artifact']}{size}, made {model['made'][:16].replace('T', ' ')} UTC; {asked}. Held-out text: "
         f"{held_out['documents']:,} documents, {held_out['bytes']:,} bytes."
     )
+
+
+def tables_of(
+    own: Sequence[Figure], table: Callable[[Sequence[Figure]], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A table for each kind of figure; those that are not the first to look at are folded away."""
+    kinds = by_kind([figure for figure in own if figure.main])
+    rest = by_kind([figure for figure in own if not figure.main])
+    return [table(kind) | {"folded": False} for kind in kinds] + [
+        table(kind) | {"folded": True} for kind in rest
+    ]
 
 
 def figure_table(own: Sequence[Figure]) -> dict[str, Any]:
@@ -144,6 +149,8 @@ def drawn(estimate: Estimate, span: tuple[float, float], unit: Unit) -> dict[str
 
 
 def _examples(content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    if section == "tasks":
+        return [_task(task, shots) for task, shots in content["task_examples"].items()]
     if section == "writing":
         return [_answer(row) for row in content["answers"]]
     if section == "bias":
@@ -153,10 +160,22 @@ def _examples(content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
     return []
 
 
+def _task(task: str, by_shots: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The first questions with as few examples as there are."""
+    name, _, language = task.partition(".")
+    lines = []
+    for example in by_shots[min(by_shots, key=int)][:SHOWN_OF_A_TASK]:
+        lines.append({"label": "question", "text": example["prompt"]})
+        told = f"{example['answer'] or '(nothing)'}\nexpected: {example['expected']}"
+        lines.append({"label": f"answer, score {example['score']:.2g}", "text": told})
+    return {"title": f"{next(iter(TITLES[name].values()))} ({language})", "lines": lines, "folded": True}
+
+
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
     told = "answer" if row["ended"] else "answer, cut at the limit"
     return {
         "title": row["question"],
+        "folded": False,
         "lines": [
             {"label": told, "text": row["answer"] or "(nothing)"},
             {"label": "expected", "text": row["expected"]},
@@ -175,7 +194,7 @@ def _largest_gaps(language: str, axes: Mapping[str, Any]) -> dict[str, Any]:
         if axis != "all"
         for pair in found["examples"][:2]
     ]
-    return {"title": f"Pairs with the largest gaps ({language})", "lines": lines}
+    return {"title": f"Pairs with the largest gaps ({language})", "lines": lines, "folded": True}
 
 
 def _given_back(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -184,6 +203,7 @@ def _given_back(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "title": f"{example['matched_tokens']} of {asked} tokens right in a row; "
             f"in the training text {_times(example['occurrences'])}",
+            "folded": True,
             "lines": [
                 {"label": "given", "text": example["prefix"]},
                 {"label": "what follows in the training text", "text": example["true"]},
