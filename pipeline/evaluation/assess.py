@@ -25,7 +25,12 @@ from pipeline.tokens.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from pipeline.evaluation.tasks.prompts import PromptForm
 
-ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = "assessment.json", "report.html", "answers.parquet", "documents.parquet"
+ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = (
+    "assessment.json",
+    "report.html",
+    "answers.parquet",
+    "documents.parquet",
+)
 CONTINUING = ("pretrain", "start")
 """Stages whose models go on with a text; those of all others answer in turns."""
 ANSWERED_SHARE = 0.5

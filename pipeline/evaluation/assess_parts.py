@@ -73,9 +73,7 @@ class Part:
         path.write_text(json.dumps(result, ensure_ascii=False))
 
 
-def run_parts(
-    attempt: Attempt, inputs: Inputs, compute: Compute
-) -> dict[str, list[Any]]:
+def run_parts(attempt: Attempt, inputs: Inputs, compute: Compute) -> dict[str, list[Any]]:
     """Results by measurement: a list, one for each of its parts, in their order."""
     prepared = compute.map_shards(
         attempt,

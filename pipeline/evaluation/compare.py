@@ -67,6 +67,7 @@ class Judging:
     """What one task is given: the answers of one model, and who judges them."""
 
     assessment: Assessment
+    role: str
     judge: Judge
 
 
@@ -122,7 +123,9 @@ def _build(
     require_alike(assessed)
     names = {judge.name: judge for judge in judges if assessed[0].answers}
     parts = {
-        f"{name}.{role}".replace("/", "-"): Judging(assessment, judge)
+        f"{name}.{role}".replace("/", "-"): Judging(
+            Assessment(assessment.storage, assessment.key), role, judge
+        )
         for name, judge in names.items()
         for role, assessment in by_role.items()
     }
@@ -174,5 +177,5 @@ def judge_answers(part: Judging, output: ShardOutput) -> dict[str, int]:
 
     rows = pq.read_table(part.assessment.path(ANSWERS)).to_pylist()
     scores = part.judge.score(rows)
-    output.path(f"scores/{role_of(part.assessment)}.json").write_text(json.dumps(scores))
+    output.path(f"scores/{part.role}.json").write_text(json.dumps(scores))
     return {"answers": len(rows)}

@@ -18,9 +18,7 @@ MARKS = {True: ("â–²", "clearly better than the reference", "good"), False: ("â–
 def comparison_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
     """The whole file. `plots`: pictures at the beginning of sections, as svg."""
     roles = [model["role"] for model in content["models"]]
-    found = [
-        figure_of(name, next(iter(by_role.values()))) for name, by_role in content["figures"].items()
-    ]
+    found = [figure_of(name, next(iter(by_role.values()))) for name, by_role in content["figures"].items()]
     known = [figure for figure in found if figure is not None]
     sections = [
         {
@@ -86,9 +84,7 @@ def _judged_row(found: Mapping[str, Estimate], score: Estimate) -> str:
 def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of one kind, a row for each, a column for each model."""
     kind = own[0].kind
-    everything = [
-        estimate for figure in own for estimate in content["figures"][figure.name].values()
-    ]
+    everything = [estimate for figure in own for estimate in content["figures"][figure.name].values()]
     span = axis(everything, kind.unit)
     direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
     note = f"{kind.meaning[0].upper()}{kind.meaning[1:]}."

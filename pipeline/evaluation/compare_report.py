@@ -10,6 +10,7 @@ from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import Figure, Kind, better, figures
 from pipeline.evaluation.win_rate import length_controlled, outcomes, win_rate
 from pipeline.store import Attempt, Made
+from pipeline.tracking.report_pages import drawing
 
 WIN_RATE = Kind(
     "win_rate",
@@ -47,7 +48,8 @@ def write_comparison(
     attempt.path("plots/.").mkdir(parents=True, exist_ok=True)
     if panels:
         title = f"Compared with {content['reference']}"
-        intervals(panels, title).savefig(attempt.path("plots/against-reference.png"), dpi=110)
+        with drawing():
+            intervals(panels, title).savefig(attempt.path("plots/against-reference.png"), dpi=110)
     return Made(
         files={name: attempt.publish(attempt.path(name)) for name in (COMPARISON, PAGE)}
         | attempt.publish_folder("plots"),
@@ -56,9 +58,7 @@ def write_comparison(
     )
 
 
-def put_together(
-    assessed: Sequence[Assessed], scores: Scores, config: CompareConfig
-) -> dict[str, Any]:
+def put_together(assessed: Sequence[Assessed], scores: Scores, config: CompareConfig) -> dict[str, Any]:
     """The content of comparison.json."""
     from pipeline.evaluation.verdict import verdict
 
@@ -75,9 +75,7 @@ def put_together(
             for judge, by_role in scores.items()
         },
         "scores": {
-            judge: {
-                role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()
-            }
+            judge: {role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()}
             for judge, by_role in scores.items()
         },
         "bits_ratio": {
@@ -86,9 +84,7 @@ def put_together(
             if model is not reference and model.documents
         },
         "figures": _side_by_side(assessed),
-        "clear": {
-            model.role: _clear(model, reference) for model in assessed if model is not reference
-        },
+        "clear": {model.role: _clear(model, reference) for model in assessed if model is not reference},
         "answers": _answers(assessed, config.shown_answers),
     }
     return content | {"verdict": verdict(content)}
@@ -150,7 +146,10 @@ def _answers(assessed: Sequence[Assessed], count: int) -> list[dict[str, Any]]:
 def panels_of(content: Mapping[str, Any]) -> list[list[Figure]]:
     """What is said of each model against the reference, for the plot and the page."""
     panels = [
-        [Figure(f"win_rate.{judge}.{role}", role, WIN_RATE, found["win_rate"]) for role, found in by_role.items()]
+        [
+            Figure(f"win_rate.{judge}.{role}", role, WIN_RATE, found["win_rate"])
+            for role, found in by_role.items()
+        ]
         for judge, by_role in content["judges"].items()
     ]
     ratios = [

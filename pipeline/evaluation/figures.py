@@ -262,6 +262,12 @@ def shown_interval(estimate: Estimate, unit: Unit) -> str:
     return f"{shown(low, unit).removesuffix(' %')} to {shown(high, unit)}"
 
 
+def told(estimate: Estimate, unit: Unit, unit_name: str = "") -> str:
+    """A value with its interval, as a sentence has it."""
+    interval = shown_interval(estimate, unit)
+    return f"{shown(estimate['value'], unit)}{unit_name}{f' ({interval})' if interval else ''}"
+
+
 def better(one: Figure, other: Figure) -> bool | None:
     """Whether `one` is clearly better than `other` of the same name: intervals apart, in the direction that
     is better. None if neither is clearly better, or there is no better."""

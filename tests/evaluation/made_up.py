@@ -14,7 +14,11 @@ def estimate(value: float, width: float = 0.02, baseline: float | None = None, n
 
 def content(role: str, bits: float = 1.5, ended: float = 0.9) -> dict[str, Any]:
     """An assessment.json with something in every section."""
-    example = {"gap": 3.2, "stereotype": "The nurse said that she slept.", "other": "The nurse said that he slept."}
+    example = {
+        "gap": 3.2,
+        "stereotype": "The nurse said that she slept.",
+        "other": "The nurse said that he slept.",
+    }
     axes = {
         axis: {
             "gap": estimate(0.2 + place / 10, 0.15, 0.0, 40),
@@ -36,14 +40,24 @@ def content(role: str, bits: float = 1.5, ended: float = 0.9) -> dict[str, Any]:
         "limits": {"answer_tokens": 128},
         "tasks": {
             "qa.en": {
-                shots: {"f1": estimate(0.1 + place / 20, 0.05, 0.2, 60), "exact": estimate(0.05, 0.05, 0.1, 60)}
+                shots: {
+                    "f1": estimate(0.1 + place / 20, 0.05, 0.2, 60),
+                    "exact": estimate(0.05, 0.05, 0.1, 60),
+                }
                 for place, shots in enumerate(("0", "1", "4"))
             }
         },
         "task_prompts": {},
         "task_examples": {
             "qa.en": {
-                "0": [{"prompt": "Who moves the wheel?", "answer": "the <b>water", "expected": "water", "score": 0.5}]
+                "0": [
+                    {
+                        "prompt": "Who moves the wheel?",
+                        "answer": "the <b>water",
+                        "expected": "water",
+                        "score": 0.5,
+                    }
+                ]
             }
         },
         "likelihood": {

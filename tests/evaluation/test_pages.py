@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import lxml.html
 import pytest
@@ -61,30 +62,30 @@ def test_a_figure_is_better_only_where_the_intervals_are_apart() -> None:
     assert better(gaps[0], gaps[1]) is True
 
 
-def compared(scores: dict[str, list[float]] | None = None, **more: float) -> dict[str, object]:
+def compared(scores: dict[str, list[float]] | None = None, **more: float) -> Any:
     models = [assessed("base", 1.45, 0.1), assessed("chat"), assessed("dpo", **more)]
     judged = {} if scores is None else {"names_the_thing": {"base": EVEN, "chat": EVEN} | scores}
     return put_together(models, judged, CONFIG)
 
 
 def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
-    first, *rest = compared({"base": [0.0] * QUESTIONS, "dpo": GOOD}, bits=1.53)["verdict"]  # type: ignore[misc]
+    first, *rest = compared({"base": [0.0] * QUESTIONS, "dpo": GOOD}, bits=1.53)["verdict"]
     assert first.startswith("dpo answers best: the judge names_the_thing prefers its answer")
     assert "75 %" in first
     assert f"{QUESTIONS} questions" in first
     text = " ".join(rest)
     assert "Clearly behind it: base" in text
-    assert "2.0% more bits than chat" in text
+    assert "2.0 % more bits than chat" in text
 
 
 def test_where_intervals_overlap_nothing_is_claimed() -> None:
-    first, *_ = compared({"base": [0.0] * QUESTIONS, "dpo": EVEN})["verdict"]  # type: ignore[misc]
+    first, *_ = compared({"base": [0.0] * QUESTIONS, "dpo": EVEN})["verdict"]
     assert first == "By the judge names_the_thing no model can be said to answer better than chat."
 
 
 def test_without_a_judge_the_figures_decide() -> None:
-    first, *rest = compared(ended=0.99)["verdict"]  # type: ignore[misc]
-    assert first.startswith("dpo is better than chat in 1 figures")
+    first, *rest = compared(ended=0.99)["verdict"]
+    assert first.startswith("dpo is clearly better than chat in 1 figure, clearly worse in 0 figures")
     assert "writing, answers that end (99 %, not 90 %)" in " ".join(rest)
 
 
@@ -98,7 +99,7 @@ def test_all_models_stand_in_every_row() -> None:
 
 
 def test_the_bits_of_models_are_compared_document_by_document() -> None:
-    ratio = compared(bits=1.515)["bits_ratio"]["dpo"]  # type: ignore[index]
+    ratio = compared(bits=1.515)["bits_ratio"]["dpo"]
     assert ratio["value"] == pytest.approx(1.01)
     assert ratio["high"] - ratio["low"] < 1e-9
 

@@ -96,9 +96,7 @@ def _read_qa(row: dict[str, Any], language: Language) -> Item:
 def _read_passages(row: dict[str, Any], language: Language) -> Item:
     numbered = "\n".join(f"[{number}] {text}" for number, text in enumerate(row["passages"], 1))
     choices = tuple(str(number) for number in range(1, len(row["passages"]) + 1))
-    return _item(
-        "passages", row, language, str(row["answer"]), choices=choices, shown={"passages": numbered}
-    )
+    return _item("passages", row, language, str(row["answer"]), choices=choices, shown={"passages": numbered})
 
 
 def _read_summary(row: dict[str, Any], language: Language) -> Item:

@@ -14,6 +14,7 @@ from pipeline.tokens.markers import markers_of, neutralise
 PromptForm = Literal["chat", "text"]
 """chat: turns of the chat template; text: question, a line `Answer: …`, an empty line between examples."""
 
+
 @dataclass(frozen=True)
 class Prompt:
     """What is given to the model for one item."""
@@ -56,7 +57,10 @@ class Writer:
         if self.form == "chat":
             return set(stop_ids(self.tokenizer))
         pieces = piece_bytes(self.tokenizer) if one_line else []
-        return {*document_end(self.tokenizer), *(index for index, piece in enumerate(pieces) if b"\n" in piece)}
+        return {
+            *document_end(self.tokenizer),
+            *(index for index, piece in enumerate(pieces) if b"\n" in piece),
+        }
 
     def _ids(self, item: Item, examples: Sequence[Item]) -> list[int]:
         if self.form == "text":

@@ -49,7 +49,7 @@ class SandboxError(StageError):
 
     passes = False
     remedy = (
-        "Leave the task out (`names` without \"code\" under `tasks`), or run on Linux with seccomp (any "
+        'Leave the task out (`names` without "code" under `tasks`), or run on Linux with seccomp (any '
         "usual kernel and container has it)."
     )
 
