@@ -1,4 +1,4 @@
-"""The kinds of tasks: how a row becomes a question, what is measured, and what a trivial baseline would say."""
+"""The kinds of tasks: how a row becomes a question, what is measured, and what a trivial baseline says."""
 
 import re
 from collections import Counter
@@ -104,7 +104,7 @@ def _read_summary(row: dict[str, Any], language: Language) -> Item:
 
 
 def _read_translation(row: dict[str, Any], language: Language) -> Item:
-    return _item("translation", row, language, row["pt"], label="Portuguese:")
+    return _item("translation", row, language, row["pt"], *row["also"], label="Portuguese:")
 
 
 def _read_sentiment(row: dict[str, Any], language: Language) -> Item:

@@ -1,4 +1,4 @@
-"""From questions to ids: by the chat template, or as text that a base model continues; always within the context."""
+"""From questions to ids that fit into the context: by the chat template, or as text to be continued."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -122,7 +122,7 @@ def _run_task(
         results.prompts.setdefault(task, {})[at] = _about(found, kind)
         results.examples.setdefault(task, {})[at] = [
             {
-                "prompt": as_read(item, shown[number][shots - found.prompts[number].examples :]),
+                "prompt": as_read(item, shown[number][len(shown[number]) - found.prompts[number].examples :]),
                 "answer": found.answers[number],
                 "expected": item.answers[0],
                 "score": measured[kind.main][number],

@@ -1,0 +1,213 @@
+"""lm-evaluation-harness (Gao et al., 2021; `lm_eval`) through its Python interface, with a loaded model."""
+
+import io
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.evaluation.harness import portuguese
+from pipeline.evaluation.harness.local_files import HarnessFilesError
+from pipeline.evaluation.tasks.bootstrap import COVERED, interval
+from pipeline.evaluation.tasks.prompts import PromptForm
+
+SHOWN_CHARACTERS = 2000
+
+
+class HarnessConfig(Config):
+    """Which of the harness's tasks are asked, and from where their data come."""
+
+    tasks: tuple[str, ...] = ()
+    """Names: assin2_rte, assin2_sts, faquad, enem; those of task files in `folder`; or the harness's own,
+    whose data it fetches from the hub."""
+    folder: str | None = None
+    """The user's own task files (YAML as the harness reads it). Python functions that they name are run."""
+    assin2: str | None = None
+    """assin2-test.xml, or a folder with it and the training file; None takes it from the hub."""
+    faquad: str | None = None
+    """dev.json, or a folder with it and train.json; None takes it from the hub."""
+    enem: str | None = None
+    """A file of questions (JSON lines), or a folder of such; None takes it from the hub."""
+    shots: tuple[int, ...] = (0,)
+    """Examples before each question."""
+    items: int | None = Field(default=None, ge=1)
+    """Questions that are scored of each task, at most; None scores all."""
+    resamples: int = Field(default=1000, ge=1)
+    """Of the bootstrap."""
+    shown: int = Field(default=3, ge=0)
+    """Questions that are written out with their answers."""
+    seed: int = 0
+    """Which examples are shown, and what the bootstrap draws."""
+
+
+class HarnessTaskError(InputError):
+    """lm-evaluation-harness does not know a task, or cannot get its data."""
+
+    remedy = (
+        "Correct `tasks` of the harness: the names of this page's Portuguese tasks, of files in `folder`, or "
+        "of the harness's own tasks, whose data need the hub; or give the data's local path."
+    )
+
+
+@dataclass(frozen=True)
+class HarnessResults:
+    """What the harness measured, in the shape of the pipeline's own tasks."""
+
+    scores: dict[str, dict[str, dict[str, dict[str, float | None]]]] = field(default_factory=dict)
+    """task → number of examples → measure → value, low, high, baseline (None where there is none), n."""
+    prompts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    """task → number of examples → n: requests; cut: those whose beginning did not fit."""
+    examples: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    """task → number of examples → prompt, answer, expected."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _tell_nobody(_: str) -> None:
+    pass
+
+
+def run_harness(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: HarnessConfig,
+    form: PromptForm,
+    told: Callable[[str], None] = _tell_nobody,
+) -> HarnessResults:
+    """Every task with every number of examples. Raises HarnessTaskError and HarnessFilesError."""
+    results = HarnessResults()
+    if not config.tasks:
+        return results
+    from lm_eval.tasks import TaskManager
+
+    from pipeline.evaluation.harness.loaded_model import LoadedModel
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    given = [_task(name, config) for name in config.tasks]
+    manager = TaskManager(include_path=config.folder, include_defaults=False)
+    if any(isinstance(task, str) and task not in manager.all_tasks for task in given):
+        manager = TaskManager(include_path=config.folder)  # the harness's own, thousands of files
+    for shots in config.shots:
+        for name, task in zip(config.tasks, given, strict=True):
+            told(f"{name}, {shots} examples")
+            loaded = LoadedModel(model, tokenizer, form)
+            found = _evaluate(loaded, name, task, manager, config, shots)
+            for each, samples in found["samples"].items():
+                _record(results, each, str(shots), samples, found, config)
+                results.prompts.setdefault(each, {})[str(shots)] = {"n": loaded.asked, "cut": loaded.cut}
+    return results
+
+
+def _task(name: str, config: HarnessConfig) -> str | dict[str, Any]:
+    """What the harness is to load: a name, or a configuration with local data."""
+    if name not in portuguese.TASKS:
+        return name
+    path = getattr(config, name.split("_")[0])
+    if path is not None and not Path(path).exists():
+        raise HarnessFilesError(f"{path} (`{name.split('_')[0]}` of the harness) is not there")
+    return portuguese.configuration(name, None if path is None else Path(path))
+
+
+def _evaluate(
+    loaded: Any, name: str, task: str | dict[str, Any], manager: Any, config: HarnessConfig, shots: int
+) -> dict[str, Any]:
+    """The harness's own results. Raises HarnessTaskError."""
+    import lm_eval
+
+    try:
+        # Its progress bars and its listing of the machine are nobody's to read here.
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            found = lm_eval.simple_evaluate(
+                model=loaded,
+                tasks=[task],
+                num_fewshot=shots,
+                limit=config.items,
+                task_manager=manager,
+                apply_chat_template=loaded.form == "chat",
+                fewshot_as_multiturn=loaded.form == "chat",
+                bootstrap_iters=0,
+                log_samples=True,
+                random_seed=None,
+                numpy_random_seed=None,
+                torch_random_seed=None,
+                fewshot_random_seed=config.seed,
+            )
+    except (KeyError, ValueError, OSError) as error:
+        raise HarnessTaskError(
+            f"the harness could not run {name!r}: {type(error).__name__}: {str(error)[:300]}"
+        ) from error
+    return dict(found or {"samples": {}, "results": {}})
+
+
+def _record(
+    results: HarnessResults,
+    task: str,
+    shots: str,
+    samples: Sequence[dict[str, Any]],
+    found: dict[str, Any],
+    config: HarnessConfig,
+) -> None:
+    """One task's scores and examples, put into `results`. A task's first filter of answers counts."""
+    kept = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+    trivial = portuguese.baseline(task, [sample["doc"] for sample in kept])
+    scores: dict[str, dict[str, float | None]] = {}
+    for metric in kept[0]["metrics"]:
+        values = [sample[metric] for sample in kept]
+        scores[metric] = _score(
+            values, trivial.get(metric), found["results"][task].get(f"{metric},{kept[0]['filter']}"), config
+        )
+    results.scores.setdefault(task, {})[shots] = scores
+    results.examples.setdefault(task, {})[shots] = [_example(sample) for sample in kept[: config.shown]]
+
+
+def _score(
+    values: Sequence[Any], baseline: Sequence[Any] | None, reported: Any, config: HarnessConfig
+) -> dict[str, float | None]:
+    """A mean with its interval; of pairs a correlation; of anything else what the harness reports."""
+    if all(isinstance(value, int | float | np.number) for value in values):
+        plain = [float(value) for value in values]
+        low, high = interval(plain, config.resamples, config.seed)
+        value, of_baseline = float(np.mean(plain)), None if baseline is None else float(np.mean(baseline))
+        return {"value": value, "low": low, "high": high, "baseline": of_baseline, "n": len(values)}
+    if baseline is not None:
+        low, high = _correlation_interval(values, config)
+        return {
+            "value": portuguese.pearson(values),
+            "low": low,
+            "high": high,
+            "baseline": portuguese.pearson(baseline),
+            "n": len(values),
+        }
+    value = float(reported) if isinstance(reported, int | float) else None
+    return {"value": value, "low": None, "high": None, "baseline": None, "n": len(values)}
+
+
+def _correlation_interval(pairs: Sequence[tuple[float, float]], config: HarnessConfig) -> tuple[float, float]:
+    random = np.random.default_rng(config.seed)
+    drawn = random.integers(0, len(pairs), (config.resamples, len(pairs)))
+    found = [portuguese.pearson([pairs[at] for at in row]) for row in drawn.tolist()]
+    low, high = np.quantile(found, [(1 - COVERED) / 2, (1 + COVERED) / 2])
+    return float(low), float(high)
+
+
+def _example(sample: dict[str, Any]) -> dict[str, Any]:
+    """A question as it was asked; the answer is the text, or the place of the likeliest choice."""
+    response = sample["filtered_resps"]
+    if isinstance(response[0], str):
+        answer: Any = response[0]
+    else:
+        answer = sample["arguments"][max(range(len(response)), key=lambda at: response[at][0])][1].strip()
+    return {
+        "prompt": str(sample["arguments"][0][0])[-SHOWN_CHARACTERS:],
+        "answer": answer,
+        "expected": str(sample["target"]),
+    }
