@@ -22,6 +22,8 @@ from pipeline.evaluation.assess import AssessConfig, form_of
 from pipeline.evaluation.bias import bias, read_couples
 from pipeline.evaluation.compression import bare_lzma_bytes
 from pipeline.evaluation.evaluate import Scores
+from pipeline.evaluation.harness.run import run_harness
+from pipeline.evaluation.instructions.run import run_instructions
 from pipeline.evaluation.likelihood import nats_of_pieces
 from pipeline.evaluation.measurements import load
 from pipeline.evaluation.parts import HELD_OUT
@@ -110,6 +112,12 @@ def _measures(
         for language in inputs.config.tasks.languages
         if language in KINDS[name].languages
     }
+    tasks |= {
+        f"instructions-{language}": Part(attempt, inputs, f"instructions-{language}", files)
+        for language in inputs.config.instructions.languages
+    }
+    if inputs.config.harness.tasks:
+        tasks["harness"] = Part(attempt, inputs, "harness", files)
     single = ["memorization", *(f"bias-{language}" for language in inputs.config.bias_languages)]
     return (
         tasks
@@ -185,6 +193,8 @@ def measure(part: Part, output: ShardOutput) -> dict[str, int]:
         "memorization": _memorization,
         "latency": _latency,
         "tasks": _tasks,
+        "instructions": _instructions,
+        "harness": _harness,
         "bias": lambda part, output: bias(
             *load(part.inputs.model), read_couples(language), part.inputs.config.seed
         ),
@@ -250,6 +260,18 @@ def _tasks(part: Part, output: ShardOutput) -> dict[str, Any]:
     name, _, language = part.name.removeprefix("tasks-").partition(".")
     config = part.inputs.config.tasks.model_copy(update={"names": (name,), "languages": (language,)})
     return run_tasks(*load(part.inputs.model), config, form_of(part.inputs.model)).as_json()
+
+
+def _instructions(part: Part, output: ShardOutput) -> dict[str, Any]:
+    """The instructions of one language."""
+    language = part.name.removeprefix("instructions-")
+    config = part.inputs.config.instructions.model_copy(update={"languages": (language,)})
+    return run_instructions(*load(part.inputs.model), config, form_of(part.inputs.model)).as_json()
+
+
+def _harness(part: Part, output: ShardOutput) -> dict[str, Any]:
+    model = part.inputs.model
+    return run_harness(*load(model), part.inputs.config.harness, form_of(model)).as_json()
 
 
 def _latency(part: Part, output: ShardOutput) -> dict[str, Any]:

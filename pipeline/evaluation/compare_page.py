@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.evaluation.compare_report import panels_of
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
-from pipeline.evaluation.pages import NO_PLOTS, NOTES, axis, drawn, environment, figure_table, tables_of
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from pipeline.evaluation.pages import NOTES, axis, drawn, environment, figure_table, plots_of, tables_of
 
 MARKS = {True: ("▲", "clearly better than the reference", "good"), False: ("▼", "clearly worse", "bad")}
 
 
-def comparison_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
-    """The whole file. `plots`: pictures at the beginning of sections, as svg."""
+def comparison_page(content: Mapping[str, Any]) -> str:
+    """The whole file."""
+    plots = plots_of(content["tasks"])
     roles = [model["role"] for model in content["models"]]
     found = [figure_of(name, next(iter(by_role.values()))) for name, by_role in content["figures"].items()]
     known = [figure for figure in found if figure is not None]

@@ -39,7 +39,7 @@ def write_comparison(
 ) -> Made:
     """Write everything and hand back what goes into the record."""
     from pipeline.evaluation.compare_page import comparison_page
-    from pipeline.evaluation.section_plots import intervals
+    from pipeline.evaluation.section_plots import intervals, plot_tasks
 
     content = put_together(assessed, scores, config)
     attempt.path(COMPARISON).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
@@ -50,6 +50,8 @@ def write_comparison(
         title = f"Compared with {content['reference']}"
         with drawing():
             intervals(panels, title).savefig(attempt.path("plots/against-reference.png"), dpi=110)
+    if any(content["tasks"].values()):
+        plot_tasks(content["tasks"], attempt.path("plots/tasks.png"))
     return Made(
         files={name: attempt.publish(attempt.path(name)) for name in (COMPARISON, PAGE)}
         | attempt.publish_folder("plots"),
@@ -85,6 +87,7 @@ def put_together(assessed: Sequence[Assessed], scores: Scores, config: CompareCo
         },
         "figures": _side_by_side(assessed),
         "clear": {model.role: _clear(model, reference) for model in assessed if model is not reference},
+        "tasks": {model.role: model.content["tasks"] for model in assessed},
         "answers": _answers(assessed, config.shown_answers),
     }
     return content | {"verdict": verdict(content)}

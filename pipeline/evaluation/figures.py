@@ -50,7 +50,7 @@ KINDS = (
         "share of the prompts of which every instruction was followed, as a program checks it",
         "higher",
         "share",
-        "a trivial answer",
+        "always the same answer",
     ),
     Kind(
         r"instructions\.(\w+)\.instructions",
@@ -58,7 +58,15 @@ KINDS = (
         "share of single instructions that were followed",
         "higher",
         "share",
-        "a trivial answer",
+        "always the same answer",
+    ),
+    Kind(
+        r"instructions\.(\w+)\.kinds\.(\w+)",
+        "{1} ({0})",
+        "share of the instructions of this kind that were followed",
+        "higher",
+        "share",
+        "always the same answer",
     ),
     Kind(
         r"likelihood\.language\.(.+)",
@@ -197,6 +205,8 @@ class Figure:
     def main(self) -> bool:
         """Whether it is among the first to look at: of each task one measure is."""
         parts = self.name.split(".")
+        if parts[0] == "instructions":
+            return "kinds" not in parts
         return parts[0] != "tasks" or MAIN_METRIC.get(parts[1]) == parts[-1]
 
 

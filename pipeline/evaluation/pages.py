@@ -13,8 +13,6 @@ from pipeline.evaluation.tasks.kinds import BASELINES, TITLES
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
-
-NO_PLOTS: Mapping[str, "Markup"] = {}
 WIDTH, MARGIN = 130.0, 5.0
 """Of the drawing of an interval, in its own units."""
 SHOWN_OF_A_TASK = 1
@@ -34,8 +32,9 @@ NOTES = {
 }
 
 
-def model_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
-    """The whole file. `plots`: pictures at the beginning of sections, as svg."""
+def model_page(content: Mapping[str, Any]) -> str:
+    """The whole file."""
+    plots = plots_of({content["model"]["role"]: content["tasks"]})
     model, known = content["model"], figures(content)
     sections = [
         {
@@ -77,6 +76,15 @@ def _about(content: Mapping[str, Any]) -> str:
         f"{model['artifact']}{size}, made {model['made'][:16].replace('T', ' ')} UTC; {asked}. Held-out text: "
         f"{held_out['documents']:,} documents, {held_out['bytes']:,} bytes."
     )
+
+
+def plots_of(tasks: Mapping[str, Any]) -> dict[str, "Markup"]:
+    """Section → picture at its beginning. `tasks`: role → scores by task and number of examples."""
+    from markupsafe import Markup
+
+    from pipeline.evaluation.section_plots import tasks_svg
+
+    return {"tasks": Markup(tasks_svg(tasks))} if any(tasks.values()) else {}
 
 
 def tables_of(
@@ -151,6 +159,8 @@ def drawn(estimate: Estimate, span: tuple[float, float], unit: Unit) -> dict[str
 def _examples(content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
     if section == "tasks":
         return [_task(task, shots) for task, shots in content["task_examples"].items()]
+    if section == "instructions":
+        return [_instructed(language, rows) for language, rows in content["instruction_examples"].items()]
     if section == "writing":
         return [_answer(row) for row in content["answers"]]
     if section == "bias":
@@ -169,6 +179,20 @@ def _task(task: str, by_shots: Mapping[str, Sequence[Mapping[str, Any]]]) -> dic
         told = f"{example['answer'] or '(nothing)'}\nexpected: {example['expected']}"
         lines.append({"label": f"answer, score {example['score']:.2g}", "text": told})
     return {"title": f"{next(iter(TITLES[name].values()))} ({language})", "lines": lines, "folded": True}
+
+
+def _instructed(language: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The first prompts, with what was followed of them."""
+    lines = []
+    for row in rows[:SHOWN_OF_A_TASK]:
+        lines.append({"label": "prompt", "text": row["prompt"]})
+        label = f"answer; followed: {_list(row['followed'])}; not: {_list(row['missed'])}"
+        lines.append({"label": label, "text": row["answer"] or "(nothing)"})
+    return {"title": f"An example ({language})", "lines": lines, "folded": True}
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names) or "none"
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:

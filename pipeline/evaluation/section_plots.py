@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure as Drawing
 
 from pipeline.evaluation.figures import SECTIONS, Figure, figures
-from pipeline.tracking.report_pages import drawing
+from pipeline.evaluation.tasks.plots import plot_shots
+from pipeline.tracking.report_pages import drawing, picture
 
 VALUE_COLOUR, BASELINE_COLOUR = "#2a6f97", "#8a9aa5"
 NOT_DRAWN = ("tasks", "harness")
@@ -54,3 +55,21 @@ def intervals(panels: Sequence[Sequence[Figure]], title: str) -> Drawing:
         place.grid(axis="x", alpha=0.3)
         place.spines[["top", "right"]].set_visible(False)
     return whole
+
+
+def plot_tasks(tasks: Mapping[str, Any], path: Path) -> None:
+    """Scores against the number of examples as PNG. `tasks`: role → scores."""
+    with drawing():
+        plot_shots(tasks).savefig(path, dpi=110)
+
+
+def tasks_svg(tasks: Mapping[str, Any]) -> str:
+    """The same as an svg element that takes the page's colours."""
+    with drawing():
+        figure = plot_shots(tasks)
+        figure.set_facecolor("none")
+        for panel in figure.axes:
+            panel.set_facecolor("none")
+        for legend in figure.legends:
+            legend.get_frame().set_alpha(0)
+        return picture(figure).replace("#000000", "currentColor").replace("<svg ", '<svg class="plot" ', 1)

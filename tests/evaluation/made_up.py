@@ -60,6 +60,17 @@ def content(role: str, bits: float = 1.5, ended: float = 0.9) -> dict[str, Any]:
                 ]
             }
         },
+        "harness": {},
+        "instructions": {
+            "en": {
+                "prompts": estimate(0.1, 0.05, 0.12, 66),
+                "instructions": estimate(0.2, 0.05, 0.22, 90),
+                "kinds": {"no_commas": estimate(0.4, 0.1, 1.0, 20)},
+            }
+        },
+        "instruction_examples": {
+            "en": [{"prompt": "Say no.", "answer": "no", "followed": ["no_commas"], "missed": ["json"]}]
+        },
         "likelihood": {
             "language": {"en": estimate(bits, 0.02, 2.6)},
             "domain": {"asyncio": estimate(bits + 0.1, 0.05, 2.5), "socket": estimate(bits - 0.1, 0.05, 2.4)},

@@ -12,6 +12,7 @@ from pipeline.evaluation.assess import AssessConfig, Assessment, assess, form_of
 from pipeline.evaluation.compare import CompareConfig, Comparison, ReferenceMissingError, compare
 from pipeline.evaluation.evaluate import Scores
 from pipeline.evaluation.held_out import cut_pieces, documents_schema
+from pipeline.evaluation.instructions.run import InstructionsConfig
 from pipeline.evaluation.judges import function_judge
 from pipeline.evaluation.likelihood import nats_of_pieces
 from pipeline.evaluation.tasks.run import TasksConfig
@@ -38,6 +39,7 @@ CONFIG = AssessConfig(
     prefix_tokens=8,
     continued_tokens=8,
     tasks=TasksConfig(names=("arithmetic",), languages=("en",), shots=(0, 1), items=4, resamples=50),
+    instructions=InstructionsConfig(languages=("en",), items=2, answer_tokens=8, resamples=50),
 )
 RULES = """
 def shorter(prompt, answer, ended, tokens, **row):
@@ -134,6 +136,7 @@ def test_base_and_chat_model_have_figures_of_the_same_names(assessments: list[As
         "bias.en.gender.gap",
         "memorization.extracted_share",
         "writing.ended_share",
+        "instructions.en.prompts",
         "writing.latency.first_token_ms",
     } <= set(base.record.figures)
     assert base.content()["model"]["form"] == "text"
@@ -157,7 +160,11 @@ def test_an_assessment_that_failed_at_its_end_measures_nothing_again(
     compute: Compute,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = CONFIG.model_copy(update={"seed": 1, "tasks": TasksConfig(names=())})
+    config = CONFIG.model_copy(update={
+        "seed": 1,
+        "tasks": TasksConfig(names=()),
+        "instructions": InstructionsConfig(languages=()),
+    })
 
     def made() -> Assessment:
         return assess(

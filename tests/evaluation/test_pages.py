@@ -43,7 +43,7 @@ def test_every_figure_stands_on_the_page_with_its_baseline_and_its_meaning() -> 
         assert figure.label in page
         assert figure.kind.meaning[1:] in page
         assert shown(figure.estimate["value"], figure.kind.unit) in page
-    assert len(figures(given)) == 6 + 3 + 7 + 16 + 5
+    assert len(figures(given)) == 6 + 3 + 3 + 7 + 16 + 5
     assert "leans to stereotypes" in page
 
 
