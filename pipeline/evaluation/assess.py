@@ -85,9 +85,13 @@ class Assessment(Artifact):
 
 
 @cache
-def assessment_of(role: str) -> type[Assessment]:
-    """The kind of artifact that is called `<flow>/assessment-<role>`."""
-    return type("Assessment", (Assessment,), {"role": f"{Assessment.role}-{role}"})
+def assessment_of(model_role: str) -> type[Assessment]:
+    """The kind of artifact that is called `<flow>/assessment-<role of the model>`."""
+
+    class AssessmentOfModel(Assessment):
+        role = f"{Assessment.role}-{model_role}"
+
+    return AssessmentOfModel
 
 
 def form_of(model: Model) -> "PromptForm":

@@ -29,6 +29,7 @@ from pipeline.evaluation.measurements import load
 from pipeline.evaluation.parts import HELD_OUT
 from pipeline.evaluation.tasks.kinds import KINDS
 from pipeline.evaluation.tasks.run import run_tasks
+from pipeline.models.generation import context_tokens
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, File, ShardRecord
 from pipeline.tokens.encode import Tokens
@@ -278,6 +279,6 @@ def _latency(part: Part, output: ShardOutput) -> dict[str, Any]:
     model, tokenizer = load(part.inputs.model)
     config, form = part.inputs.config, form_of(part.inputs.model)
     exchanges = _exchanges(part.inputs)[: part.last]
-    limit = asking.context_tokens(model) - 1
+    limit = context_tokens(model) - 1
     prompts = [asking.asked_ids(tokenizer, exchange, form)[-limit:] for exchange in exchanges]
     return dict(writing.latency(model, prompts, config.max_answer_tokens))

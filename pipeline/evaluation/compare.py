@@ -166,8 +166,8 @@ def require_alike(assessed: Sequence[Assessed]) -> None:
         if sizes[0] != sizes[1]:
             raise QuestionsDifferError(
                 f"{other.role} scored {sum(sizes[1].values()):,} bytes of {len(sizes[1])} held-out "
-                f"documents, {first.role} {sum(sizes[0].values()):,} of {len(sizes[0])}, and they are not the "
-                "same; assess both on the same held-out text"
+                f"documents, {first.role} {sum(sizes[0].values()):,} of {len(sizes[0])}, and they differ; "
+                "assess both on the same held-out text"
             )
 
 

@@ -7,28 +7,10 @@ from typing import Any
 from pipeline.evaluation import estimates
 from pipeline.evaluation.compare import COMPARISON, PAGE, Assessed, CompareConfig
 from pipeline.evaluation.estimates import Estimate
-from pipeline.evaluation.figures import Figure, Kind, better, figures
+from pipeline.evaluation.figures import BITS_RATIO, WIN_RATE, Figure, better, figures
 from pipeline.evaluation.win_rate import length_controlled, outcomes, win_rate
 from pipeline.store import Attempt, Made
 from pipeline.tracking.report_pages import drawing
-
-WIN_RATE = Kind(
-    "win_rate",
-    "{0}",
-    "share of questions whose answer the judge finds better than the reference's; ties count half",
-    "higher",
-    "share",
-    "an even half",
-)
-BITS = Kind(
-    "bits_ratio",
-    "{0}",
-    "bits for unseen text, as a multiple of the reference's; document by document, so that what all models "
-    "find hard cancels out",
-    "lower",
-    "score",
-    "the reference",
-)
 
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
 """Judge → role → score of each answer."""
@@ -156,7 +138,7 @@ def panels_of(content: Mapping[str, Any]) -> list[list[Figure]]:
         for judge, by_role in content["judges"].items()
     ]
     ratios = [
-        Figure(f"bits_ratio.{role}", role, BITS, found) for role, found in content["bits_ratio"].items()
+        Figure(f"bits_ratio.{role}", role, BITS_RATIO, found) for role, found in content["bits_ratio"].items()
     ]
     return [panel for panel in [*panels, ratios] if panel]
 

@@ -176,6 +176,34 @@ KINDS = (
     ),
 )
 
+WIN_RATE = Kind(
+    r"win_rate\..+",
+    "{0}",
+    "share of questions whose answer the judge finds better than the reference's; ties count half",
+    "higher",
+    "share",
+    "an even half",
+)
+LENGTH_CONTROLLED = Kind(
+    r"length_controlled\..+",
+    "{0}",
+    "the share of wins that answers of equal length would have",
+    "higher",
+    "share",
+    "an even half",
+)
+BITS_RATIO = Kind(
+    r"bits_ratio\..+",
+    "{0}",
+    "bits for unseen text, as a multiple of the reference's; document by document, so that what all models "
+    "find hard cancels out",
+    "lower",
+    "score",
+    "the reference",
+)
+COMPARED = (WIN_RATE, LENGTH_CONTROLLED, BITS_RATIO)
+"""Kinds of figures that a comparison has of its own."""
+
 SECTIONS = {
     "tasks": "Tasks",
     "harness": "lm-evaluation-harness",
@@ -236,14 +264,16 @@ def figure_of(name: str, estimate: Estimate) -> Figure | None:
     for kind in KINDS:
         found = re.fullmatch(kind.pattern, name)
         if found:
-            label = kind.label.format(*(_title(group) for group in found.groups()))
-            return Figure(name, label, kind, estimate)
+            groups = list(found.groups())
+            if groups and name.startswith("tasks.") and groups[0] in TITLES:
+                groups[0] = next(iter(TITLES[groups[0]].values()))
+            return Figure(name, kind.label.format(*groups), kind, estimate)
     return None
 
 
-def _title(part: str) -> str:
-    """Of a task in words; anything else as it is."""
-    return next(iter(TITLES[part].values())) if part in TITLES else part
+def meaning(name: str) -> str:
+    """Of a figure by its name alone; empty if no kind describes it."""
+    return next((kind.meaning for kind in (*KINDS, *COMPARED) if re.fullmatch(kind.pattern, name)), "")
 
 
 def named(name: str, estimate: Estimate) -> tuple[str, Unit]:

@@ -55,10 +55,10 @@ def _likelihood(content: Mapping[str, Any]) -> Iterator[str]:
 def _writing(content: Mapping[str, Any]) -> Iterator[str]:
     found = content["writing"]
     if found:
-        limit = content["limits"]["answer_tokens"]
+        limit, ended = content["limits"]["answer_tokens"], found["ended_share"]
         yield (
-            f"Writing: {shown(found['ended_share']['value'], 'share')} of {found['ended_share']['n']} answers "
-            f"end by themselves within {limit} tokens; they have {shown(found['words']['value'], 'words')} "
+            f"Writing: {shown(ended['value'], 'share')} of {ended['n']} answers end by themselves within "
+            f"{limit} tokens; they have {shown(found['words']['value'], 'words')} "
             f"words (expected: {shown(found['words']['baseline'], 'words')}), and "
             f"{shown(found['repetition']['value'], 'share')} of what they say they said before."
         )

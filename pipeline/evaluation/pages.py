@@ -13,6 +13,7 @@ from pipeline.evaluation.tasks.kinds import BASELINES, TITLES
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+
 WIDTH, MARGIN = 130.0, 5.0
 """Of the drawing of an interval, in its own units."""
 SHOWN_OF_A_TASK = 1
@@ -72,8 +73,9 @@ def _about(content: Mapping[str, Any]) -> str:
     model, held_out = content["model"], content["held_out"]
     size = f", {model['parameters'] / 1e6:.1f} million weights" if model["parameters"] else ""
     asked = "asked in turns of a conversation" if model["form"] == "chat" else "asked by texts to go on with"
+    made = model["made"][:16].replace("T", " ")
     return (
-        f"{model['artifact']}{size}, made {model['made'][:16].replace('T', ' ')} UTC; {asked}. Held-out text: "
+        f"{model['artifact']}{size}, made {made} UTC; {asked}. Held-out text: "
         f"{held_out['documents']:,} documents, {held_out['bytes']:,} bytes."
     )
 
@@ -139,8 +141,13 @@ def axis(estimates: Sequence[Estimate], unit: Unit) -> tuple[float, float]:
     ]
     if unit == "share" and max(ends) > 0.2:
         return 0.0, 1.0
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    return (low, high) if high > low else (0.0, 1.0)
+    low, high = min(ends), max(ends)
+    if unit in ("bits", "score"):  # far from 0, where small differences count
+        room = (high - low) * 0.05
+        low, high = low - room, high + room
+    else:
+        low, high = min(0.0, low), max(0.0, high)
+    return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 
 def drawn(estimate: Estimate, span: tuple[float, float], unit: Unit) -> dict[str, Any]:

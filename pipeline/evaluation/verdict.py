@@ -101,12 +101,14 @@ def _against_reference(role: str, content: Mapping[str, Any]) -> list[str]:
         more = ratio["value"] - 1
         low, high = ratio["low"] or ratio["value"], ratio["high"] or ratio["value"]
         found.append(
-            f"On unseen text {role} needs {100 * abs(more):.1f} % {'more' if more > 0 else 'fewer'} bits than "
-            f"{reference} (from {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)."
+            f"On unseen text {role} needs {100 * abs(more):.1f} % "
+            f"{'more' if more > 0 else 'fewer'} bits than {reference} (from {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)."
         )
     for side in ("better", "worse"):
         if clear[side]:
-            found.append(f"{role} is clearly {side} than {reference} in {_names(clear[side], role, content)}.")
+            found.append(
+                f"{role} is clearly {side} than {reference} in {_names(clear[side], role, content)}."
+            )
     found.append(f"In {_count(clear['open'])} the two cannot be told apart: the intervals overlap.")
     return found
 

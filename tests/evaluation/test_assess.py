@@ -160,11 +160,13 @@ def test_an_assessment_that_failed_at_its_end_measures_nothing_again(
     compute: Compute,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = CONFIG.model_copy(update={
-        "seed": 1,
-        "tasks": TasksConfig(names=()),
-        "instructions": InstructionsConfig(languages=()),
-    })
+    config = CONFIG.model_copy(
+        update={
+            "seed": 1,
+            "tasks": TasksConfig(names=()),
+            "instructions": InstructionsConfig(languages=()),
+        }
+    )
 
     def made() -> Assessment:
         return assess(
