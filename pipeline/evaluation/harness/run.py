@@ -52,8 +52,8 @@ class HarnessTaskError(InputError):
     """lm-evaluation-harness does not know a task, or cannot get its data."""
 
     remedy = (
-        "Correct `tasks` of the harness: the names of this page's Portuguese tasks, of files in `folder`, or "
-        "of the harness's own tasks, whose data need the hub; or give the data's local path."
+        "Correct `tasks` of the harness: assin2_rte, assin2_sts, faquad, enem, the name of a task file in "
+        "`folder`, or one of the harness's own tasks, whose data need the hub; or give the data's local path."
     )
 
 

@@ -245,7 +245,7 @@ def _parameters(kind: str, language: str, words: tuple[str, str], random: Random
     """Drawn in the same way for both languages."""
     side = ("en", "pt").index(language)
     small, draw = random.randint(2, 4), random.randrange(3)
-    return {
+    given: dict[str, Mapping[str, Any]] = {
         "at_most_words": {"count": 10 * small},
         "at_least_words": {"count": 10 * small},
         "sentences": {"count": small},
@@ -257,7 +257,8 @@ def _parameters(kind: str, language: str, words: tuple[str, str], random: Random
         "contains": {"words": list(words)},
         "avoids": {"word": AVOIDED[draw][side]},
         "language": LANGUAGES[language][draw % 2],
-    }.get(kind, {})
+    }
+    return given.get(kind, {})
 
 
 def as_lines(language: str) -> str:

@@ -101,7 +101,7 @@ def translated(items: Sequence[Item], answers: Sequence[str]) -> PerItem:
     """chrF2 of each sentence (Popović, 2015), as sacrebleu reckons it, divided by 100."""
     return {
         "chrf": [
-            float(_chrf().sentence_score(answer, list(item.answers)).score) / 100
+            min(1.0, float(_chrf().sentence_score(answer, list(item.answers)).score) / 100)
             for item, answer in zip(items, answers, strict=True)
         ]
     }

@@ -46,8 +46,8 @@ def _task(panel: Any, task: str, scores: Mapping[str, Any], models: Mapping[str,
             found = {int(count): measured[metric] for count, measured in scores[name].items()}
             at = [shots.index(count) + APART * (place - (len(models) - 1) / 2) for count in sorted(found)]
             values = [found[count] for count in sorted(found)]
-            below = [each["value"] - each["low"] for each in values]
-            above = [each["high"] - each["value"] for each in values]
+            below = [max(0.0, each["value"] - each["low"]) for each in values]
+            above = [max(0.0, each["high"] - each["value"]) for each in values]
             panel.errorbar(
                 at,
                 [each["value"] for each in values],

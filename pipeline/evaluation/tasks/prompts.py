@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from random import Random
 from typing import Any, Literal
 
@@ -50,7 +51,7 @@ class Writer:
         if self.form == "text":
             before = self._ids(item, ())
             return [self._after(before, f"{self._text(item, ())} {choice}") for choice in item.choices]
-        return [self._encode(choice) for choice in item.choices]
+        return [self._spoken(item, choice) for choice in item.choices]
 
     def ends(self, one_line: bool) -> set[int]:
         """The ids that end an answer: in text a new line too, where an answer has one line."""
@@ -65,10 +66,21 @@ class Writer:
     def _ids(self, item: Item, examples: Sequence[Item]) -> list[int]:
         if self.form == "text":
             return encode(self.tokenizer, self._text(item, examples))
+        return self._templated(self._messages(item, examples), add_generation_prompt=True)
+
+    def _templated(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
         found: Any = self.tokenizer.apply_chat_template(
-            self._messages(item, examples), add_generation_prompt=True, tokenize=True, return_dict=False
+            messages, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
         )
         return [int(index) for index in found]
+
+    def _spoken(self, item: Item, choice: str) -> list[int]:
+        """The choice as the assistant's turn, without what ends it."""
+        before, turn = self._ids(item, ()), {"role": "assistant", "content": choice}
+        whole = self._templated([*self._messages(item, ()), turn], add_generation_prompt=False)
+        ends = self.ends(one_line=False)
+        rest = list(takewhile(lambda index: index not in ends, whole[len(before) :]))
+        return rest if rest and whole[: len(before)] == before else self._encode(choice)
 
     def _text(self, item: Item, examples: Sequence[Item]) -> str:
         before = [f"{example.question}\n{example.label} {example.answers[0]}" for example in examples]

@@ -14,7 +14,7 @@ from pipeline.evaluation.tasks.choosing import choice_nats
 from pipeline.evaluation.tasks.items import Item, Items, Language
 from pipeline.evaluation.tasks.kinds import KINDS, Kind, TaskName
 from pipeline.evaluation.tasks.prompts import Prompt, PromptForm, Writer, as_read, decode, draw_examples
-from pipeline.evaluation.tasks.sandbox import SandboxConfig
+from pipeline.evaluation.tasks.sandbox import SandboxConfig, SandboxError
 from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes
 
 TOGETHER = 64
@@ -58,6 +58,8 @@ class TaskResults:
     average; ended: share of written answers that ended by themselves."""
     examples: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     """`task.language` → number of examples → prompt, answer, expected, score."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """`task.language` → why it was not asked: the task `code` where programs cannot be held."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -83,16 +85,18 @@ def run_tasks(
     form: PromptForm,
     told: Callable[[str], None] = _tell_nobody,
 ) -> TaskResults:
-    """Ask everything; `told` is given a line before each task.
-
-    Raises SandboxError where the machine cannot hold the programs of the task `code`.
-    """
+    """Ask everything; `told` is given a line before each task."""
     results, writer = TaskResults(), Writer(tokenizer, form)
     for name in config.names:
         kind = KINDS[name]
         for language in config.languages:
             if language in kind.languages:
-                _run_task(model, writer, kind, language, config, results, told)
+                try:
+                    _run_task(model, writer, kind, language, config, results, told)
+                except SandboxError as error:
+                    task = f"{name}.{language}"
+                    results.left_out[task] = str(error)
+                    told(f"{task} is left out: {error}")
     return results
 
 

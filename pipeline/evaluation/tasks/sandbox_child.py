@@ -4,11 +4,12 @@ A script, not a module: it imports the standard library alone. What it reads on 
 is JSON: program, checks, secret, cpu_seconds, memory_bytes. When every check has held it writes the
 secret on its standard output; whatever else the program does, it has not passed.
 
-The layers, each by itself enough for most accidents:
-1. limits of the system on CPU time, memory, files' sizes, open files and processes;
-2. on Linux a seccomp filter: only the system calls named below are let through; there is none
-   among them that makes a process, a socket, or opens a file for writing;
-3. an audit hook of Python that forbids the same, for systems without seccomp, and for its clear messages.
+What holds a program, from the outside in:
+1. the system's limits on CPU time, memory, sizes of files, open files and processes;
+2. a seccomp filter of Linux: only the system calls named below are let through, and none of them
+   makes a process or a socket, signals another process, or opens a file for writing. Where it
+   cannot be set, no program is run;
+3. an audit hook of Python that forbids the same, for its clear messages.
 """
 
 import ctypes
@@ -99,22 +100,24 @@ def filter_program(machine: str) -> bytes:
 
 
 def confine() -> None:
-    """Set the filter, for good, where the system has it."""
+    """Set the filter, for good. Raises OSError where the system has none."""
     machine = os.uname().machine
-    if sys.platform != "linux":
-        return
+    if sys.platform != "linux" or machine not in ALLOWED:
+        raise OSError(f"there is no seccomp filter for {sys.platform} on {machine}")
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if machine not in ALLOWED:
-        return
     program = filter_program(machine)
     buffer = ctypes.create_string_buffer(program, len(program))
-    table = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.create_string_buffer(table, len(table)), 0, 0)
+    address = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    table = ctypes.create_string_buffer(address, len(address))
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
+        PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(table), 0, 0
+    ):
+        raise OSError(ctypes.get_errno(), "the seccomp filter could not be set")
 
 
-def refuse(event: str, arguments: tuple) -> None:  # type: ignore[type-arg]
+def refuse(event: str, arguments: tuple[object, ...]) -> None:
     """The audit hook: an error for what a program that is asked for a function has no need of."""
     if event == "open":
         writes = isinstance(arguments[2], int) and arguments[2] & READ_ONLY_MASK
