@@ -97,6 +97,7 @@ def put_together(
         "tasks": _together(results, "tasks-", "scores"),
         "task_prompts": _together(results, "tasks-", "prompts"),
         "task_examples": _together(results, "tasks-", "examples"),
+        "tasks_left_out": _together(results, "tasks-", "left_out"),
         "harness": _together(results, "harness", "scores"),
         "harness_prompts": _together(results, "harness", "prompts"),
         "instructions": {

@@ -253,7 +253,8 @@ def _estimates(values: Any, prefix: str) -> Iterator[tuple[str, Estimate]]:
     if not isinstance(values, Mapping):
         return
     if {"value", "n"} <= set(values):
-        yield prefix, values  # type: ignore[misc]
+        if values["value"] is not None:
+            yield prefix, values  # type: ignore[misc]
         return
     for name, inside in values.items():
         yield from _estimates(inside, f"{prefix}.{name}")

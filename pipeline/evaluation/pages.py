@@ -40,7 +40,7 @@ def model_page(content: Mapping[str, Any]) -> str:
     sections = [
         {
             "title": title,
-            "note": NOTES[section],
+            "note": NOTES[section] + _left_out(content, section),
             "tables": tables_of(own, figure_table),
             "examples": _examples(content, section),
             "plot": plots.get(section, ""),
@@ -78,6 +78,13 @@ def _about(content: Mapping[str, Any]) -> str:
         f"{model['artifact']}{size}, made {made} UTC; {asked}. Held-out text: "
         f"{held_out['documents']:,} documents, {held_out['bytes']:,} bytes."
     )
+
+
+def _left_out(content: Mapping[str, Any], section: str) -> str:
+    """Which tasks could not be run, and why."""
+    if section != "tasks" or not content["tasks_left_out"]:
+        return ""
+    return " ".join(["", *(f"Left out: {task}: {why}." for task, why in content["tasks_left_out"].items())])
 
 
 def plots_of(tasks: Mapping[str, Any]) -> dict[str, "Markup"]:

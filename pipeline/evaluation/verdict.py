@@ -102,7 +102,8 @@ def _against_reference(role: str, content: Mapping[str, Any]) -> list[str]:
         low, high = ratio["low"] or ratio["value"], ratio["high"] or ratio["value"]
         found.append(
             f"On unseen text {role} needs {100 * abs(more):.1f} % "
-            f"{'more' if more > 0 else 'fewer'} bits than {reference} (from {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)."
+            f"{'more' if more > 0 else 'fewer'} bits than {reference} "
+            f"(from {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)."
         )
     for side in ("better", "worse"):
         if clear[side]:

@@ -48,6 +48,7 @@ def content(role: str, bits: float = 1.5, ended: float = 0.9) -> dict[str, Any]:
             }
         },
         "task_prompts": {},
+        "tasks_left_out": {"code.en": "no sandbox"},
         "task_examples": {
             "qa.en": {
                 "0": [
