@@ -200,14 +200,16 @@ def _correlation_interval(pairs: Sequence[tuple[float, float]], config: HarnessC
 
 
 def _example(sample: dict[str, Any]) -> dict[str, Any]:
-    """A question as it was asked; the answer is the text, or the place of the likeliest choice."""
-    response = sample["filtered_resps"]
+    """A question as it was asked, with the text that was written or the likeliest choice."""
+    response, expected = sample["filtered_resps"], sample["target"]
     if isinstance(response[0], str):
         answer: Any = response[0]
     else:
-        answer = sample["arguments"][max(range(len(response)), key=lambda at: response[at][0])][1].strip()
+        choices = [str(asked[1]).strip() for asked in sample["arguments"]]
+        answer = choices[max(range(len(response)), key=lambda at: response[at][0])]
+        expected = choices[expected] if isinstance(expected, int) and expected < len(choices) else expected
     return {
         "prompt": str(sample["arguments"][0][0])[-SHOWN_CHARACTERS:],
         "answer": answer,
-        "expected": str(sample["target"]),
+        "expected": str(expected),
     }

@@ -16,7 +16,7 @@ from pipeline.evaluation.tasks.bootstrap import Score, scored
 from pipeline.evaluation.tasks.items import Item, Language
 from pipeline.evaluation.tasks.kinds import ANSWER
 from pipeline.evaluation.tasks.prompts import PromptForm, Writer, decode
-from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes
+from pipeline.models.generation import answer_greedily, context_tokens
 
 TOGETHER = 64
 TRIVIAL = {"en": "This is my answer.", "pt": "Esta é a minha resposta."}
@@ -91,8 +91,7 @@ def run_instructions(
             stop=ends,
             batch=TOGETHER,
         )
-        pieces = piece_bytes(tokenizer)
-        answers = [decode(pieces, ids, ends, one_line=False) for ids in found]
+        answers = [decode(writer.pieces, ids, ends, one_line=False) for ids in found]
         results.prompts[language] = {
             "n": len(rows),
             "cut": sum(prompt.cut for prompt in prompts),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from random import Random
 from typing import Any, Literal
@@ -34,6 +35,11 @@ class Writer:
     tokenizer: PreTrainedTokenizerBase
     form: PromptForm
 
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of each id."""
+        return piece_bytes(self.tokenizer)
+
     def prompt(self, item: Item, examples: Sequence[Item], room: int) -> Prompt:
         """The item after its examples, in at most `room` ids.
 
@@ -57,7 +63,7 @@ class Writer:
         """The ids that end an answer: in text a new line too, where an answer has one line."""
         if self.form == "chat":
             return set(stop_ids(self.tokenizer))
-        pieces = piece_bytes(self.tokenizer) if one_line else []
+        pieces = self.pieces if one_line else []
         return {
             *document_end(self.tokenizer),
             *(index for index, piece in enumerate(pieces) if b"\n" in piece),

@@ -15,7 +15,7 @@ from pipeline.evaluation.tasks.items import Item, Items, Language
 from pipeline.evaluation.tasks.kinds import KINDS, Kind, TaskName
 from pipeline.evaluation.tasks.prompts import Prompt, PromptForm, Writer, as_read, decode, draw_examples
 from pipeline.evaluation.tasks.sandbox import SandboxConfig, SandboxError
-from pipeline.models.generation import answer_greedily, context_tokens, piece_bytes
+from pipeline.models.generation import answer_greedily, context_tokens
 
 TOGETHER = 64
 """Prompts that are answered at once."""
@@ -151,11 +151,10 @@ def ask(
         stop=ends,
         batch=TOGETHER,
     )
-    pieces = piece_bytes(writer.tokenizer)
     one_line = kind.one_line and writer.form == "text"
     return Answered(
         prompts,
-        [decode(pieces, ids, ends, one_line) for ids in found],
+        [decode(writer.pieces, ids, ends, one_line) for ids in found],
         [bool(ids) and ids[-1] in ends for ids in found],
     )
 
