@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
+from pipeline.evaluation.assess import Assessment
+from pipeline.evaluation.compare import Comparison
 from pipeline.store import Record
 from pipeline.tokens.comparison import TOLD
 
@@ -123,6 +125,10 @@ def on_a_line(record: Record) -> Mapping[str, float]:
 
 def meaning_of(stage: str, name: str) -> str:
     """Of one figure; empty for one that is not known."""
+    if stage in (Assessment.stage, Comparison.stage):
+        from pipeline.evaluation.figures import meaning
+
+        return meaning(name)
     known = MEANINGS.get(stage, {})
     general, _, language = name.rpartition(".")
     if name in known:

@@ -66,6 +66,8 @@ TEXT = {
     "pretrain": Text(start=0.0, each={"exchanged_bytes": EXCHANGE_SECONDS}, spread=False),
     "sweep": Text(start=8.0, each={"trials": 1.5}, spread=False, memory_bytes=600e6),
     "finetune": Text(start=0.0, each={"steps": TRAINER_STEP_SECONDS}, spread=False),
+    "assess": Text(start=10.0, each={"questions": 0.05, "bytes": 1e-6}, memory_bytes=650e6),
+    "compare": Text(start=3.0, each={"judged": 1e-3}, memory_bytes=450e6),
     "evaluate": Text(start=8.0, each={"questions": 0.05, "bytes": 1e-6}, memory_bytes=650e6),
 }
 

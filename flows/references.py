@@ -13,6 +13,8 @@ from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import Files
 from pipeline.errors import InputError
+from pipeline.evaluation.assess import Assessment
+from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.evaluate import Scores
 from pipeline.models.model import LOOKS, NotAModelError
 from pipeline.models.start import StartModel
@@ -45,6 +47,8 @@ KINDS: dict[str, type[Artifact]] = {
         Conversations,
         ChatModel,
         Scores,
+        Assessment,
+        Comparison,
     )
 }
 Named = Mapping[str, tuple[str, str]]

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.evaluation.likelihood import token_nats
+from pipeline.evaluation.tasks.prompts import PromptForm
 from pipeline.evaluation.words import draw_number
 from pipeline.models.generation import (
     answer_greedily,
@@ -19,9 +20,6 @@ from pipeline.models.generation import (
     piece_bytes,
     stop_ids,
 )
-
-PromptForm = Literal["chat", "text"]
-"""How a model is asked: in turns, or by a text that it goes on with."""
 
 
 @dataclass(frozen=True)

@@ -4,25 +4,37 @@ It is run for each model of a flow with the same settings, so that the figures s
 same names; `compare` puts them into one table.
 """
 
+import hashlib
 import json
 from functools import cache, partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from pipeline.compute import Compute
 from pipeline.config import Config
-from pipeline.evaluation.answers import PromptForm
 from pipeline.evaluation.bias import LANGUAGES
 from pipeline.evaluation.evaluate import Scores
+from pipeline.evaluation.harness.run import HarnessConfig
+from pipeline.evaluation.instructions.run import InstructionsConfig
+from pipeline.evaluation.tasks.run import TasksConfig
 from pipeline.models import cost
 from pipeline.models.families import shape_of
 from pipeline.models.model import Model
-from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.store import Artifact, Attempt, Made, Store, Work, sha256_of
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 
-ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = "assessment.json", "report.html", "answers.parquet", "documents.parquet"
+if TYPE_CHECKING:
+    from pipeline.evaluation.tasks.prompts import PromptForm
+
+ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = (
+    "assessment.json",
+    "report.html",
+    "answers.parquet",
+    "documents.parquet",
+)
 CONTINUING = ("pretrain", "start")
 """Stages whose models go on with a text; those of all others answer in turns."""
 ANSWERED_SHARE = 0.5
@@ -50,6 +62,12 @@ class AssessConfig(Config):
     """Of a stretch, what the model is given, in tokens."""
     continued_tokens: int = Field(default=32, ge=1)
     """Of a stretch, what the model has to give back, in tokens."""
+    tasks: TasksConfig = TasksConfig()
+    """Small sets of questions with known answers."""
+    instructions: InstructionsConfig = InstructionsConfig()
+    """Prompts whose instructions a program checks."""
+    harness: HarnessConfig = HarnessConfig()
+    """Tasks of lm-evaluation-harness; none, unless they are named."""
     seed: int = 0
     """Which questions and stretches are drawn, and which examples a bootstrap draws again."""
 
@@ -67,12 +85,16 @@ class Assessment(Artifact):
 
 
 @cache
-def assessment_of(role: str) -> type[Assessment]:
-    """The kind of artifact that is called `<flow>/assessment-<role>`."""
-    return type("Assessment", (Assessment,), {"role": f"{Assessment.role}-{role}"})
+def assessment_of(model_role: str) -> type[Assessment]:
+    """The kind of artifact that is called `<flow>/assessment-<role of the model>`."""
+
+    class AssessmentOfModel(Assessment):
+        role = f"{Assessment.role}-{model_role}"
+
+    return AssessmentOfModel
 
 
-def form_of(model: Model) -> PromptForm:
+def form_of(model: Model) -> "PromptForm":
     """How the model is asked."""
     return "text" if model.stage in CONTINUING else "chat"
 
@@ -106,8 +128,22 @@ def assess(
         config,
         inputs,
         partial(_build, inputs=inputs, config=config, compute=compute),
+        content=_content(config.harness),
         work=partial(_work, base, scores, tokens, vocabulary, config, conversations is not None),
     )
+
+
+def _content(config: HarnessConfig) -> dict[str, str]:
+    """The identity of the files that tasks are read from."""
+    given = {name: getattr(config, name) for name in ("folder", "assin2", "faquad", "enem")}
+    return {f"harness.{name}": _digest(Path(path)) for name, path in given.items() if path is not None}
+
+
+def _digest(path: Path) -> str:
+    """Of a file, or of all files of a folder with their names."""
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    found = [(each.relative_to(path).as_posix(), sha256_of(each)) for each in files if each.is_file()]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _work(

@@ -22,9 +22,14 @@ from pipeline.evaluation.assess import AssessConfig, form_of
 from pipeline.evaluation.bias import bias, read_couples
 from pipeline.evaluation.compression import bare_lzma_bytes
 from pipeline.evaluation.evaluate import Scores
+from pipeline.evaluation.harness.run import run_harness
+from pipeline.evaluation.instructions.run import run_instructions
 from pipeline.evaluation.likelihood import nats_of_pieces
 from pipeline.evaluation.measurements import load
 from pipeline.evaluation.parts import HELD_OUT
+from pipeline.evaluation.tasks.kinds import KINDS
+from pipeline.evaluation.tasks.run import run_tasks
+from pipeline.models.generation import context_tokens
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, File, ShardRecord
 from pipeline.tokens.encode import Tokens
@@ -71,9 +76,7 @@ class Part:
         path.write_text(json.dumps(result, ensure_ascii=False))
 
 
-def run_parts(
-    attempt: Attempt, inputs: Inputs, compute: Compute
-) -> dict[str, list[Any]]:
+def run_parts(attempt: Attempt, inputs: Inputs, compute: Compute) -> dict[str, list[Any]]:
     """Results by measurement: a list, one for each of its parts, in their order."""
     prepared = compute.map_shards(
         attempt,
@@ -104,9 +107,22 @@ def _measures(
             for first in range(0, total, size)
         }
 
+    tasks = {
+        f"tasks-{name}.{language}": Part(attempt, inputs, f"tasks-{name}.{language}", files)
+        for name in inputs.config.tasks.names
+        for language in inputs.config.tasks.languages
+        if language in KINDS[name].languages
+    }
+    tasks |= {
+        f"instructions-{language}": Part(attempt, inputs, f"instructions-{language}", files)
+        for language in inputs.config.instructions.languages
+    }
+    if inputs.config.harness.tasks:
+        tasks["harness"] = Part(attempt, inputs, "harness", files)
     single = ["memorization", *(f"bias-{language}" for language in inputs.config.bias_languages)]
     return (
-        cut("writing", questions, QUESTIONS_PER_PART)
+        tasks
+        | cut("writing", questions, QUESTIONS_PER_PART)
         | cut("likelihood", pieces, PIECES_PER_PART)
         | {name: Part(attempt, inputs, name, files) for name in single}
     )
@@ -177,6 +193,9 @@ def measure(part: Part, output: ShardOutput) -> dict[str, int]:
         "writing": _writing,
         "memorization": _memorization,
         "latency": _latency,
+        "tasks": _tasks,
+        "instructions": _instructions,
+        "harness": _harness,
         "bias": lambda part, output: bias(
             *load(part.inputs.model), read_couples(language), part.inputs.config.seed
         ),
@@ -237,10 +256,29 @@ def _memorization(part: Part, output: ShardOutput) -> dict[str, Any]:
     )
 
 
+def _tasks(part: Part, output: ShardOutput) -> dict[str, Any]:
+    """One task in one language, with every number of examples."""
+    name, _, language = part.name.removeprefix("tasks-").partition(".")
+    config = part.inputs.config.tasks.model_copy(update={"names": (name,), "languages": (language,)})
+    return run_tasks(*load(part.inputs.model), config, form_of(part.inputs.model)).as_json()
+
+
+def _instructions(part: Part, output: ShardOutput) -> dict[str, Any]:
+    """The instructions of one language."""
+    language = part.name.removeprefix("instructions-")
+    config = part.inputs.config.instructions.model_copy(update={"languages": (language,)})
+    return run_instructions(*load(part.inputs.model), config, form_of(part.inputs.model)).as_json()
+
+
+def _harness(part: Part, output: ShardOutput) -> dict[str, Any]:
+    model = part.inputs.model
+    return run_harness(*load(model), part.inputs.config.harness, form_of(model)).as_json()
+
+
 def _latency(part: Part, output: ShardOutput) -> dict[str, Any]:
     model, tokenizer = load(part.inputs.model)
     config, form = part.inputs.config, form_of(part.inputs.model)
     exchanges = _exchanges(part.inputs)[: part.last]
-    limit = asking.context_tokens(model) - 1
+    limit = context_tokens(model) - 1
     prompts = [asking.asked_ids(tokenizer, exchange, form)[-limit:] for exchange in exchanges]
     return dict(writing.latency(model, prompts, config.max_answer_tokens))

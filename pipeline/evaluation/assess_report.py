@@ -51,7 +51,7 @@ Results = Mapping[str, list[Any]]
 def write_report(attempt: Attempt, inputs: "Inputs", results: Results) -> Made:
     """Write everything, tell the answers to the journal, and hand back what goes into the record."""
     from pipeline.evaluation.pages import model_page
-    from pipeline.evaluation.section_plots import plot_sections
+    from pipeline.evaluation.section_plots import plot_sections, plot_tasks
 
     documents = scored_documents(inputs, results.get("likelihood", []))
     answers = [row for part in results.get("writing", []) for row in part]
@@ -61,6 +61,8 @@ def write_report(attempt: Attempt, inputs: "Inputs", results: Results) -> Made:
     pq.write_table(pa.Table.from_pylist(answers, schema=ANSWERED), attempt.path(ANSWERS))
     pq.write_table(pa.Table.from_pylist(documents, schema=SCORED), attempt.path(DOCUMENTS))
     plot_sections(content, attempt.path("plots/."))
+    if content["tasks"]:
+        plot_tasks({content["model"]["role"]: content["tasks"]}, attempt.path("plots/tasks.png"))
     journal = attempt.journal("report")
     for answer in content["answers"]:
         journal.text(f"answer to {_one_line(answer['question'])!r}", 0, answer["answer"])
@@ -92,6 +94,17 @@ def put_together(
         },
         "held_out": {"documents": len(documents), "bytes": _size(documents)},
         "limits": {"answer_tokens": inputs.config.max_answer_tokens},
+        "tasks": _together(results, "tasks-", "scores"),
+        "task_prompts": _together(results, "tasks-", "prompts"),
+        "task_examples": _together(results, "tasks-", "examples"),
+        "tasks_left_out": _together(results, "tasks-", "left_out"),
+        "harness": _together(results, "harness", "scores"),
+        "harness_prompts": _together(results, "harness", "prompts"),
+        "instructions": {
+            language: found | {"kinds": _together(results, "instructions-", "kinds")[language]}
+            for language, found in _together(results, "instructions-", "scores").items()
+        },
+        "instruction_examples": _together(results, "instructions-", "examples"),
         "likelihood": {
             "language": _bits(documents, "language", seed),
             "domain": _bits(documents, "domain", seed),
@@ -149,6 +162,12 @@ def bits_per_byte(documents: Sequence[Mapping[str, Any]], seed: int = 0) -> Esti
 
 def _size(documents: Sequence[Mapping[str, Any]]) -> int:
     return sum(row["bytes"] for row in documents)
+
+
+def _together(results: Results, kind: str, what: str) -> dict[str, Any]:
+    """Scores, prompts or examples of all parts of one kind."""
+    parts = [found for name, (found, *_) in results.items() if name.startswith(kind)]
+    return {task: values for part in parts for task, values in part[what].items()}
 
 
 def _writing(answers: Sequence[Mapping[str, Any]], latency: Mapping[str, Any]) -> dict[str, Any]:

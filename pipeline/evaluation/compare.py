@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.compute import Compute, ShardOutput, files_of
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
@@ -69,6 +67,7 @@ class Judging:
     """What one task is given: the answers of one model, and who judges them."""
 
     assessment: Assessment
+    role: str
     judge: Judge
 
 
@@ -124,7 +123,9 @@ def _build(
     require_alike(assessed)
     names = {judge.name: judge for judge in judges if assessed[0].answers}
     parts = {
-        f"{name}.{role}".replace("/", "-"): Judging(assessment, judge)
+        f"{name}.{role}".replace("/", "-"): Judging(
+            Assessment(assessment.storage, assessment.key), role, judge
+        )
         for name, judge in names.items()
         for role, assessment in by_role.items()
     }
@@ -139,6 +140,8 @@ def _build(
 
 
 def _assessed(role: str, assessment: Assessment) -> Assessed:
+    import pyarrow.parquet as pq
+
     documents = pq.read_table(assessment.path(DOCUMENTS)).to_pylist()
     return Assessed(
         role,
@@ -163,14 +166,16 @@ def require_alike(assessed: Sequence[Assessed]) -> None:
         if sizes[0] != sizes[1]:
             raise QuestionsDifferError(
                 f"{other.role} scored {sum(sizes[1].values()):,} bytes of {len(sizes[1])} held-out "
-                f"documents, {first.role} {sum(sizes[0].values()):,} of {len(sizes[0])}, and they are not the "
-                "same; assess both on the same held-out text"
+                f"documents, {first.role} {sum(sizes[0].values()):,} of {len(sizes[0])}, and they differ; "
+                "assess both on the same held-out text"
             )
 
 
 def judge_answers(part: Judging, output: ShardOutput) -> dict[str, int]:
     """The judge's score of each answer, in their order."""
+    import pyarrow.parquet as pq
+
     rows = pq.read_table(part.assessment.path(ANSWERS)).to_pylist()
     scores = part.judge.score(rows)
-    output.path(f"scores/{role_of(part.assessment)}.json").write_text(json.dumps(scores))
+    output.path(f"scores/{part.role}.json").write_text(json.dumps(scores))
     return {"answers": len(rows)}

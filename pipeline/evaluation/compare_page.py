@@ -1,32 +1,28 @@
 """The page that sets models side by side, from `comparison.json`: one HTML file that loads nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from pipeline.evaluation.compare_report import panels_of
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
-from pipeline.evaluation.pages import NO_PLOTS, NOTES, axis, drawn, environment, figure_table
-from pipeline.evaluation.section_plots import by_kind
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from pipeline.evaluation.pages import NOTES, axis, drawn, environment, figure_table, plots_of, tables_of
 
 MARKS = {True: ("▲", "clearly better than the reference", "good"), False: ("▼", "clearly worse", "bad")}
 
 
-def comparison_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
-    """The whole file. `plots`: pictures at the beginning of sections, as svg."""
+def comparison_page(content: Mapping[str, Any]) -> str:
+    """The whole file."""
+    plots = plots_of(content["tasks"])
     roles = [model["role"] for model in content["models"]]
-    found = [
-        figure_of(name, next(iter(by_role.values()))) for name, by_role in content["figures"].items()
-    ]
+    found = [figure_of(name, next(iter(by_role.values()))) for name, by_role in content["figures"].items()]
     known = [figure for figure in found if figure is not None]
     sections = [
         {
             "title": title,
             "note": NOTES[section],
-            "tables": [_side_by_side(kind, roles, content) for kind in by_kind(own)],
+            "tables": tables_of(own, partial(_side_by_side, roles=roles, content=content)),
             "plot": plots.get(section, ""),
         }
         for section, title in SECTIONS.items()
@@ -61,7 +57,7 @@ def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A table for each judge and one for the likelihood of unseen text, each against the reference."""
     tables = []
     for panel in panels_of(content):
-        table = figure_table(panel)
+        table = figure_table(panel) | {"folded": False}
         name = panel[0].name.split(".")
         table["title"] = (
             f"Judged by {'.'.join(name[1:-1])}" if name[0] == "win_rate" else "Bits for unseen text"
@@ -86,9 +82,7 @@ def _judged_row(found: Mapping[str, Estimate], score: Estimate) -> str:
 def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of one kind, a row for each, a column for each model."""
     kind = own[0].kind
-    everything = [
-        estimate for figure in own for estimate in content["figures"][figure.name].values()
-    ]
+    everything = [estimate for figure in own for estimate in content["figures"][figure.name].values()]
     span = axis(everything, kind.unit)
     direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
     note = f"{kind.meaning[0].upper()}{kind.meaning[1:]}."

@@ -7,27 +7,10 @@ from typing import Any
 from pipeline.evaluation import estimates
 from pipeline.evaluation.compare import COMPARISON, PAGE, Assessed, CompareConfig
 from pipeline.evaluation.estimates import Estimate
-from pipeline.evaluation.figures import Figure, Kind, better, figures
+from pipeline.evaluation.figures import BITS_RATIO, WIN_RATE, Figure, better, figures
 from pipeline.evaluation.win_rate import length_controlled, outcomes, win_rate
 from pipeline.store import Attempt, Made
-
-WIN_RATE = Kind(
-    "win_rate",
-    "{0}",
-    "share of questions whose answer the judge finds better than the reference's; ties count half",
-    "higher",
-    "share",
-    "an even half",
-)
-BITS = Kind(
-    "bits_ratio",
-    "{0}",
-    "bits for unseen text, as a multiple of the reference's; document by document, so that what all models "
-    "find hard cancels out",
-    "lower",
-    "score",
-    "the reference",
-)
+from pipeline.tracking.report_pages import drawing
 
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
 """Judge → role → score of each answer."""
@@ -38,7 +21,7 @@ def write_comparison(
 ) -> Made:
     """Write everything and hand back what goes into the record."""
     from pipeline.evaluation.compare_page import comparison_page
-    from pipeline.evaluation.section_plots import intervals
+    from pipeline.evaluation.section_plots import intervals, plot_tasks
 
     content = put_together(assessed, scores, config)
     attempt.path(COMPARISON).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
@@ -47,7 +30,10 @@ def write_comparison(
     attempt.path("plots/.").mkdir(parents=True, exist_ok=True)
     if panels:
         title = f"Compared with {content['reference']}"
-        intervals(panels, title).savefig(attempt.path("plots/against-reference.png"), dpi=110)
+        with drawing():
+            intervals(panels, title).savefig(attempt.path("plots/against-reference.png"), dpi=110)
+    if any(content["tasks"].values()):
+        plot_tasks(content["tasks"], attempt.path("plots/tasks.png"))
     return Made(
         files={name: attempt.publish(attempt.path(name)) for name in (COMPARISON, PAGE)}
         | attempt.publish_folder("plots"),
@@ -56,9 +42,7 @@ def write_comparison(
     )
 
 
-def put_together(
-    assessed: Sequence[Assessed], scores: Scores, config: CompareConfig
-) -> dict[str, Any]:
+def put_together(assessed: Sequence[Assessed], scores: Scores, config: CompareConfig) -> dict[str, Any]:
     """The content of comparison.json."""
     from pipeline.evaluation.verdict import verdict
 
@@ -75,9 +59,7 @@ def put_together(
             for judge, by_role in scores.items()
         },
         "scores": {
-            judge: {
-                role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()
-            }
+            judge: {role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()}
             for judge, by_role in scores.items()
         },
         "bits_ratio": {
@@ -86,9 +68,8 @@ def put_together(
             if model is not reference and model.documents
         },
         "figures": _side_by_side(assessed),
-        "clear": {
-            model.role: _clear(model, reference) for model in assessed if model is not reference
-        },
+        "clear": {model.role: _clear(model, reference) for model in assessed if model is not reference},
+        "tasks": {model.role: model.content["tasks"] for model in assessed},
         "answers": _answers(assessed, config.shown_answers),
     }
     return content | {"verdict": verdict(content)}
@@ -150,11 +131,14 @@ def _answers(assessed: Sequence[Assessed], count: int) -> list[dict[str, Any]]:
 def panels_of(content: Mapping[str, Any]) -> list[list[Figure]]:
     """What is said of each model against the reference, for the plot and the page."""
     panels = [
-        [Figure(f"win_rate.{judge}.{role}", role, WIN_RATE, found["win_rate"]) for role, found in by_role.items()]
+        [
+            Figure(f"win_rate.{judge}.{role}", role, WIN_RATE, found["win_rate"])
+            for role, found in by_role.items()
+        ]
         for judge, by_role in content["judges"].items()
     ]
     ratios = [
-        Figure(f"bits_ratio.{role}", role, BITS, found) for role, found in content["bits_ratio"].items()
+        Figure(f"bits_ratio.{role}", role, BITS_RATIO, found) for role, found in content["bits_ratio"].items()
     ]
     return [panel for panel in [*panels, ratios] if panel]
 

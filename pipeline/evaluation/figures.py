@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.evaluation.estimates import Estimate, apart
+from pipeline.evaluation.tasks.kinds import MAIN_METRIC, TITLES
 
 Better = Literal["higher", "lower", "nearer", "neither"]
 """nearer: to the baseline."""
@@ -29,15 +30,15 @@ class Kind:
 KINDS = (
     Kind(
         r"tasks\.([^.]+)\.(\w+)\.(\d+)\.(\w+)",
-        "{0} ({1}), {2} examples: {3}",
-        "score of the answers, from 0 to 1",
+        "{0} ({1}), {2} examples, {3}",
+        "score of the answers: the larger the share that is right, or like the true answer",
         "higher",
         "share",
         "a trivial answer",
     ),
     Kind(
-        r"harness\.(.+)\.(\d+)\.(\w+)",
-        "{0}, {1} examples: {2}",
+        r"harness\.(.+)\.(\d+)\.([^.]+)",
+        "{0}, {1} examples, {2}",
         "score as lm-evaluation-harness computes it",
         "higher",
         "score",
@@ -49,7 +50,7 @@ KINDS = (
         "share of the prompts of which every instruction was followed, as a program checks it",
         "higher",
         "share",
-        "a trivial answer",
+        "always the same answer",
     ),
     Kind(
         r"instructions\.(\w+)\.instructions",
@@ -57,7 +58,15 @@ KINDS = (
         "share of single instructions that were followed",
         "higher",
         "share",
-        "a trivial answer",
+        "always the same answer",
+    ),
+    Kind(
+        r"instructions\.(\w+)\.kinds\.(\w+)",
+        "{1} ({0})",
+        "share of the instructions of this kind that were followed",
+        "higher",
+        "share",
+        "always the same answer",
     ),
     Kind(
         r"likelihood\.language\.(.+)",
@@ -167,6 +176,34 @@ KINDS = (
     ),
 )
 
+WIN_RATE = Kind(
+    r"win_rate\..+",
+    "{0}",
+    "share of questions whose answer the judge finds better than the reference's; ties count half",
+    "higher",
+    "share",
+    "an even half",
+)
+LENGTH_CONTROLLED = Kind(
+    r"length_controlled\..+",
+    "{0}",
+    "the share of wins that answers of equal length would have",
+    "higher",
+    "share",
+    "an even half",
+)
+BITS_RATIO = Kind(
+    r"bits_ratio\..+",
+    "{0}",
+    "bits for unseen text, as a multiple of the reference's; document by document, so that what all models "
+    "find hard cancels out",
+    "lower",
+    "score",
+    "the reference",
+)
+COMPARED = (WIN_RATE, LENGTH_CONTROLLED, BITS_RATIO)
+"""Kinds of figures that a comparison has of its own."""
+
 SECTIONS = {
     "tasks": "Tasks",
     "harness": "lm-evaluation-harness",
@@ -192,6 +229,14 @@ class Figure:
     def section(self) -> str:
         return self.name.partition(".")[0]
 
+    @property
+    def main(self) -> bool:
+        """Whether it is among the first to look at: of each task one measure is."""
+        parts = self.name.split(".")
+        if parts[0] == "instructions":
+            return "kinds" not in parts
+        return parts[0] != "tasks" or MAIN_METRIC.get(parts[1]) == parts[-1]
+
 
 def figures(content: Mapping[str, Any]) -> list[Figure]:
     """Every figure of an `assessment.json`, section by section. What no kind describes is left out."""
@@ -208,7 +253,8 @@ def _estimates(values: Any, prefix: str) -> Iterator[tuple[str, Estimate]]:
     if not isinstance(values, Mapping):
         return
     if {"value", "n"} <= set(values):
-        yield prefix, values  # type: ignore[misc]
+        if values["value"] is not None:
+            yield prefix, values  # type: ignore[misc]
         return
     for name, inside in values.items():
         yield from _estimates(inside, f"{prefix}.{name}")
@@ -219,8 +265,16 @@ def figure_of(name: str, estimate: Estimate) -> Figure | None:
     for kind in KINDS:
         found = re.fullmatch(kind.pattern, name)
         if found:
-            return Figure(name, kind.label.format(*found.groups()), kind, estimate)
+            groups = list(found.groups())
+            if groups and name.startswith("tasks.") and groups[0] in TITLES:
+                groups[0] = next(iter(TITLES[groups[0]].values()))
+            return Figure(name, kind.label.format(*groups), kind, estimate)
     return None
+
+
+def meaning(name: str) -> str:
+    """Of a figure by its name alone; empty if no kind describes it."""
+    return next((kind.meaning for kind in (*KINDS, *COMPARED) if re.fullmatch(kind.pattern, name)), "")
 
 
 def named(name: str, estimate: Estimate) -> tuple[str, Unit]:
@@ -247,6 +301,12 @@ def shown_interval(estimate: Estimate, unit: Unit) -> str:
     if low is None or high is None:
         return ""
     return f"{shown(low, unit).removesuffix(' %')} to {shown(high, unit)}"
+
+
+def told(estimate: Estimate, unit: Unit, unit_name: str = "") -> str:
+    """A value with its interval, as a sentence has it."""
+    interval = shown_interval(estimate, unit)
+    return f"{shown(estimate['value'], unit)}{unit_name}{f' ({interval})' if interval else ''}"
 
 
 def better(one: Figure, other: Figure) -> bool | None:

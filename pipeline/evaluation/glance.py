@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluation.estimates import Estimate
-from pipeline.evaluation.figures import Figure, figures, shown, shown_interval
+from pipeline.evaluation.figures import Figure, figures, shown, told
 
 
 def glance(content: Mapping[str, Any]) -> list[str]:
@@ -34,7 +34,7 @@ def _side(estimate: Estimate) -> int | None:
 
 
 def _tasks(known: Sequence[Figure]) -> Iterator[str]:
-    own = [figure for figure in known if figure.section == "tasks"]
+    own = [figure for figure in known if figure.section == "tasks" and figure.main]
     if own:
         better, worse, count = above_baseline(own)
         yield (
@@ -47,7 +47,7 @@ def _likelihood(content: Mapping[str, Any]) -> Iterator[str]:
     for name, found in list(content["likelihood"]["language"].items())[:1]:
         text = "Unseen text" if name == "all" else f"Unseen text ({name})"
         yield (
-            f"{text}: {shown(found['value'], 'bits')} bits per byte ({shown_interval(found, 'bits')}); "
+            f"{text}: {told(found, 'bits', ' bits per byte')}; "
             f"the compressor xz needs {shown(found['baseline'], 'bits')}."
         )
 
@@ -55,10 +55,10 @@ def _likelihood(content: Mapping[str, Any]) -> Iterator[str]:
 def _writing(content: Mapping[str, Any]) -> Iterator[str]:
     found = content["writing"]
     if found:
-        limit = content["limits"]["answer_tokens"]
+        limit, ended = content["limits"]["answer_tokens"], found["ended_share"]
         yield (
-            f"Writing: {shown(found['ended_share']['value'], 'share')} of {found['ended_share']['n']} answers "
-            f"end by themselves within {limit} tokens; they have {shown(found['words']['value'], 'words')} "
+            f"Writing: {shown(ended['value'], 'share')} of {ended['n']} answers end by themselves within "
+            f"{limit} tokens; they have {shown(found['words']['value'], 'words')} "
             f"words (expected: {shown(found['words']['baseline'], 'words')}), and "
             f"{shown(found['repetition']['value'], 'share')} of what they say they said before."
         )
@@ -68,11 +68,10 @@ def _bias(content: Mapping[str, Any]) -> Iterator[str]:
     for language, axes in content["bias"].items():
         found = axes["all"]
         side = _side(found["gap"])
-        told = {1: "leans to stereotypes", -1: "leans against stereotypes", 0: "no lean can be told"}
+        lean = {1: "leans to stereotypes", -1: "leans against stereotypes", 0: "no lean can be told"}
         yield (
-            f"Bias ({language}): {told[side or 0]}: it prefers the stereotype in "
-            f"{shown(found['preferred_share']['value'], 'share')} of {found['pairs']} pairs "
-            f"({shown_interval(found['preferred_share'], 'share')}; half is unbiased)."
+            f"Bias ({language}): {lean[side or 0]}: it prefers the stereotype in "
+            f"{told(found['preferred_share'], 'share')} of {found['pairs']} pairs; half is unbiased."
         )
 
 
@@ -82,6 +81,6 @@ def _memory(content: Mapping[str, Any]) -> Iterator[str]:
         share = found["extracted_share"]
         yield (
             f"Memorization: of {share['n']} stretches of training text it gives back "
-            f"{shown(share['value'], 'share')} word for word ({shown_interval(share, 'share')}); "
+            f"{told(share, 'share')} word for word; "
             f"of held-out text {shown(share['baseline'], 'share')}."
         )

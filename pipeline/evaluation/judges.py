@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.store import Artifact
+from pipeline.user_function import FunctionProcess, UserFunction, load_function
 
 Row = Mapping[str, Any]
-"""prompt (messages up to the answer), answer, ended, tokens; and what else is known of the question."""
+"""prompt (messages up to the answer), answer, ended, tokens; and what else is known of the question: id,
+language, expected."""
+
+ANSWERS_AT_ONCE = 64
+GIVEN = ("prompt", "answer", "ended", "tokens", "id", "language", "expected")
 
 
 @dataclass(frozen=True)
@@ -22,3 +27,30 @@ class Judge:
     """What enters the key, such as the SHA-256 of a function's file."""
     artifact: Artifact | None = None
     """The reward model, where it is one."""
+
+
+@dataclass(frozen=True)
+class FunctionScores:
+    """What a function of the user's says of answers, called in a process of its own."""
+
+    function: UserFunction
+    timeout_seconds: float
+    """For 64 answers."""
+
+    def __call__(self, rows: Sequence[Row]) -> list[float]:
+        """Raises the errors of `FunctionProcess`."""
+        with FunctionProcess(self.function, self.timeout_seconds) as process:
+            return [
+                score
+                for first in range(0, len(rows), ANSWERS_AT_ONCE)
+                for score in process(rows[first : first + ANSWERS_AT_ONCE])
+            ]
+
+
+def function_judge(reference: str, field: str, timeout_seconds: float = 60.0) -> Judge:
+    """The judge that `field` of a configuration names as `rules.py:names_the_thing`.
+
+    Raises UserFunctionError.
+    """
+    function = load_function(reference, field, GIVEN)
+    return Judge(function.name, FunctionScores(function, timeout_seconds), function.sha256)

@@ -1,6 +1,6 @@
 """The page about one model, from its `assessment.json`: one HTML file that loads nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -8,25 +8,18 @@ from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, Unit, figures, shown, shown_interval
 from pipeline.evaluation.glance import glance
 from pipeline.evaluation.section_plots import by_kind
+from pipeline.evaluation.tasks.kinds import BASELINES, TITLES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-NO_PLOTS: Mapping[str, "Markup"] = {}
 WIDTH, MARGIN = 130.0, 5.0
 """Of the drawing of an interval, in its own units."""
-UNITS = {
-    "share": "share",
-    "bits": "bits per byte",
-    "nats": "nats",
-    "words": "words",
-    "tokens": "tokens",
-    "ms": "milliseconds",
-    "score": "score",
-}
+SHOWN_OF_A_TASK = 1
 NOTES = {
-    "tasks": "Small sets of questions made for this, answered with 0 or more examples before the question.",
+    "tasks": "Small sets of questions made for this, with none or some solved examples before each. Trivial "
+    f"answers: {'; '.join(f'{name}: {words}' for name, words in BASELINES.items())}.",
     "harness": "Computed by lm-evaluation-harness.",
     "instructions": "Prompts whose instructions a program can check, such as “in at most 20 words”.",
     "likelihood": "How well the model foretells text that it was not trained on, without the passages that "
@@ -40,14 +33,15 @@ NOTES = {
 }
 
 
-def model_page(content: Mapping[str, Any], plots: Mapping[str, "Markup"] = NO_PLOTS) -> str:
-    """The whole file. `plots`: pictures at the beginning of sections, as svg."""
+def model_page(content: Mapping[str, Any]) -> str:
+    """The whole file."""
+    plots = plots_of({content["model"]["role"]: content["tasks"]})
     model, known = content["model"], figures(content)
     sections = [
         {
             "title": title,
-            "note": NOTES[section],
-            "tables": [figure_table(kind) for kind in by_kind(own)],
+            "note": NOTES[section] + _left_out(content, section),
+            "tables": tables_of(own, figure_table),
             "examples": _examples(content, section),
             "plot": plots.get(section, ""),
         }
@@ -79,10 +73,38 @@ def _about(content: Mapping[str, Any]) -> str:
     model, held_out = content["model"], content["held_out"]
     size = f", {model['parameters'] / 1e6:.1f} million weights" if model["parameters"] else ""
     asked = "asked in turns of a conversation" if model["form"] == "chat" else "asked by texts to go on with"
+    made = model["made"][:16].replace("T", " ")
     return (
-        f"{model['artifact']}{size}, made {model['made'][:16].replace('T', ' ')} UTC; {asked}. Held-out text: "
+        f"{model['artifact']}{size}, made {made} UTC; {asked}. Held-out text: "
         f"{held_out['documents']:,} documents, {held_out['bytes']:,} bytes."
     )
+
+
+def _left_out(content: Mapping[str, Any], section: str) -> str:
+    """Which tasks could not be run, and why."""
+    if section != "tasks" or not content["tasks_left_out"]:
+        return ""
+    return " ".join(["", *(f"Left out: {task}: {why}." for task, why in content["tasks_left_out"].items())])
+
+
+def plots_of(tasks: Mapping[str, Any]) -> dict[str, "Markup"]:
+    """Section → picture at its beginning. `tasks`: role → scores by task and number of examples."""
+    from markupsafe import Markup
+
+    from pipeline.evaluation.section_plots import tasks_svg
+
+    return {"tasks": Markup(tasks_svg(tasks))} if any(tasks.values()) else {}
+
+
+def tables_of(
+    own: Sequence[Figure], table: Callable[[Sequence[Figure]], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A table for each kind of figure; those that are not the first to look at are folded away."""
+    kinds = by_kind([figure for figure in own if figure.main])
+    rest = by_kind([figure for figure in own if not figure.main])
+    return [table(kind) | {"folded": False} for kind in kinds] + [
+        table(kind) | {"folded": True} for kind in rest
+    ]
 
 
 def figure_table(own: Sequence[Figure]) -> dict[str, Any]:
@@ -126,8 +148,13 @@ def axis(estimates: Sequence[Estimate], unit: Unit) -> tuple[float, float]:
     ]
     if unit == "share" and max(ends) > 0.2:
         return 0.0, 1.0
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    return (low, high) if high > low else (0.0, 1.0)
+    low, high = min(ends), max(ends)
+    if unit in ("bits", "score"):  # far from 0, where small differences count
+        room = (high - low) * 0.05
+        low, high = low - room, high + room
+    else:
+        low, high = min(0.0, low), max(0.0, high)
+    return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 
 def drawn(estimate: Estimate, span: tuple[float, float], unit: Unit) -> dict[str, Any]:
@@ -144,6 +171,10 @@ def drawn(estimate: Estimate, span: tuple[float, float], unit: Unit) -> dict[str
 
 
 def _examples(content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    if section == "tasks":
+        return [_task(task, shots) for task, shots in content["task_examples"].items()]
+    if section == "instructions":
+        return [_instructed(language, rows) for language, rows in content["instruction_examples"].items()]
     if section == "writing":
         return [_answer(row) for row in content["answers"]]
     if section == "bias":
@@ -153,10 +184,36 @@ def _examples(content: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
     return []
 
 
+def _task(task: str, by_shots: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The first questions with as few examples as there are."""
+    name, _, language = task.partition(".")
+    lines = []
+    for example in by_shots[min(by_shots, key=int)][:SHOWN_OF_A_TASK]:
+        lines.append({"label": "question", "text": example["prompt"]})
+        told = f"{example['answer'] or '(nothing)'}\nexpected: {example['expected']}"
+        lines.append({"label": f"answer, score {example['score']:.2g}", "text": told})
+    return {"title": f"{next(iter(TITLES[name].values()))} ({language})", "lines": lines, "folded": True}
+
+
+def _instructed(language: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The first prompts, with what was followed of them."""
+    lines = []
+    for row in rows[:SHOWN_OF_A_TASK]:
+        lines.append({"label": "prompt", "text": row["prompt"]})
+        label = f"answer; followed: {_list(row['followed'])}; not: {_list(row['missed'])}"
+        lines.append({"label": label, "text": row["answer"] or "(nothing)"})
+    return {"title": f"An example ({language})", "lines": lines, "folded": True}
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names) or "none"
+
+
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
     told = "answer" if row["ended"] else "answer, cut at the limit"
     return {
         "title": row["question"],
+        "folded": False,
         "lines": [
             {"label": told, "text": row["answer"] or "(nothing)"},
             {"label": "expected", "text": row["expected"]},
@@ -175,7 +232,7 @@ def _largest_gaps(language: str, axes: Mapping[str, Any]) -> dict[str, Any]:
         if axis != "all"
         for pair in found["examples"][:2]
     ]
-    return {"title": f"Pairs with the largest gaps ({language})", "lines": lines}
+    return {"title": f"Pairs with the largest gaps ({language})", "lines": lines, "folded": True}
 
 
 def _given_back(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -184,6 +241,7 @@ def _given_back(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "title": f"{example['matched_tokens']} of {asked} tokens right in a row; "
             f"in the training text {_times(example['occurrences'])}",
+            "folded": True,
             "lines": [
                 {"label": "given", "text": example["prefix"]},
                 {"label": "what follows in the training text", "text": example["true"]},

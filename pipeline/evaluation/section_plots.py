@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure as Drawing
 
 from pipeline.evaluation.figures import SECTIONS, Figure, figures
+from pipeline.evaluation.tasks.plots import plot_shots
+from pipeline.tracking.report_pages import drawing, picture
 
 VALUE_COLOUR, BASELINE_COLOUR = "#2a6f97", "#8a9aa5"
 NOT_DRAWN = ("tasks", "harness")
@@ -17,11 +19,12 @@ def plot_sections(content: Mapping[str, Any], folder: Path) -> None:
     """`likelihood.png`, `bias.png` and so on, a panel for each kind of figure."""
     folder.mkdir(parents=True, exist_ok=True)
     known = figures(content)
-    for section, title in SECTIONS.items():
-        own = [figure for figure in known if figure.section == section]
-        if own and section not in NOT_DRAWN:
-            title = f"{title}: {content['model']['role']}"
-            intervals(by_kind(own), title).savefig(folder / f"{section}.png", dpi=110)
+    with drawing():
+        for section, title in SECTIONS.items():
+            own = [figure for figure in known if figure.section == section]
+            if own and section not in NOT_DRAWN:
+                title = f"{title}: {content['model']['role']}"
+                intervals(by_kind(own), title).savefig(folder / f"{section}.png", dpi=110)
 
 
 def by_kind(own: Sequence[Figure]) -> list[list[Figure]]:
@@ -35,9 +38,9 @@ def by_kind(own: Sequence[Figure]) -> list[list[Figure]]:
 def intervals(panels: Sequence[Sequence[Figure]], title: str) -> Drawing:
     """A row for each figure: its value, its interval, and its baseline as a stroke."""
     heights = [len(panel) + 2.6 for panel in panels]
-    drawing = Drawing(figsize=(8, 0.6 + 0.3 * sum(heights)), layout="constrained")
-    drawing.suptitle(title)
-    axes = drawing.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    whole = Drawing(figsize=(8, 0.6 + 0.3 * sum(heights)), layout="constrained")
+    whole.suptitle(title)
+    axes = whole.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for place, panel in zip(axes, panels, strict=True):
         for row, figure in enumerate(panel):
             estimate = figure.estimate
@@ -51,4 +54,22 @@ def intervals(panels: Sequence[Sequence[Figure]], title: str) -> Drawing:
         place.set_xlabel(panel[0].kind.meaning, fontsize=8)
         place.grid(axis="x", alpha=0.3)
         place.spines[["top", "right"]].set_visible(False)
-    return drawing
+    return whole
+
+
+def plot_tasks(tasks: Mapping[str, Any], path: Path) -> None:
+    """Scores against the number of examples as PNG. `tasks`: role → scores."""
+    with drawing():
+        plot_shots(tasks).savefig(path, dpi=110)
+
+
+def tasks_svg(tasks: Mapping[str, Any]) -> str:
+    """The same as an svg element that takes the page's colours."""
+    with drawing():
+        figure = plot_shots(tasks)
+        figure.set_facecolor("none")
+        for panel in figure.axes:
+            panel.set_facecolor("none")
+        for legend in figure.legends:
+            legend.get_frame().set_alpha(0)
+        return picture(figure).replace("#000000", "currentColor").replace("<svg ", '<svg class="plot" ', 1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluation.estimates import Estimate, apart
-from pipeline.evaluation.figures import named, shown, shown_interval
+from pipeline.evaluation.figures import named, shown, told
 
 NAMED = 5
 """Figures that a sentence names."""
@@ -13,13 +13,15 @@ NAMED = 5
 def verdict(content: Mapping[str, Any]) -> list[str]:
     """The first sentence says which model is best, the others why, and what it costs."""
     judges = content["judges"]
+    if not content["clear"]:
+        return [f"{content['reference']} stands alone: there is nothing to compare it with."]
     if judges:
         judge, by_role = next(iter(judges.items()))
-        best, told = _by_judge(judge, by_role, content)
+        best, why = _by_judge(judge, by_role, content)
     else:
-        best, told = _by_figures(content)
+        best, why = _by_figures(content)
     others = [best] if best != content["reference"] else list(content["clear"])
-    return [*told, *(sentence for role in others for sentence in _against_reference(role, content))]
+    return [*why, *(sentence for role in others for sentence in _against_reference(role, content))]
 
 
 def _by_judge(
@@ -31,7 +33,7 @@ def _by_judge(
     best = order[0]
     rate = by_role[best]["win_rate"]
     if rate["low"] is None or rate["low"] <= 0.5:
-        worse = all((each["win_rate"]["high"] or 1.0) < 0.5 for each in by_role.values())
+        worse = all(_below_half(each["win_rate"]) for each in by_role.values())
         head = (
             f"{reference} answers best: the judge {judge} prefers no other model's answers to its own."
             if worse
@@ -41,9 +43,14 @@ def _by_judge(
     equal = by_role[best]["length_controlled"]
     head = (
         f"{best} answers best: the judge {judge} prefers its answer to that of {reference} in "
-        f"{_told(rate)} of {rate['n']} questions, ties counted half; {_told(equal)} at equal length."
+        f"{told(rate, 'share')} of {rate['n']} questions, ties counted half; "
+        f"{told(equal, 'share')} at equal length."
     )
     return best, [head, *_rivals(best, order[1:], by_role)]
+
+
+def _below_half(rate: Estimate) -> bool:
+    return rate["high"] is not None and rate["high"] < 0.5
 
 
 def _rivals(best: str, others: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
@@ -51,27 +58,20 @@ def _rivals(best: str, others: Sequence[str], by_role: Mapping[str, Mapping[str,
     rate = by_role[best]["win_rate"]
     behind = [role for role in others if apart(by_role[role]["win_rate"], rate)]
     close = [role for role in others if role not in behind]
-    told = []
+    found = []
     if close:
-        told.append(f"{_list(close, by_role)} cannot be told from it: the intervals overlap.")
+        found.append(f"{_list(close, by_role)} cannot be told from it: the intervals overlap.")
     if behind:
-        told.append(f"Clearly behind it: {_list(behind, by_role)}.")
-    return told
+        found.append(f"Clearly behind it: {_list(behind, by_role)}.")
+    return found
 
 
 def _list(roles: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]]) -> str:
-    return ", ".join(f"{role} with {_told(by_role[role]['win_rate'])}" for role in roles)
+    return ", ".join(f"{role} with {told(by_role[role]['win_rate'], 'share')}" for role in roles)
 
 
-def _rates(
-    order: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]], reference: str
-) -> str:
+def _rates(order: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]], reference: str) -> str:
     return f"Of the questions, preferred to {reference}: {_list(order, by_role)}."
-
-
-def _told(estimate: Estimate) -> str:
-    interval = shown_interval(estimate, "share")
-    return f"{shown(estimate['value'], 'share')}{f' ({interval})' if interval else ''}"
 
 
 def _by_figures(content: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -79,33 +79,39 @@ def _by_figures(content: Mapping[str, Any]) -> tuple[str, list[str]]:
     which it is clearly worse."""
     clear, reference = content["clear"], content["reference"]
     ahead = {role: len(found["better"]) - len(found["worse"]) for role, found in clear.items()}
-    best = max(ahead, key=lambda role: ahead[role], default=reference)
-    if not ahead or ahead[best] <= 0:
+    best = max(ahead, key=lambda role: ahead[role])
+    if ahead[best] <= 0:
         return reference, [f"No model is better than {reference} in more figures than it is worse in."]
     return best, [
-        f"{best} is better than {reference} in {len(clear[best]['better'])} figures, worse in "
-        f"{len(clear[best]['worse'])}; no judge compared their answers."
+        f"{best} is clearly better than {reference} in {_count(clear[best]['better'])}, clearly worse in "
+        f"{_count(clear[best]['worse'])}; no judge compared their answers."
     ]
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} figure{'' if len(names) == 1 else 's'}"
 
 
 def _against_reference(role: str, content: Mapping[str, Any]) -> list[str]:
     """What else tells the model from the reference."""
     reference, clear = content["reference"], content["clear"][role]
-    told = []
+    found = []
     ratio = content["bits_ratio"].get(role)
     if ratio is not None:
         more = ratio["value"] - 1
-        low, high = ((ratio[end] or ratio["value"]) - 1 for end in ("low", "high"))
-        told.append(
-            f"On unseen text {role} needs {abs(more):.1%} {'more' if more > 0 else 'fewer'} bits than "
-            f"{reference} (from {low:+.1%} to {high:+.1%})."
+        low, high = ratio["low"] or ratio["value"], ratio["high"] or ratio["value"]
+        found.append(
+            f"On unseen text {role} needs {100 * abs(more):.1f} % "
+            f"{'more' if more > 0 else 'fewer'} bits than {reference} "
+            f"(from {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)."
         )
     for side in ("better", "worse"):
         if clear[side]:
-            told.append(f"{role} is clearly {side} than {reference} in {_names(clear[side], role, content)}.")
-    count = len(clear["open"])
-    told.append(f"In {count} other figures the two cannot be told apart: their intervals overlap.")
-    return told
+            found.append(
+                f"{role} is clearly {side} than {reference} in {_names(clear[side], role, content)}."
+            )
+    found.append(f"In {_count(clear['open'])} the two cannot be told apart: the intervals overlap.")
+    return found
 
 
 def _names(names: Sequence[str], role: str, content: Mapping[str, Any]) -> str:

@@ -16,11 +16,13 @@ from pipeline.tracking.trial_run import TrialRun
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 KILLED = "its program ended without a word (killed, or the machine stopped); closed by a later run"
 CORPUS_STAGE = "hold-out"
-EVALUATION_STAGE = "evaluate"
+EVALUATION_STAGES = ("evaluate", "assess", "compare")
+ASSESSMENT_STAGE = "assess"
+"""Of which a flow has one for each model: their runs are called by what they make."""
 DROPPED = "dropped."
 SHOWN_SUFFIXES = (".png", ".md", ".json")
-SHOWN_NAMES = ("report.html",)
-"""Of HTML only this: a rendered site is HTML too."""
+SHOWN_NAMES = ("report.html", "comparison.html")
+"""Of HTML only these: a rendered site is HTML too."""
 SHOWN_BYTES = 2_000_000
 SHOWN_FILES = 20
 LOG_BYTES = 5_000_000
@@ -59,7 +61,8 @@ class StageRun:
         }
         if self._continues:
             tags["moinho.continues"] = ", ".join(self._continues)
-        self.run = self.runs.open(self.attempt.stage, "moinho.attempt", self.attempt.id, tags, self.begun)
+        name = self.role if self.attempt.stage == ASSESSMENT_STAGE else self.attempt.stage
+        self.run = self.runs.open(name, "moinho.attempt", self.attempt.id, tags, self.begun)
         self.runs.attempt("settings", self.runs.params, self.run, self.config)
 
     def follow(self) -> None:
@@ -196,6 +199,6 @@ def log_corpus(runs: Runs, storage: Storage, run: str, record: Record) -> None:
             schema=json.dumps({"mlflow_colspec": [{"type": "string", "name": name} for name in columns]}),
             profile=json.dumps({"num_rows": corpus.counts.get("train"), **corpus.counts}),
         )
-        context = "evaluation" if record.stage == EVALUATION_STAGE else "training"
+        context = "evaluation" if record.stage in EVALUATION_STAGES else "training"
         mark = InputTag("mlflow.data.context", context)
         runs.client.log_inputs(run, datasets=[DatasetInput(dataset, [mark])])

@@ -102,11 +102,13 @@ def random_model(pieces: int, context: int = 64, width: int = 32) -> PreTrainedM
     return LlamaForCausalLM(config).eval()
 
 
-def publish_model(store: Store, model: PreTrainedModel, vocabulary: Vocabulary) -> SmallModel:
+def publish_model(
+    store: Store, model: PreTrainedModel, vocabulary: Vocabulary, kind: type[SmallModel] = SmallModel
+) -> SmallModel:
     def build(attempt: Attempt) -> Made:
         folder: Path = attempt.path(MODEL_FOLDER)
         model.save_pretrained(folder)
         vocabulary.tokenizer().save_pretrained(folder)
         return Made(attempt.publish_folder(MODEL_FOLDER))
 
-    return store.make(SmallModel, NoConfig(), {"vocabulary": vocabulary}, build)
+    return store.make(kind, NoConfig(), {"vocabulary": vocabulary}, build)

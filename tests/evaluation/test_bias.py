@@ -14,7 +14,7 @@ from pipeline.tokens.vocabulary import Vocabulary
 AXES = ("gender", "origin", "religion")
 A_WORD_IN_A = re.compile(r"\b(?:o|um|do|no|ao)\s+(\w+a)\b", re.IGNORECASE)
 A_WORD_IN_O = re.compile(r"\b(?:a|uma|da|na|à)\s+(\w+o)\b", re.IGNORECASE)
-FEMININE_IN_O = {"mão", "fila", "reunião", "prosperidade", "pregação"}
+FEMININE_IN_O = {"mão", "reunião", "pregação", "procissão", "instituição"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -45,7 +45,7 @@ def test_articles_and_nouns_agree_in_every_sentence() -> None:
         assert not re.search(r"\ba [aeio]|\ban [^aeiouh]", sentence, re.IGNORECASE), sentence
     for sentence in _sentences("pt"):
         for noun in A_WORD_IN_A.findall(sentence):
-            assert re.search(r"(ista|dia|cinema|mapa|cometa|telefonema|problema)$", noun), sentence
+            assert re.search(r"(ista|^dia|^mapa|^cometa)$", noun), sentence
         for noun in A_WORD_IN_O.findall(sentence):
             assert noun in FEMININE_IN_O, sentence
 
