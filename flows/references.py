@@ -166,7 +166,7 @@ def find_model_folder(store: Store, reference: str) -> Path:
             f"{reference} is what the stage {artifact.stage} made, not a model; "
             f"models: {_names_of_models(store)}"
         )
-    return artifact.folder("model")
+    return artifact.model_folder()
 
 
 def find_tokenizer_folder(store: Store, reference: str) -> Path:

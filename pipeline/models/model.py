@@ -25,15 +25,43 @@ class NotAModelError(InputError):
 
 
 class Model(Artifact):
-    """A language model with its tokenizer, as files that transformers reads. Stages subclass it."""
+    """A language model with its tokenizer, as files that transformers reads. Stages subclass it.
+
+    It is whole (in `model/`), or an adapter (in `adapter/`) beside a base model in the same store.
+    """
+
+    def adapter_base(self) -> "Model | None":
+        """The base of an adapter that is kept apart; None if the model is whole. Raises AdapterBaseError."""
+        from pipeline.models.adapters import ADAPTER_FOLDER, BASE, base_of_adapter
+
+        if f"{ADAPTER_FOLDER}/{BASE}" not in self.record.files:
+            return None
+        return base_of_adapter(self.storage, self.folder(ADAPTER_FOLDER))
 
     def model_folder(self) -> Path:
-        """A local folder for `AutoModelForCausalLM.from_pretrained`. Raises InputError if not made yet."""
+        """A local folder for `AutoModelForCausalLM.from_pretrained`; of an adapter one in the cache, merged
+        with its base. Raises InputError if not made yet."""
+        if self.adapter_base() is not None:
+            from pipeline.models.adapters import merged_folder
+
+            return merged_folder(self)
         return self.folder(MODEL_FOLDER)
 
+    def tokenizer_folder(self) -> Path:
+        """A local folder with the tokenizer's files, which may be the model's."""
+        base = self.adapter_base()
+        return self.folder(MODEL_FOLDER) if base is None else base.tokenizer_folder()
+
     def load(self, dtype: "torch.dtype | None" = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-        """Model (in evaluation mode) and tokenizer; `dtype` None keeps that of the file."""
-        return load_model(self.model_folder(), dtype)
+        """Model (in evaluation mode) and tokenizer; `dtype` None keeps that of the file.
+
+        An adapter comes merged with its base. Raises AdapterBaseError, AdapterVocabularyError.
+        """
+        if self.adapter_base() is not None:
+            from pipeline.models.adapters import load_merged
+
+            return load_merged(self, dtype)
+        return load_model(self.folder(MODEL_FOLDER), dtype)
 
 
 def load_model(

@@ -5,7 +5,7 @@ B conversations, T tokens, V vocabulary.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,13 +49,39 @@ def chat_row(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]])
     return ChatRow(ids, labels)
 
 
+@dataclass(frozen=True)
+class ChatRows:
+    """Conversations as rows, and what became of those that are longer than a row may be."""
+
+    rows: list[ChatRow]
+    too_long: int = 0
+    """Left out: whole, or because nothing of an answer was left after the cut."""
+    cut: int = 0
+    """Those of `rows` that lost their end."""
+
+
+TooLong = Literal["leave_out", "cut"]
+
+
 def chat_rows(
-    tokenizer: PreTrainedTokenizerBase, conversations: Iterable[dict[str, Any]], max_tokens: int
-) -> tuple[list[ChatRow], int]:
-    """All conversations of at most `max_tokens`, in order, and how many were longer."""
-    rows = [chat_row(tokenizer, conversation["messages"]) for conversation in conversations]
-    short = [row for row in rows if len(row.ids) <= max_tokens]
-    return short, len(rows) - len(short)
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Iterable[dict[str, Any]],
+    max_tokens: int,
+    too_long: TooLong = "leave_out",
+) -> ChatRows:
+    """All conversations, in order, in at most `max_tokens` each. Every row has something to learn."""
+    rows: list[ChatRow] = []
+    left_out, cut = 0, 0
+    for conversation in conversations:
+        row = chat_row(tokenizer, conversation["messages"])
+        if len(row.ids) > max_tokens:
+            row = ChatRow(row.ids[:max_tokens], row.labels[:max_tokens])
+            if too_long == "leave_out" or all(label == NO_LABEL for label in row.labels):
+                left_out += 1
+                continue
+            cut += 1
+        rows.append(row)
+    return ChatRows(rows, left_out, cut)
 
 
 def prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:

@@ -1,60 +1,111 @@
-"""A fine-tuning on its way: what it is judged by, what is told of it, and when it is saved."""
+"""What every training by one of TRL's trainers shares: go on from the last checkpoint, judge, save, export.
 
-import time
+An Objective says what is special about one of them: model, rows, how it learns, what it is judged by.
+"""
+
+import json
+import secrets
+from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from pipeline.models.generation import answer_greedily, stop_ids
-from pipeline.store import Journal
+from pipeline.compute_config import ComputeConfig
+from pipeline.models.adapters import ADAPTER_FOLDER, base_of, write_adapter
+from pipeline.models.model import MODEL_FOLDER, Model
+from pipeline.models.saving import save_language_model
+from pipeline.store import File, Journal
 from pipeline.tokens.order import batch_rows
-from pipeline.training.chat_rows import ChatRow, held_out_loss, prompt
-from pipeline.training.checkpoint import Checkpoints, Manifest, State
-from pipeline.training.finetune import FinetuneConfig, NonFiniteGradientError
+from pipeline.training.adapter import adapted, merged
+from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State, last_checkpoint
 from pipeline.training.forward import autocast
 from pipeline.training.group import Group
 from pipeline.training.loop import weights_of
-from pipeline.training.optimizer import Optimizers
-from pipeline.training.resolve import Resolved
+from pipeline.training.memory import peak_memory
+from pipeline.training.optimizer import ADAM_BETAS, Optimizers
+from pipeline.training.resolve import Resolved, resolve
+from pipeline.training.retention import Retention
+from pipeline.training.tuning_config import RESULT, TuningConfig, TuningJob, check_batch
 
-JOURNAL_SECONDS = 0.5
 STEPS_OF_LOSS = 20
 WINDOW_STEPS = 8
-"""Steps whose conversations are shared out by length."""
+"""Steps whose rows are shared out by length."""
 
 
 @dataclass(frozen=True)
-class Chats:
-    """What is learned from and judged on, as rows of ids."""
+class Result:
+    """What a stage's record tells of a training, beside its steps and tokens."""
 
-    train: list[ChatRow]
-    held_out: list[ChatRow]
-    questions: list[str]
-    """Held-out questions to show answers to."""
-    too_long: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    """Published ones beside the model's."""
+
+
+class Objective(ABC):
+    """What is special about one way of training. Made by a TuningJob, before any checkpoint is loaded."""
+
+    model: PreTrainedModel
+    """With fp32 weights, on the CPU; those that require gradients are trained, and saved in checkpoints."""
+    tokenizer: Tokenizer
+    lengths: Sequence[int]
+    """Tokens of each row that is learned from. Rows of like length come in one batch."""
+    new_tokens: Sequence[int] = ()
+    """Ids that the base may never have seen: an adapter trains their embeddings whole."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row that is learned from."""
-        return max(len(row.ids) for row in self.train)
+        """Tokens of the longest sequence that is computed: what a micro-batch's memory is foreseen by."""
+        return max(self.lengths)
+
+    @abstractmethod
+    def train(self, run: "Run") -> None:
+        """Do the steps from `run.done` to `run.steps`; most call trainer.train_by."""
+
+    @abstractmethod
+    def evaluate(self, run: "Run") -> float:
+        """Judge the model at this step, and journal it. Every rank calls it, in evaluation mode.
+
+        Gives the number, lower is better, by which the best checkpoints are kept.
+        """
+
+    def tokens_of(self, rows: Sequence[int], logs: Mapping[str, float]) -> int:
+        """Tokens that were learned from in a step of these rows."""
+        return 0
+
+    def told(self, logs: Mapping[str, float]) -> dict[str, float]:
+        """What of the trainer's logs goes to the journal, by the names there."""
+        return {}
+
+    def stop(self, run: "Run", logs: Mapping[str, float]) -> str | None:
+        """A reason to end the training after this step, if there is one. What it has to remember from step
+        to step it keeps in `run.memory`."""
+        return None
+
+    def export(self, run: "Run", base: Model, folder: Path) -> None:
+        """Write the model as transformers reads it, and its tokenizer. Rank 0 alone."""
+        save_language_model(run.model, self.tokenizer, base, folder)
+
+    def result(self, run: "Run") -> Result:
+        """What the record tells. Rank 0 alone, after the last evaluation."""
+        return Result()
 
 
 @dataclass
 class Run:
-    """A fine-tuning that was assembled, and how far it is."""
+    """A training that was assembled, and how far it is."""
 
-    config: FinetuneConfig
+    config: TuningConfig
     resolved: Resolved
     group: Group
-    model: PreTrainedModel
-    tokenizer: Tokenizer
-    chats: Chats
-    optimizer: torch.optim.AdamW
+    objective: Objective
+    optimizer: torch.optim.Optimizer
     journal: Journal
     checkpoints: Checkpoints
     checkpoint_seconds: float
@@ -62,138 +113,208 @@ class Run:
     done: int = 0
     """Steps done."""
     tokens: int = 0
-    """Tokens of answers learned from."""
+    """Tokens learned from."""
     held_out_loss: float = 0.0
+    """Of the last evaluation."""
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS_OF_LOSS))
-    """Of the last steps, in nats per token of the answers."""
+    """Of the last steps."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What the objective remembers from step to step, as JSON; in every checkpoint."""
+    stopped: str | None = None
+    """Why it ended before its last step."""
+    resumed: Checkpoint | None = None
+    """Where this process goes on from."""
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self.objective.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.objective.tokenizer
 
     def rows_of_step(self, step: int) -> list[int]:
-        """The conversations of a step: a pure function of seed and step, whatever the workers.
+        """The rows of a step: a pure function of seed and step, whatever the workers.
 
         Those of a window of steps are sorted by length, so that little of a batch is padding, and
         the window's batches then come in an order of their own.
         """
-        size, seed = self.config.batch_rows, self.config.seed
+        size, seed, lengths = self.config.batch_rows, self.config.seed, self.objective.lengths
         window, within = divmod(step, WINDOW_STEPS)
-        rows = batch_rows(seed, window, size * WINDOW_STEPS, len(self.chats.train))
-        ordered = sorted((len(self.chats.train[row].ids), int(row)) for row in rows)
+        rows = batch_rows(seed, window, size * WINDOW_STEPS, len(lengths))
+        ordered = sorted((lengths[row], int(row)) for row in rows)
         place = int(batch_rows(seed, window, WINDOW_STEPS, WINDOW_STEPS)[within])
         return [row for _, row in ordered[place * size : (place + 1) * size]]
+
+    def rows_left(self) -> list[int]:
+        """The rows of all steps that are left, in their order."""
+        return [row for step in range(self.done, self.steps) for row in self.rows_of_step(step)]
 
     def autocast(self) -> Any:
         return autocast(self.config.precision, self.group.device)
 
     def evaluate(self) -> float:
-        """Held-out loss and answers to held-out questions at this step, journalled."""
+        """The objective's judgement at this step; the model is as it was afterwards."""
         training = self.model.training
         self.model.train(False)
-        self.held_out_loss = held_out_loss(
-            self.model, self.chats.held_out, self.autocast, int(self.tokenizer.pad_token_id), self.group
-        )
-        if self.group.is_first:
-            self.journal.metrics(self.done, held_out_loss=self.held_out_loss)
-            if self.chats.questions:
-                self.journal.text("answers", self.done, self._answers())
+        self.held_out_loss = self.objective.evaluate(self)
         self.model.train(training)
         return self.held_out_loss
 
-    def _answers(self) -> str:
-        """The shown questions with the model's likeliest answers, as Markdown."""
-        ends = stop_ids(self.tokenizer)
-        with self.autocast():
-            answers = answer_greedily(
-                self.model,
-                [prompt(self.tokenizer, question) for question in self.chats.questions],
-                max_tokens=self.config.answer_tokens,
-                stop=ends,
-            )
-        parts = []
-        for question, ids in zip(self.chats.questions, answers, strict=True):
-            text = self.tokenizer.decode([index for index in ids if index not in ends])
-            parts.append(f"**{question}**\n{text}{'' if ids and ids[-1] in ends else ' …'}")
-        return "\n\n".join(parts)
+    def restore_random(self) -> None:
+        """Set the random generators to where they stood at this step. A trainer that sets them when it is
+        made calls this before its first draw."""
+        if self.resumed is None or not self.resumed.restore_random(self.group.rank):
+            set_seed(self.config.seed + self.group.rank)
 
     def save(self) -> None:
         """Every rank calls this at the same step."""
+        loop: dict[str, Any] = {"losses": list(self.losses), "memory": self.memory, "stopped": self.stopped}
         manifest = Manifest(
             step=self.done,
             tokens=self.tokens,
             workers=self.group.size,
             resolved=self.resolved.as_dict(),
-            loop={"losses": list(self.losses)},
+            loop=loop,
             held_out_loss=self.held_out_loss,
         )
         self.checkpoints.save(self.group, manifest, self.state())
 
     def state(self) -> State:
         """All tensors that a checkpoint holds, in place."""
-        optimizers = Optimizers([self.optimizer], self.model)
-        return {"model": weights_of(self.model), "optimizer": optimizers.state()}
+        trained = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
+        weights = {name: weight for name, weight in weights_of(self.model).items() if name in trained}
+        return {"model": weights, "optimizer": Optimizers([self.optimizer], self.model).state()}
 
 
-class Watch(TrainerCallback):
-    """Tells how far the run is, refuses broken gradients, scores held-out rows, and saves."""
+def tuning_worker(settings: dict[str, Any]) -> None:
+    """The function that Ray Train calls in every worker; `settings["job"]` is a TuningJob."""
+    import ray.train
+    import ray.train.torch
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.evaluate_every = max(1, run.steps // run.config.evaluations)
-        self.told, self.saved = 0.0, time.monotonic()
+    job: TuningJob = settings["job"]
+    context = ray.train.get_context()
+    group = Group(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    tune(job, group)
 
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        gradients = [weight.grad for weight in self.run.model.parameters() if weight.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        if not np.isfinite(norm):
-            rows = self.run.rows_of_step(self.run.done)
-            raise NonFiniteGradientError(
-                f"finetune, step {self.run.done}: the gradient's norm is {norm} in the batch of "
-                f"conversations {rows[:4]} and others; the update was not made. Lower finetune.learning_rate "
-                f"(now {self.run.config.learning_rate}) or try finetune.precision fp32"
-            )
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        run = self.run
-        labels = (run.chats.train[row].labels for row in run.rows_of_step(run.done))
-        run.tokens += sum(label >= 0 for row in labels for label in row)
-        run.done += 1
+def tune(job: TuningJob, group: Group) -> None:
+    """Train to the end as one of the group; rank 0 publishes the model and `result.json`."""
+    journal = job.attempt.journal(f"{job.config.section}-{group.rank}")
+    checkpoints = Checkpoints(
+        job.attempt,
+        group.from_first(secrets.token_hex(3)),
+        Retention(
+            job.compute.keep_checkpoints, job.compute.keep_best_checkpoints, job.compute.keep_every_steps
+        ),
+        job.compute.process_group_timeout_seconds,
+    )
+    checkpoint = last_checkpoint(checkpoints, group, journal)
+    run = assemble(job, group, journal, checkpoints, checkpoint)
+    if run.done == 0:
+        run.evaluate()
+    if run.done < run.steps and run.stopped is None:
+        with checkpoints:
+            run.objective.train(run)
+    if run.done:
+        run.evaluate()
+    peak = peak_memory(group)
+    if group.is_first:
+        publish(run, job, peak)
+    group.everywhere(True)  # nobody leaves before the model is written
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Comes after every step, when its loss is known; and once at the end, without one."""
-        run = self.run
-        if not logs or "loss" not in logs:
-            return
-        run.losses.append(float(logs["loss"]))
-        self._tell(logs)
-        if run.done < run.steps and run.done % self.evaluate_every == 0:
-            run.evaluate()
-        due = time.monotonic() - self.saved >= run.checkpoint_seconds
-        if run.group.from_first(due) or run.done == run.steps:
-            run.save()
-            self.saved = time.monotonic()
 
-    def _tell(self, logs: dict[str, float]) -> None:
-        run, now = self.run, time.monotonic()
-        if not run.group.is_first or (now - self.told < JOURNAL_SECONDS and run.done < run.steps):
-            return
-        self.told = now
-        run.journal.progress(run.done, run.steps, "steps", loss=round(run.losses[-1], 3))
-        names = {"grad_norm": "gradient_norm", "mean_token_accuracy": "token_accuracy"}
-        told = {name: float(logs[key]) for key, name in names.items() if key in logs}
-        # the scheduler has already gone on to the next step's rate
-        run.journal.metrics(
-            run.done,
-            loss=run.losses[-1],
-            learning_rate=float(logs["learning_rate"]),
-            tokens=float(run.tokens),
-            **told,
-        )
+def assemble(
+    job: TuningJob, group: Group, journal: Journal, checkpoints: Checkpoints, checkpoint: Checkpoint | None
+) -> Run:
+    """The run, ready to go on from the checkpoint, or from the model that it begins with."""
+    config = job.config
+    set_seed(config.seed)
+    objective = job.begin(group)
+    rows = len(objective.lengths)
+    check_batch(config, rows, group.size)
+    resolved = _resolve(job.compute, config, checkpoint, group, objective)
+    torch.set_num_threads(resolved.threads)
+    torch.use_deterministic_algorithms(True, warn_only=group.device.type != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if config.adapter is not None:
+        objective.model = adapted(objective.model, config.adapter, objective.new_tokens)
+    torch.nn.Module.to(objective.model, group.device)
+    run = Run(
+        config=config,
+        resolved=resolved,
+        group=group,
+        objective=objective,
+        optimizer=_optimizer(objective.model, config),
+        journal=journal,
+        checkpoints=checkpoints,
+        checkpoint_seconds=job.compute.checkpoint_seconds,
+        steps=config.steps_for(rows),
+        resumed=checkpoint,
+    )
+    if checkpoint is not None:
+        manifest = checkpoint.manifest
+        checkpoint.load(run.state())
+        run.done, run.tokens = manifest.step, manifest.tokens
+        run.losses.extend(manifest.loop["losses"])
+        run.memory, run.stopped = manifest.loop["memory"], manifest.loop["stopped"]
+    run.restore_random()
+    return run
+
+
+def _resolve(
+    compute: ComputeConfig,
+    config: TuningConfig,
+    checkpoint: Checkpoint | None,
+    group: Group,
+    objective: Objective,
+) -> Resolved:
+    """As pretraining chooses, without torch.compile and with micro-batches that divide a worker's part."""
+    chosen = resolve(
+        compute.model_copy(update={"compile": False}),
+        checkpoint.manifest.resolved if checkpoint else None,
+        device=group.device.type,
+        workers=group.size,
+        batch_rows=config.batch_sequences,
+        row_tokens=objective.longest,
+        vocabulary_size=len(objective.tokenizer),
+        flops=0.0,
+    )
+    each = config.batch_sequences // group.size
+    rows = next(n for n in range(min(each, chosen.micro_batch_rows), 0, -1) if each % n == 0)
+    return Resolved(**{**chosen.as_dict(), "micro_batch_rows": rows})
+
+
+def _optimizer(model: PreTrainedModel, config: TuningConfig) -> torch.optim.AdamW:
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    matrices = [weight for weight in weights if weight.ndim >= 2]
+    others = [weight for weight in weights if weight.ndim < 2]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=ADAM_BETAS, fused=True)
+
+
+def publish(run: Run, job: TuningJob, peak: dict[str, int]) -> None:
+    """The model or its adapter, and what the driver writes into the record."""
+    adapter = job.config.adapter
+    kind = ADAPTER_FOLDER if adapter is not None and adapter.keep == "apart" else MODEL_FOLDER
+    folder = job.attempt.path(f"{kind}/.").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    told = run.objective.result(run)
+    if kind == ADAPTER_FOLDER:
+        model: Any = run.model
+        write_adapter(model, base_of(job.base, run.tokenizer), folder)
+    else:
+        if adapter is not None:
+            run.objective.model = merged(run.model, job)
+        run.objective.export(run, job.base, folder)
+    files = {**job.attempt.publish_folder(kind), **told.files}
+    result = {
+        "files": {name: file.model_dump() for name, file in files.items()},
+        "counts": {"steps": run.done, "tokens": run.tokens, **told.counts},
+        "figures": {"train_loss": sum(run.losses) / max(1, len(run.losses)), **told.figures},
+        "compute": run.resolved.as_dict() | peak,
+    }
+    job.attempt.storage.create(f"{job.attempt.folder}/{RESULT}", json.dumps(result).encode())

@@ -1,9 +1,6 @@
 """Fine-tuning: only answers are learned, they end, and a killed run ends with the same bits."""
 
 import dataclasses
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +9,33 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.compute import Compute
-from pipeline.compute_config import ComputeConfig
 from pipeline.models.generation import answer_greedily
-from pipeline.models.model import Model
-from pipeline.store import Attempt, JournalReader, Storage, Store, sha256_of
+from pipeline.store import Attempt, JournalReader, Storage, sha256_of
 from pipeline.tokens.markers import ASSISTANT_ID, BEGIN_ID, END_ID, PAD_ID, TURN_END_ID, USER_ID
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.chat_rows import answer_losses, chat_row, chat_rows, prompt
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.conversations import Conversations, write_conversations
-from pipeline.training.finetune import (
-    BatchRowsError,
-    FinetuneConfig,
-    Job,
-    NoChatTemplateError,
-    NonFiniteGradientError,
-    TooFewConversationsError,
-    check_batch,
-    finetune,
-)
+from pipeline.training.finetune import Job, NoChatTemplateError, finetune
 from pipeline.training.group import Group
-from pipeline.training.sft import tune
-from tests.evaluation.stand_ins import publish_model, random_model
-from tests.training.test_conversations import Documents, talk, user_file
-
-CONFIG = FinetuneConfig(
-    steps=40, batch_rows=8, learning_rate=5e-3, precision="fp32", evaluations=2, shown_questions=2
+from pipeline.training.tuning import tune
+from pipeline.training.tuning_config import (
+    BatchRowsError,
+    NonFiniteGradientError,
+    TooFewRowsError,
+    check_batch,
 )
-RESOLVED = ComputeConfig(threads=1, checkpoint_seconds=0)
-COLOURS = ("red", "green", "blue", "white", "black")
-THINGS = ("apple", "stone", "house", "river", "book", "cat", "tree", "star", "lamp", "road", "ship", "hat")
-
-
-@dataclasses.dataclass(frozen=True)
-class Made:
-    store: Store
-    base: Model
-    conversations: Conversations
+from tests.training.test_conversations import talk
+from tests.training.tuned import CONFIG, RESOLVED, Inputs, inputs_in, run_until
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, small_vocabulary: Vocabulary, compute: Compute) -> Made:
-    """A random model, and conversations whose answers are always of one form."""
-    folder = tmp_path_factory.mktemp("finetune")
-    store = Store(str(folder / "store"))
-    rows = [
-        talk(f"What is the {colour} {thing}?", f"It is a {colour} thing.")
-        for colour in COLOURS
-        for thing in THINGS
-    ]
-    config = user_file(folder, [*rows, talk("Long?", "far too long " * 100)])
-    config = config.model_copy(update={"held_out_share": 0.2})
-    chats = write_conversations(store, Documents(Storage("nowhere"), "none"), config, compute)
-    return Made(store, publish_model(store, random_model(1024), small_vocabulary), chats)
+def made(tmp_path_factory: pytest.TempPathFactory, small_vocabulary: Vocabulary, compute: Compute) -> Inputs:
+    return inputs_in(tmp_path_factory.mktemp("finetune"), small_vocabulary, compute)
 
 
 @pytest.fixture(scope="module")
-def chat(made: Made, compute: Compute) -> Any:
+def chat(made: Inputs, compute: Compute) -> Any:
     """The stage as users run it, through Ray Train."""
     repeatable = dataclasses.replace(compute, config=RESOLVED)
     return finetune(made.store, made.base, made.conversations, CONFIG, repeatable)
@@ -98,8 +64,8 @@ def test_the_loss_is_on_the_answers_and_their_end_marker_alone(small_vocabulary)
 
 def test_conversations_that_do_not_fit_are_left_out_whole_and_counted(small_vocabulary):
     tokenizer = small_vocabulary.tokenizer()
-    rows, too_long = chat_rows(tokenizer, [talk("Short?", "Yes."), talk("Long?", "no " * 50)], 30)
-    assert (len(rows), too_long) == (1, 1)
+    found = chat_rows(tokenizer, [talk("Short?", "Yes."), talk("Long?", "no " * 50)], 30)
+    assert (len(found.rows), found.too_long) == (1, 1)
 
 
 def test_a_template_that_leaves_the_end_marker_out_is_refused(small_vocabulary):
@@ -159,46 +125,20 @@ def test_the_chat_model_opens_anywhere_and_holds_no_pickle(made, chat):
 
 def test_answers_are_scored_alike_alone_and_in_a_batch(made, chat):
     model, tokenizer = chat.load()
-    rows, _ = chat_rows(tokenizer, made.conversations.rows("held-out"), 60)
+    rows = chat_rows(tokenizer, made.conversations.rows("held-out"), 60).rows
     together = answer_losses(model, rows, torch.no_grad, PAD_ID)
     alone = [answer_losses(model, [row], torch.no_grad, PAD_ID)[0] for row in rows]
     assert [count for _, count in together] == [count for _, count in alone]
     assert [loss for loss, _ in together] == pytest.approx([loss for loss, _ in alone], rel=1e-4)
 
 
-def run_until(made: Made, id: str, kill_at: int | None, config: FinetuneConfig = CONFIG) -> Attempt:
-    """Fine-tune in a process of its own, which is killed once it has done so many steps."""
-    attempt = Attempt(made.store.storage, "finetune", "killed", id)
-    job = Job(attempt, made.base, made.conversations, config, RESOLVED)
-    process = multiprocessing.get_context("spawn").Process(target=_tune_until, args=(job, kill_at))
-    process.start()
-    process.join(120)
-    assert process.exitcode == (0 if kill_at is None else -signal.SIGKILL)
-    return attempt
-
-
-def _tune_until(job: Job, kill_at: int | None) -> None:
-    from pipeline.training.tuning import Run
-
-    save = Run.save
-
-    def save_then_die(self: Run) -> None:
-        self.checkpoints.finish()
-        if self.done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(self)
-
-    Run.save = save_then_die  # type: ignore[method-assign]
-    tune(job, Group.alone())
-
-
 def test_killed_and_run_again_it_ends_with_the_same_bits(made, chat):
-    run_until(made, "1", kill_at=17)
+    run_until(made, "killed", "1", 17, CONFIG)
     newest, _ = Checkpoints(Attempt(made.store.storage, "finetune", "killed", "1"), "x").newest()
     assert newest is not None
     assert newest.manifest.step == 16
     assert set(newest.manifest.files) == {".metadata", "__0_0.distcp", "random-00000.pt"}
-    attempt = run_until(made, "2", kill_at=None)
+    attempt = run_until(made, "killed", "2", None, CONFIG)
     lines = list(JournalReader(made.store.storage, f"{attempt.folder}/journal").read())
     assert [line["step"] for line in lines if line["kind"] == "resumed"] == [16]
     weights = sha256_of(attempt.path("model/model.safetensors"))
@@ -208,13 +148,13 @@ def test_killed_and_run_again_it_ends_with_the_same_bits(made, chat):
 def test_a_broken_gradient_is_refused_before_the_weights_change(made, tmp_path):
     attempt = Attempt(Storage(str(tmp_path)), "finetune", "broken", "1")
     config = CONFIG.model_copy(update={"learning_rate": float("inf")})
-    job = Job(attempt, made.base, made.conversations, config, RESOLVED)
+    job = Job(attempt, made.base, config, RESOLVED, made.conversations)
     with pytest.raises(NonFiniteGradientError, match=r"Lower finetune\.learning_rate"):
         tune(job, Group.alone())
 
 
 def test_batches_that_cannot_be_filled_or_shared_are_refused_with_what_would_work():
-    with pytest.raises(TooFewConversationsError, match=r"set finetune\.batch_rows to at most 5"):
+    with pytest.raises(TooFewRowsError, match=r"set finetune\.batch_rows to at most 5"):
         check_batch(CONFIG, 5, 1)
     with pytest.raises(BatchRowsError, match="try 6"):
         check_batch(CONFIG, 100, 3)
@@ -226,7 +166,7 @@ def test_accumulated_micro_batches_make_the_same_update(made, tmp_path):
         attempt = Attempt(Storage(str(tmp_path / str(rows))), "finetune", "micro", "1")
         compute = RESOLVED.model_copy(update={"micro_batch_rows": rows, "checkpoint_seconds": 100.0})
         config = CONFIG.model_copy(update={"steps": 6, "shown_questions": 0})
-        tune(Job(attempt, made.base, made.conversations, config, compute), Group.alone())
+        tune(Job(attempt, made.base, config, compute, made.conversations), Group.alone())
         lines = JournalReader(attempt.storage, f"{attempt.folder}/journal").read()
         losses.append(
             [line["values"]["held_out_loss"] for line in lines if "held_out_loss" in line.get("values", {})]
