@@ -10,8 +10,6 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 if TYPE_CHECKING:
     from pipeline.training.monitor import HeldOut
 
@@ -84,6 +82,8 @@ class Forgetting:
 
     def draw(self, path: Path) -> None:
         """Both curves, and the line that the general one must end below."""
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(8, 5.5), layout="constrained")
         axes = figure.subplots()
         steps, most = [point.step for point in self.points], self.points[0].general * (1 + self.limit)

@@ -1,4 +1,4 @@
-"""A model of the store to go on from, and a general text beside: found by name, refused with what there is."""
+"""A model of the store to go on from, and a general text beside: found by name, or refused."""
 
 from pathlib import Path
 from typing import Any

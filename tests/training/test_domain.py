@@ -174,7 +174,7 @@ def killed_after(step: int, texts: Texts, folder: Path) -> None:
             os.kill(os.getpid(), 9)
         return original(self)
 
-    Loop.train_step = train_step  # type: ignore[method-assign]
+    Loop.train_step = train_step
     learn(texts, folder, share=0.5)
 
 
@@ -222,11 +222,11 @@ def test_the_check_names_both_texts_and_what_to_do_and_another_limit_lets_it_pas
 
 
 def test_what_is_measured_again_after_a_restart_counts_once():
-    forgetting = Forgetting(None, limit=0.05)  # type: ignore[arg-type]
+    forgetting = Forgetting(None, limit=0.05)
     for step in (0, 10, 20, 20):
         forgetting.add(Point(step, 2.0, 1.0 + step / 1000))
     assert [point.step for point in forgetting.points] == [0, 10, 20]
-    again = Forgetting(None, limit=0.01)  # type: ignore[arg-type]
+    again = Forgetting(None, limit=0.01)
     again.restore(json.loads(json.dumps(forgetting.state())))
     assert again.points == forgetting.points
     assert (forgetting.told(last=True), again.is_broken()) == (None, True)
