@@ -6,6 +6,11 @@ from pathlib import Path
 
 from crawler.ingest import IngestedPages
 from crawler.site import Site
+from pipeline.alignment.align import DpoModel, GrpoModel, RlooModel
+from pipeline.alignment.ppo import PpoModel
+from pipeline.alignment.preferences import Preferences
+from pipeline.alignment.reward import RewardModel
+from pipeline.alignment.sampled import Answers
 from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
@@ -47,6 +52,13 @@ KINDS: dict[str, type[Artifact]] = {
         Conversations,
         ChatModel,
         Scores,
+        Answers,
+        Preferences,
+        RewardModel,
+        DpoModel,
+        GrpoModel,
+        RlooModel,
+        PpoModel,
         Assessment,
         Comparison,
     )

@@ -9,7 +9,13 @@ from pydantic import field_validator, model_validator
 from crawler.crawl import CrawlConfig, crawl
 from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
+from flows.assistant import align, assess_all, check_functions
 from flows.beginning import begin, general_text, require_kept, vocabulary_for, vocabulary_settings
+from pipeline.alignment.align import DpoConfig, GrpoConfig, RlooConfig
+from pipeline.alignment.ppo import PpoConfig
+from pipeline.alignment.preferences import PreferencesConfig
+from pipeline.alignment.reward import RewardConfig
+from pipeline.alignment.sampled import AnswersConfig
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
@@ -20,6 +26,8 @@ from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
 from pipeline.errors import InputError
+from pipeline.evaluation.assess import AssessConfig
+from pipeline.evaluation.compare import CompareConfig, Comparison
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.model import Model
 from pipeline.models.start import StartConfig
@@ -63,6 +71,21 @@ class WebToModel(Config):
     conversations: ConversationsConfig = ConversationsConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    answers: AnswersConfig = AnswersConfig()
+    """Answers of the chat model that are sampled, where preferences are to come from them."""
+    preferences: PreferencesConfig | None = None
+    """Which of two answers is preferred. Default: the run ends with the chat model."""
+    reward: RewardConfig | None = None
+    """A model of the preferences, for grpo, rloo and ppo."""
+    dpo: DpoConfig | None = None
+    """Each of these, where it is there, makes a model of its own from the chat model."""
+    grpo: GrpoConfig | None = None
+    rloo: RlooConfig | None = None
+    ppo: PpoConfig | None = None
+    assess: AssessConfig | None = None
+    """A page about each model: tasks, bias, memorization and more. Default: none."""
+    compare: CompareConfig = CompareConfig()
+    """Of the assessed models, on one page."""
     compute: ComputeConfig = ComputeConfig()
 
     @field_validator("name")
@@ -123,6 +146,23 @@ class WebToModel(Config):
                 "clean.keeper is best-quality, and without a classifier no document has a score: name "
                 "examples in classifier.good and classifier.bad, or try longest"
             )
+        return self
+
+    @model_validator(mode="after")
+    def what_learns_from_preferences_has_some(self) -> Self:
+        for name in ("reward", "dpo"):
+            if getattr(self, name) is not None and self.preferences is None:
+                raise ValueError(
+                    f"there is a section {name}, and no preferences to learn from: add a section "
+                    "[preferences], with a file in `source` or a function in `label`"
+                )
+        for name in ("grpo", "rloo", "ppo"):
+            section = getattr(self, name)
+            if section is not None and section.reward is None and self.reward is None:
+                raise ValueError(
+                    f"there is a section {name}, and nothing that rewards an answer: add a section [reward], "
+                    f'or set {name}.reward to a function of yours, such as "rules.py:good"'
+                )
         return self
 
     @model_validator(mode="after")
@@ -198,6 +238,8 @@ class Road:
     base: Model
     chat: Model
     scores: Scores
+    aligned: tuple[Model, ...] = ()
+    comparison: Comparison | None = None
 
 
 def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
@@ -240,7 +282,9 @@ def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
 
 
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
-    """Crawl, clean, tokenize, pretrain, fine-tune, evaluate. What is in the store already is reused."""
+    """Crawl, clean, tokenize, pretrain, fine-tune, evaluate; align and assess. What is in the store already
+    is reused."""
+    check_functions(config)
     start = begin(store, config.start)
     if start is not None and start.foreign is not None:
         require_context(start.foreign, config.tokens.row_tokens)
@@ -253,4 +297,9 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     conversations = write_conversations(store, corpus, config.conversations, compute)
     chat = finetune(store, base, conversations, config.finetune, compute)
     scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)
-    return Road(base, chat, scores)
+    aligned = align(config, store, chat, conversations, compute)
+    models = (base, chat, *aligned.models)
+    comparison = assess_all(
+        config, store, models, aligned.reward, scores, tokens, vocabulary, conversations, compute
+    )
+    return Road(base, chat, scores, aligned.models, comparison)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.alignment.prompts import Prompt
 from pipeline.alignment.reward import RewardModel
 from pipeline.errors import InputError, MoinhoError, StageError
+from pipeline.evaluation.judges import Judge, Row
 from pipeline.models.generation import Sampled
 from pipeline.training.group import Group
 from pipeline.user_function import FunctionProcess, UserFunction, read_function
@@ -153,3 +154,20 @@ class FunctionReward:
                 for each in answers
             ]
         )
+
+
+@dataclass(frozen=True)
+class RewardScores:
+    """What a reward model says of answers, on a CPU."""
+
+    source: RewardModel
+
+    def __call__(self, rows: Sequence[Row]) -> list[float]:
+        """Raises NonFiniteRewardError."""
+        answers = [Answer(row["prompt"], row["answer"], row["ended"], row["tokens"]) for row in rows]
+        return LearntReward(self.source, torch.device("cpu"))(answers)
+
+
+def reward_judge(source: RewardModel) -> Judge:
+    """The reward model as one who judges answers at the end."""
+    return Judge("reward model", RewardScores(source), source.key, source)

@@ -12,6 +12,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.evaluation.assess import ANSWERS, DOCUMENTS, Assessment
 from pipeline.evaluation.judges import Judge
 from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.user_function import identity_of
 
 COMPARISON, PAGE = "comparison.json", "comparison.html"
 
@@ -21,10 +22,20 @@ class CompareConfig(Config):
 
     reference: str = "chat"
     """The model that the others are compared with, by its role."""
+    judge: str | None = None
+    """A function of yours, such as "rules.py:names_the_thing", that gives each answer a number; of two
+    answers to a question that with the greater number is the better."""
     shown_answers: int = 4
     """Questions on the page, with every model's answer."""
     seed: int = 0
     """Which examples a bootstrap draws again."""
+
+    def identity(self) -> dict[str, Any]:
+        """The function enters the key by its name and its file's content, wherever that lies."""
+        values = super().identity()
+        if self.judge is not None:
+            values["judge"] = identity_of(self.judge)
+        return values
 
 
 class ReferenceMissingError(InputError):
