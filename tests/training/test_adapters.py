@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, set_seed
 
 from pipeline.compute import Compute
 from pipeline.models.adapters import AdapterBaseError, AdapterVocabularyError, load_adapters
@@ -23,9 +23,25 @@ APART = CONFIG.model_copy(
 IDS = torch.arange(4, 60)[None]
 
 
+def usual_model() -> PreTrainedModel:
+    """Weights as small as a training begins with, so that rounding does not grow from layer to layer; one
+    matrix for embeddings and head, as models are pretrained here."""
+    set_seed(0)
+    config = LlamaConfig(
+        vocab_size=1024,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory, small_vocabulary: Vocabulary, compute: Compute) -> Inputs:
-    return inputs_in(tmp_path_factory.mktemp("adapters"), small_vocabulary, compute)
+    return inputs_in(tmp_path_factory.mktemp("adapters"), small_vocabulary, compute, usual_model())
 
 
 @pytest.fixture(scope="module")

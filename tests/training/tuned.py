@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.model import Model
@@ -36,8 +38,11 @@ class Inputs:
     conversations: Conversations
 
 
-def inputs_in(folder: Path, vocabulary: Vocabulary, compute: Compute) -> Inputs:
-    """A random model, and conversations whose answers are always of one form, one of them far too long."""
+def inputs_in(
+    folder: Path, vocabulary: Vocabulary, compute: Compute, model: PreTrainedModel | None = None
+) -> Inputs:
+    """A random model if none is given, and conversations whose answers are always of one form; one is far too
+    long."""
     store = Store(str(folder / "store"))
     rows = [
         talk(f"What is the {colour} {thing}?", f"It is a {colour} thing.")
@@ -47,7 +52,8 @@ def inputs_in(folder: Path, vocabulary: Vocabulary, compute: Compute) -> Inputs:
     config = user_file(folder, [*rows, talk("Long?", "far too long " * 100)])
     config = config.model_copy(update={"held_out_share": 0.2})
     chats = write_conversations(store, Documents(Storage("nowhere"), "none"), config, compute)
-    return Inputs(store, publish_model(store, random_model(1024), vocabulary), chats)
+    base = publish_model(store, model or random_model(1024), vocabulary)
+    return Inputs(store, base, chats)
 
 
 def tuned(given: Inputs, config: FinetuneConfig, compute: ComputeConfig = RESOLVED) -> ChatModel:
