@@ -253,10 +253,14 @@ def disagreeing(
 
 
 def agreement(votes: Sequence[Vote]) -> float | None:
-    """Krippendorff's alpha over the pairs: one answer, the other, or a tie."""
-    units: dict[str, list[Hashable]] = defaultdict(list)
+    """Krippendorff's alpha over the pairs: one answer, the other, or a tie.
+
+    Every pair counts twice, once from either side: which of its answers is called the one must not matter.
+    """
+    units: dict[tuple[str, int], list[Hashable]] = defaultdict(list)
     for vote in votes:
-        units[vote.pair].append(vote.choice)
+        for side in (1, -1):
+            units[vote.pair, side].append(side * vote.choice)
     return krippendorff_alpha(units.values())
 
 
