@@ -83,6 +83,10 @@ def adapted(model: PreTrainedModel, config: AdapterConfig, new_tokens: Sequence[
     if rows:
         # TRL asks the head for weight and bias, and what peft wraps it in hands on the weight alone
         beside.get_output_embeddings().bias = None
+    if config.quantized:
+        # as TRL will have them over such a base: the optimizer's state has their type from its first step on
+        for weight in (weight for weight in beside.parameters() if weight.requires_grad):
+            weight.data = weight.data.to(torch.bfloat16)
     return beside
 
 

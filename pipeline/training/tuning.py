@@ -239,7 +239,8 @@ def assemble(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if config.adapter is not None:
         objective.model = adapted(objective.model, config.adapter, objective.new_tokens)
-    torch.nn.Module.to(objective.model, group.device)
+    if config.adapter is None or not config.adapter.quantized:  # which lies on the device already
+        torch.nn.Module.to(objective.model, group.device)
     run = Run(
         config=config,
         resolved=resolved,
@@ -257,7 +258,7 @@ def assemble(
         checkpoint.load(run.state())
         run.done, run.tokens = manifest.step, manifest.tokens
         run.losses.extend(manifest.loop["losses"])
-        run.memory, run.stopped = manifest.loop["memory"], manifest.loop["stopped"]
+        run.memory, run.stopped = manifest.loop.get("memory", {}), manifest.loop.get("stopped")
     run.restore_random()
     return run
 

@@ -12,6 +12,8 @@ from pipeline.models.families import (
     parameters,
     training_flops_per_token,
 )
+from pipeline.models.sizes import size_of
+from tests.evaluation.stand_ins import SmallModel
 
 LLAMA_7B = Shape(32, 4096, 32, 32, 11008, tied_embeddings=False)
 LLAMA_65B = Shape(80, 8192, 64, 64, 22016, tied_embeddings=False)
@@ -21,6 +23,15 @@ GPT_3 = Shape(
 LLAMA_3_8B = Shape(32, 4096, 32, 8, 14336, tied_embeddings=False)
 TINY_LLAMA = Shape(22, 2048, 32, 4, 5632, tied_embeddings=False)
 SMOL_135M = Shape(30, 576, 9, 3, 1536, tied_embeddings=True)
+
+
+def test_a_model_in_the_store_tells_its_size_by_its_files(small_model):
+    size = size_of(small_model)
+    assert size is not None
+    shape, pieces = size
+    count = sum(weight.numel() for weight in small_model.load()[0].parameters())
+    assert parameters(shape, pieces) == count
+    assert size_of(SmallModel(small_model.storage, "not made yet")) is None
 
 
 @pytest.mark.parametrize(
