@@ -97,7 +97,8 @@ def read_votes(rows: Iterable[tuple[int, Row]], source: str) -> tuple[list[Vote]
 
 def without_same(votes: Iterable[Vote]) -> tuple[list[Vote], list[LeftOut]]:
     """Votes between different answers; and the others, of which nothing can be learned."""
-    different, same = [], []
+    different: list[Vote] = []
+    same: list[LeftOut] = []
     for vote in votes:
         if vote.first.text == vote.second.text:
             same.append(LeftOut(vote, "same-answers", "the two answers are the same text"))
@@ -271,7 +272,7 @@ def _voter(row: Row, where: str) -> dict[str, Any]:
     }
 
 
-def _known(row: Row) -> dict[str, str]:
+def _known(row: Row) -> dict[str, Any]:
     return {name: str(row.get(name) or "") for name in ("url", "language")}
 
 

@@ -156,7 +156,8 @@ def too_fast(votes: Sequence[Vote], config: VotesConfig) -> dict[int, tuple[str,
 
 def repeated(votes: Sequence[Vote]) -> dict[int, tuple[str, str]]:
     """Votes of somebody who said the same of the same pair before."""
-    found, first = {}, {}
+    found: dict[int, tuple[str, str]] = {}
+    first: dict[tuple[str, str, int], int] = {}
     for at, vote in enumerate(votes):
         if vote.voter is not None:
             said = first.setdefault((vote.voter, vote.pair, vote.choice), at)
@@ -253,10 +254,14 @@ def disagreeing(
 
 
 def agreement(votes: Sequence[Vote]) -> float | None:
-    """Krippendorff's alpha over the pairs: one answer, the other, or a tie."""
-    units: dict[str, list[Hashable]] = defaultdict(list)
+    """Krippendorff's alpha over the pairs: one answer, the other, or a tie.
+
+    Every pair counts twice, once from either side: which of its answers is called the one must not matter.
+    """
+    units: dict[tuple[str, int], list[Hashable]] = defaultdict(list)
     for vote in votes:
-        units[vote.pair].append(vote.choice)
+        for side in (1, -1):
+            units[vote.pair, side].append(side * vote.choice)
     return krippendorff_alpha(units.values())
 
 
@@ -309,7 +314,8 @@ def count_votes(votes: Sequence[Vote]) -> tuple[list[Pair], list[LeftOut]]:
     of_pair: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
         of_pair[vote.pair].append(vote)
-    pairs, left_out = [], []
+    pairs: list[Pair] = []
+    left_out: list[LeftOut] = []
     for identity, own in sorted(of_pair.items()):
         mean = math.fsum(vote.ordered_margin for vote in own) / len(own)
         if mean == 0:

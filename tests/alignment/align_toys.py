@@ -53,7 +53,7 @@ GRPO = GrpoConfig(
     guards=UNGUARDED,
     reward="rules.py:short",
 )
-RLOO = RlooConfig(**{**GRPO.model_dump(), "kl_weight": 0.01})
+RLOO = RlooConfig(**{**GRPO.model_dump(exclude={"scale"}), "kl_weight": 0.01})
 COLOURS = ("red", "green", "blue", "white", "black")
 THINGS = ("apple", "stone", "house", "river", "book", "cat", "tree", "star", "lamp", "road", "ship", "hat")
 RULES = """
