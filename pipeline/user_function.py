@@ -292,10 +292,12 @@ def _short(value: Any) -> str:
 def serve() -> None:
     """The child's whole life: load what the first line says, then answer batches until the input closes."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Whatever the function prints must not be taken for an answer, nor what it reads for a request.
+    # Whatever the function prints must not be taken for an answer, nor may it read what is not for it.
     os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    watching = (os.getppid(), requests.fileno())
+    threading.Thread(target=_end_with_parent, args=watching, daemon=True).start()
     given = json.loads(requests.readline() or b"null")
     if given is None:
         return
@@ -351,10 +353,10 @@ def _told(error: BaseException, path: str) -> str:
     return f"{type(error).__name__}{': ' + text if text else ''}{where}"
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent(parent: int, requests: int) -> None:
     """End when the parent is gone: its end of our input has closed, or another has adopted us."""
     watch = select.poll()
-    watch.register(0, 0)
+    watch.register(requests, 0)
     while os.getppid() == parent and not watch.poll(0):
         time.sleep(ORPHAN_SECONDS)
     os._exit(0)

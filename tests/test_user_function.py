@@ -27,6 +27,10 @@ import numpy as np
 
 def length(answer, tokens, **row):
     print("this is no answer")
+    try:
+        input()
+    except EOFError:
+        pass
     return len(answer) + tokens * row["weight"]
 
 def short(prompt, answer, ended):
@@ -73,7 +77,7 @@ def test_values_come_back_in_order_and_what_is_printed_is_no_value(rules):
 @pytest.mark.parametrize(
     ("answer", "error", "found"),
     [
-        ("raise", FunctionRaisedError, r"raised ValueError: no such word \(line 13\)"),
+        ("raise", FunctionRaisedError, r"raised ValueError: no such word \(line 17\)"),
         ("exit", FunctionRaisedError, r"raised SystemExit: 4"),
         ("nan", FunctionValueError, r"returned nan \(float\)"),
         ("text", FunctionValueError, r"returned 'much' \(str\)"),

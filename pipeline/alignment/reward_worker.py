@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import datasets
 import numpy as np
@@ -21,12 +20,10 @@ from pipeline.alignment.reward_scores import score
 from pipeline.models.generation import context_tokens
 from pipeline.models.model import Model, load_tokenizer
 from pipeline.models.saving import copy_tokenizer
+from pipeline.store import Attempt
 from pipeline.training.trainer import train_by
 from pipeline.training.tuning import Objective, Result, Run, Tokenizer
 from pipeline.training.tuning_config import TooFewRowsError
-
-if TYPE_CHECKING:
-    from pipeline.store import Attempt
 
 
 class Reward(Objective):

@@ -122,8 +122,9 @@ def judge_votes(votes: Sequence[Vote], config: VotesConfig) -> Judged:
     """Leave out votes that came too fast, that contradict others of the same voter or repeat them, and all
     votes of who disagrees with the others."""
     judged = Judged(list(votes), alpha=agreement(votes))
-    for reasons in (too_fast(judged.kept, config), repeated(judged.kept), contradicting(judged.kept)):
-        _leave_out(judged, reasons)
+    _leave_out(judged, too_fast(judged.kept, config))
+    _leave_out(judged, repeated(judged.kept))
+    _leave_out(judged, contradicting(judged.kept))
     judged.voters = voters_of(judged.kept)
     _leave_out(judged, disagreeing(judged.kept, judged.voters, config))
     for out in judged.left_out:
