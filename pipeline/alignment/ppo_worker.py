@@ -25,10 +25,11 @@ from pipeline.alignment.value_model import ActorCritic, critic_of, frozen
 from pipeline.alignment.watched import answer_seed
 from pipeline.models.generation import context_tokens, sample, stop_ids
 from pipeline.models.model import Model
+from pipeline.models.saving import save_language_model
 from pipeline.training.group import Group
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.trainer import JOURNAL_SECONDS
-from pipeline.training.tuning import Objective, Result, Run, save_language_model
+from pipeline.training.tuning import Objective, Result, Run
 from pipeline.training.tuning_config import TooFewRowsError
 
 
