@@ -109,7 +109,10 @@ class Ppo(Objective):
         )
         rewards = self.reward(answers) if answers else []
         every = zip(answers, asked, ids, rewards, judged, strict=True)
-        return [Rollout(*given, **vars(numbers)) for *given, numbers in every]
+        return [
+            Rollout(answer, prompt, answer_ids, reward, **vars(numbers))
+            for answer, prompt, answer_ids, reward, numbers in every
+        ]
 
     def evaluate(self, run: Run) -> float:
         """Answers to prompts that were kept apart, with the same chances each time; gives minus their
