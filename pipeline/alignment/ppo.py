@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.alignment.guards import GuardsConfig
+from pipeline.alignment.align import PROMPT_TOKENS, AlignConfig, AlignedModel
 from pipeline.alignment.reward import RewardModel
 from pipeline.alignment.rewards import Source, identity_of_source, reward_source
 from pipeline.compute import Compute
@@ -18,10 +18,9 @@ from pipeline.models import cost
 from pipeline.models.families import shape_of, training_flops_per_token, vocabulary_size_of
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, Made, Store, Work
-from pipeline.training.conversations import CORPUS, Conversations
-from pipeline.training.finetune import QUESTION_TOKENS
+from pipeline.training.conversations import Conversations
 from pipeline.training.resolve import foreseen
-from pipeline.training.tuning_config import BatchRowsError, TuningConfig, TuningJob, check_batch, made_by
+from pipeline.training.tuning_config import BatchRowsError, TuningJob, check_batch, made_by
 from pipeline.user_function import identity_of
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.training.tuning import Objective
 
 
-class PpoConfig(TuningConfig):
+class PpoConfig(AlignConfig):
     """One alignment by PPO. Every field but the reward's time changes the weights or what is told of them.
 
     A step draws `batch_rows` answers, and learns from them `updates` times in `minibatches` parts each.
@@ -47,8 +46,6 @@ class PpoConfig(TuningConfig):
     """How often each prompt is answered."""
     batch_rows: int = Field(default=64, ge=2)
     """Answers per step, over all workers: one to each of so many prompts."""
-    answer_tokens: int = Field(default=96, ge=1)
-    """Longest answer."""
     temperature: float = Field(default=1.0, gt=0)
     """At which answers are drawn."""
 
@@ -74,15 +71,6 @@ class PpoConfig(TuningConfig):
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of AdamW, of policy and critic. About 1e-4 for models of a few million weights,
     3e-6 for billions."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled decay of matrices; norms have none."""
-    evaluation_prompts: int = Field(default=64, ge=1)
-    """Prompts that are kept out of the training, and answered at every evaluation; a quarter of all at
-    most."""
-    shown_answers: int = Field(default=4, ge=0)
-    """Of them so many are shown with their answers, to watch the model change."""
-    guards: GuardsConfig = GuardsConfig()
-    """When the training ends because its answers have collapsed."""
 
     def identity(self) -> dict[str, Any]:
         """A function enters the key by its name and its file's content, wherever that lies."""
@@ -90,6 +78,15 @@ class PpoConfig(TuningConfig):
         if self.reward is not None:
             values["reward"] = identity_of(self.reward)
         return values
+
+    @model_validator(mode="after")
+    def the_whole_model_is_trained(self) -> Self:
+        if self.adapter is not None:
+            raise ValueError(
+                "adapter is set, and PPO trains policy and critic whole; leave out ppo.adapter, or align by "
+                "[grpo], which trains adapters"
+            )
+        return self
 
     @model_validator(mode="after")
     def minibatches_have_answers(self) -> Self:
@@ -101,7 +98,7 @@ class PpoConfig(TuningConfig):
         return self
 
 
-class PpoModel(Model):
+class PpoModel(AlignedModel):
     """A chat model that PPO has aligned."""
 
     stage, role, revision = "ppo", "ppo", 1
@@ -177,14 +174,14 @@ def check_minibatches(config: PpoConfig, workers: int) -> None:
 
 def estimated_work(config: PpoConfig, chat: Model, conversations: Conversations, compute: Compute) -> Work:
     """Answers drawn, scored by three models, and learned from by two; every answer as long as it may be."""
-    counts, shape = conversations.counts(), shape_of(chat.config())
-    steps = config.steps_for(int(counts["train"]))
+    shape = shape_of(chat.config())
+    prompts = max(1, int(conversations.counts()["train"]) - config.evaluation_prompts)
+    steps = config.steps_for(prompts)
     answers = steps * config.batch_rows
     if shape is None:
         return {"steps": steps, "answers": answers}
     pieces = vocabulary_size_of(shape, int(chat.counts()["parameters"]))
-    asked = QUESTION_TOKENS if conversations.config()["source"] == CORPUS else config.answer_tokens
-    row_tokens = asked + config.answer_tokens
+    row_tokens = PROMPT_TOKENS + config.answer_tokens
     resolved = foreseen(
         compute, batch_rows=config.batch_rows, row_tokens=row_tokens, vocabulary_size=pieces, flops=0.0
     )

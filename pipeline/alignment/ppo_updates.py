@@ -145,8 +145,8 @@ class Updates:
         moved_BA = ppo_losses.log_ratios(old_BA, logprobs_BA.detach(), mask_BA)
         outside_BA = ((moved_BA.neg().exp() - 1).abs() > config.clip) * mask_BA
         told = {
-            "loss": float(policy),
-            "value_loss": float(value),
+            "loss": float(policy.detach()),
+            "value_loss": float(value.detach()),
             "moved": float(moved_BA.sum()),
             "clipped_share": float(outside_BA.sum()),
         }

@@ -4,8 +4,6 @@ All that is drawn hangs on (seed, step, place in the batch) alone, and a checkpo
 answers are learned from: a run that goes on from it draws the very same ones.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.alignment.aligning import Aligning
 from pipeline.alignment.guards import Guards
 from pipeline.alignment.ppo import PpoJob
 from pipeline.alignment.ppo_rollouts import Rollout, scored, told_of, vitals_of
@@ -23,16 +22,15 @@ from pipeline.alignment.ppo_updates import Updates
 from pipeline.alignment.prompts import Prompt, prompts_of
 from pipeline.alignment.rewards import Answer, on_all, open_reward
 from pipeline.alignment.value_model import ActorCritic, critic_of, frozen
+from pipeline.alignment.watched import answer_seed
 from pipeline.models.generation import context_tokens, sample, stop_ids
 from pipeline.models.model import Model
+from pipeline.models.saving import save_language_model
 from pipeline.training.group import Group
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.trainer import JOURNAL_SECONDS
-from pipeline.training.tuning import Objective, Result, Run, save_language_model
+from pipeline.training.tuning import Objective, Result, Run
 from pipeline.training.tuning_config import TooFewRowsError
-
-STORY = "alignment.json"
-"""Of the record: how answers were before and after, and why it ended early if it did."""
 
 
 class Ppo(Objective):
@@ -58,6 +56,7 @@ class Ppo(Objective):
                 "bring more, or lower ppo.answer_tokens"
             )
         self.reward = open_reward(job.reward, group.device, job.config.reward_seconds)
+        self.aligning = Aligning(job.config, self.watched, self.reference, self.reward)
         self.lengths = [len(prompt.ids) for prompt in self.prompts]
         self.stops = stop_ids(self.tokenizer)
 
@@ -70,14 +69,14 @@ class Ppo(Objective):
         """Step after step, up to the last or until the guards end it."""
         Training(self, run).go()
 
-    def draw(self, run: Run, prompts: Sequence[Prompt], purpose: str) -> list[Rollout]:
+    def draw(self, run: Run, prompts: Sequence[Prompt], purpose: int | str) -> list[Rollout]:
         """An answer to each prompt, on every rank all of them; each rank draws its share.
 
         `purpose` and an answer's place fix what is drawn. Raises what the reward raises, on all ranks.
         """
         shares = np.array_split(np.arange(len(prompts)), run.group.size)
         mine = [int(place) for place in shares[run.group.rank]]
-        seeds = [_seed(f"{self.config.seed} {purpose} {place}") for place in mine]
+        seeds = [answer_seed(self.config.seed, purpose, place) for place in mine]
         own = [prompts[place] for place in mine]
         parts = on_all(run.group, lambda: self._drawn(run, own, seeds))
         return [each for part in parts for each in part]
@@ -110,7 +109,10 @@ class Ppo(Objective):
         )
         rewards = self.reward(answers) if answers else []
         every = zip(answers, asked, ids, rewards, judged, strict=True)
-        return [Rollout(*given, **vars(numbers)) for *given, numbers in every]
+        return [
+            Rollout(answer, prompt, answer_ids, reward, **vars(numbers))
+            for answer, prompt, answer_ids, reward, numbers in every
+        ]
 
     def evaluate(self, run: Run) -> float:
         """Answers to prompts that were kept apart, with the same chances each time; gives minus their
@@ -130,27 +132,16 @@ class Ppo(Objective):
         save_language_model(self.model.policy, self.tokenizer, base, folder)
 
     def result(self, run: Run) -> Result:
-        before, after = run.memory["before"], run.memory["after"]
         counts = {
             "prompts": len(self.prompts),
             "too_long": self.too_long,
             "answers": run.done * self.config.batch_rows,
             "stopped_early": int(run.stopped is not None),
         }
-        names = ("reward", "answer_tokens", "ended_share")
-        path = self.job.attempt.path(STORY)
-        story = {
-            "steps": run.done,
-            "planned_steps": run.steps,
-            "stopped": run.stopped,
-            "before": before,
-            "after": after,
-        }
-        path.write_text(json.dumps(story, indent=2))
         return Result(
             counts=counts,
-            figures=after | {f"{name}_before": before[name] for name in names},
-            files={STORY: self.job.attempt.publish(path)},
+            figures=self.aligning.figures(run),
+            files=self.aligning.story(run, self.job.attempt),
         )
 
 
@@ -213,7 +204,7 @@ class Training:
         """The answers of this step, those behind the last step included: they judge the final weights."""
         run, objective = self.run, self.objective
         prompts = [objective.prompts[row] for row in run.rows_of_step(run.done)]
-        rollouts = objective.draw(run, prompts, f"step {run.done}")
+        rollouts = objective.draw(run, prompts, run.done)
         if "scale" in run.memory:
             return rollouts
         first = Scale.found(rollouts)
@@ -279,11 +270,6 @@ class Training:
         answers = told_of(rollouts)
         run.journal.progress(run.done, run.steps, "steps", reward=round(answers["reward"], 3))
         run.journal.metrics(run.done, **answers, **told, tokens=float(run.tokens))
-
-
-def _seed(text: str) -> int:
-    """A seed for one answer, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def _apart(prompts: Sequence[Prompt], count: int) -> tuple[list[Prompt], list[Prompt]]:

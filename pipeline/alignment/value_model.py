@@ -42,7 +42,7 @@ class ValueModel(nn.Module):
     def of_policy(cls, model: PreTrainedModel) -> "ValueModel":
         """A copy of a language model's transformer, which expects 0."""
         copied: Any = copy.deepcopy(model.base_model).requires_grad_(True)
-        nothing_D = torch.zeros(int(model.config.get_text_config().hidden_size))
+        nothing_D = torch.zeros(int(copied.config.get_text_config().hidden_size))
         return cls(copied, nothing_D, begins_as_reward=False)
 
     def count_from(self, mean: float, deviation: float) -> None:
@@ -73,9 +73,13 @@ def critic_of(reward: Source, policy: PreTrainedModel) -> ValueModel:
     if isinstance(reward, UserFunction):
         return ValueModel.of_policy(policy)
     model, _ = reward.load()
-    if model.get_input_embeddings().weight.shape[0] != policy.get_input_embeddings().weight.shape[0]:
+    if _pieces(model) != _pieces(policy):
         return ValueModel.of_policy(policy)  # it reads other tokens
     return ValueModel.of_reward_model(model.float())
+
+
+def _pieces(model: Any) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def frozen(model: PreTrainedModel) -> PreTrainedModel:

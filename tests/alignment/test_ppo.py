@@ -25,7 +25,7 @@ from pipeline.store import Attempt, JournalReader, sha256_of
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.group import Group
 from pipeline.training.tuning import tune
-from pipeline.training.tuning_config import BatchRowsError
+from pipeline.training.tuning_config import AdapterConfig, BatchRowsError
 from tests.alignment.ppo_toys import CONFIG, Toys, make_toys, tune_together, tune_until
 from tests.evaluation.stand_ins import random_model
 
@@ -223,6 +223,8 @@ def test_minibatches_that_leave_a_worker_without_an_answer_are_refused() -> None
         check_minibatches(CONFIG.model_copy(update={"minibatches": 3}), 4)
     with pytest.raises(ValueError, match="try 1, or more"):
         PpoConfig(batch_rows=8, minibatches=9)
+    with pytest.raises(ValueError, match=r"leave out ppo\.adapter"):
+        PpoConfig(adapter=AdapterConfig())
 
 
 def test_two_workers_learn_what_one_does(toys: Toys) -> None:
