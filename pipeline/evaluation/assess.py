@@ -16,9 +16,9 @@ from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.evaluation.bias import LANGUAGES
 from pipeline.evaluation.evaluate import Scores
-from pipeline.evaluation.harness.run import HarnessConfig
-from pipeline.evaluation.instructions.run import InstructionsConfig
-from pipeline.evaluation.tasks.run import TasksConfig
+from pipeline.evaluation.harness.settings import HarnessConfig
+from pipeline.evaluation.instructions.settings import InstructionsConfig
+from pipeline.evaluation.tasks.settings import TasksConfig
 from pipeline.models import cost
 from pipeline.models.families import shape_of
 from pipeline.models.model import Model
@@ -37,6 +37,8 @@ ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = (
 )
 CONTINUING = ("pretrain", "start")
 """Stages whose models go on with a text; those of all others answer in turns."""
+HARNESS_FILES = ("folder", "assin2", "faquad", "enem")
+"""Settings that name files or folders."""
 ANSWERED_SHARE = 0.5
 """Of an answer's limit that an answer has, as a plan reckons."""
 PAIR_TOKENS = 14_000.0
@@ -70,6 +72,14 @@ class AssessConfig(Config):
     """Tasks of lm-evaluation-harness; none, unless they are named."""
     seed: int = 0
     """Which questions and stretches are drawn, and which examples a bootstrap draws again."""
+
+    def identity(self) -> dict[str, Any]:
+        """Where the harness's files lie is left out: their content is in the key by itself."""
+        found = super().identity()
+        if "harness" in found:
+            settings: dict[str, Any] = found["harness"]
+            found["harness"] = {name: value for name, value in settings.items() if name not in HARNESS_FILES}
+        return found
 
 
 class Assessment(Artifact):
@@ -135,7 +145,7 @@ def assess(
 
 def _content(config: HarnessConfig) -> dict[str, str]:
     """The identity of the files that tasks are read from."""
-    given = {name: getattr(config, name) for name in ("folder", "assin2", "faquad", "enem")}
+    given = {name: getattr(config, name) for name in HARNESS_FILES}
     return {f"harness.{name}": _digest(Path(path)) for name, path in given.items() if path is not None}
 
 
