@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipeline.compute import Compute
 from pipeline.config import Config
-from pipeline.evaluation.bias import LANGUAGES
+from pipeline.evaluation.bias import LANGUAGES, PairLanguage
 from pipeline.evaluation.evaluate import Scores
 from pipeline.evaluation.harness.settings import HarnessConfig
 from pipeline.evaluation.instructions.settings import InstructionsConfig
@@ -41,6 +41,9 @@ HARNESS_FILES = ("folder", "assin2", "faquad", "enem")
 """Settings that name files or folders."""
 ANSWERED_SHARE = 0.5
 """Of an answer's limit that an answer has, as a plan reckons."""
+TASK_ANSWER_TOKENS = 25.0
+TOGETHER = 16.0
+"""Answers that are written at the same time, on average: of 32, those that have not ended yet."""
 PAIR_TOKENS = 14_000.0
 """Of all sentences of all pairs, as a plan reckons."""
 
@@ -56,7 +59,7 @@ class AssessConfig(Config):
     """Answers on the page."""
     timed_questions: int = Field(default=8, ge=1)
     """Questions that are answered one at a time for latency."""
-    bias_languages: tuple[str, ...] = LANGUAGES
+    bias_languages: tuple[PairLanguage, ...] = LANGUAGES
     """Languages whose minimal pairs are scored."""
     stretches: int = Field(default=200, ge=0)
     """Stretches of training text, and as many of held-out text, that the model is to go on with."""
@@ -170,8 +173,14 @@ def _work(
     stretches = 2 * config.stretches
     scored = size / vocabulary.bytes_per_token() + PAIR_TOKENS
     scored += stretches * (config.prefix_tokens + config.continued_tokens)
-    written = (questions * ANSWERED_SHARE + config.timed_questions) * config.max_answer_tokens
-    written += stretches * config.continued_tokens
+    tasks, instructions = config.tasks, config.instructions
+    asked_tasks = len(tasks.names) * len(tasks.languages) * len(tasks.shots) * tasks.items
+    written = (
+        questions * ANSWERED_SHARE * config.max_answer_tokens
+        + stretches * config.continued_tokens
+        + asked_tasks * TASK_ANSWER_TOKENS
+        + len(instructions.languages) * instructions.items * instructions.answer_tokens
+    ) / TOGETHER + config.timed_questions * config.max_answer_tokens
     row = tokens.row_tokens
     return work | cost.added(
         cost.forward("eager.fp32", shape, vocabulary.pieces, row, scored, scored / row),
