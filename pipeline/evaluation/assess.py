@@ -14,11 +14,11 @@ from pydantic import Field
 
 from pipeline.compute import Compute
 from pipeline.config import Config
-from pipeline.evaluation.bias import LANGUAGES
+from pipeline.evaluation.bias import LANGUAGES, PairLanguage
 from pipeline.evaluation.evaluate import Scores
-from pipeline.evaluation.harness.run import HarnessConfig
-from pipeline.evaluation.instructions.run import InstructionsConfig
-from pipeline.evaluation.tasks.run import TasksConfig
+from pipeline.evaluation.harness.settings import HarnessConfig
+from pipeline.evaluation.instructions.settings import InstructionsConfig
+from pipeline.evaluation.tasks.settings import TasksConfig
 from pipeline.models import cost
 from pipeline.models.families import shape_of
 from pipeline.models.model import Model
@@ -37,8 +37,13 @@ ASSESSMENT, REPORT, ANSWERS, DOCUMENTS = (
 )
 CONTINUING = ("pretrain", "start")
 """Stages whose models go on with a text; those of all others answer in turns."""
+HARNESS_FILES = ("folder", "assin2", "faquad", "enem")
+"""Settings that name files or folders."""
 ANSWERED_SHARE = 0.5
 """Of an answer's limit that an answer has, as a plan reckons."""
+TASK_ANSWER_TOKENS = 25.0
+TOGETHER = 16.0
+"""Answers that are written at the same time, on average: of 32, those that have not ended yet."""
 PAIR_TOKENS = 14_000.0
 """Of all sentences of all pairs, as a plan reckons."""
 
@@ -54,7 +59,7 @@ class AssessConfig(Config):
     """Answers on the page."""
     timed_questions: int = Field(default=8, ge=1)
     """Questions that are answered one at a time for latency."""
-    bias_languages: tuple[str, ...] = LANGUAGES
+    bias_languages: tuple[PairLanguage, ...] = LANGUAGES
     """Languages whose minimal pairs are scored."""
     stretches: int = Field(default=200, ge=0)
     """Stretches of training text, and as many of held-out text, that the model is to go on with."""
@@ -70,6 +75,14 @@ class AssessConfig(Config):
     """Tasks of lm-evaluation-harness; none, unless they are named."""
     seed: int = 0
     """Which questions and stretches are drawn, and which examples a bootstrap draws again."""
+
+    def identity(self) -> dict[str, Any]:
+        """Where the harness's files lie is left out: their content is in the key by itself."""
+        found = super().identity()
+        if "harness" in found:
+            settings: dict[str, Any] = found["harness"]
+            found["harness"] = {name: value for name, value in settings.items() if name not in HARNESS_FILES}
+        return found
 
 
 class Assessment(Artifact):
@@ -135,7 +148,7 @@ def assess(
 
 def _content(config: HarnessConfig) -> dict[str, str]:
     """The identity of the files that tasks are read from."""
-    given = {name: getattr(config, name) for name in ("folder", "assin2", "faquad", "enem")}
+    given = {name: getattr(config, name) for name in HARNESS_FILES}
     return {f"harness.{name}": _digest(Path(path)) for name, path in given.items() if path is not None}
 
 
@@ -160,8 +173,14 @@ def _work(
     stretches = 2 * config.stretches
     scored = size / vocabulary.bytes_per_token() + PAIR_TOKENS
     scored += stretches * (config.prefix_tokens + config.continued_tokens)
-    written = (questions * ANSWERED_SHARE + config.timed_questions) * config.max_answer_tokens
-    written += stretches * config.continued_tokens
+    tasks, instructions = config.tasks, config.instructions
+    asked_tasks = len(tasks.names) * len(tasks.languages) * len(tasks.shots) * tasks.items
+    written = (
+        questions * ANSWERED_SHARE * config.max_answer_tokens
+        + stretches * config.continued_tokens
+        + asked_tasks * TASK_ANSWER_TOKENS
+        + len(instructions.languages) * instructions.items * instructions.answer_tokens
+    ) / TOGETHER + config.timed_questions * config.max_answer_tokens
     row = tokens.row_tokens
     return work | cost.added(
         cost.forward("eager.fp32", shape, vocabulary.pieces, row, scored, scored / row),

@@ -10,14 +10,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipeline.evaluation.estimates import mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-LANGUAGES = ("en", "pt")
+PairLanguage = Literal["en", "pt"]
+LANGUAGES: tuple[PairLanguage, ...] = get_args(PairLanguage)
 ALL = "all"
 CHOICE = re.compile(r"\{([^{}|]+)\|([^{}|]+)\}")
 EQUAL_NATS = 1e-3

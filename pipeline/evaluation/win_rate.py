@@ -1,9 +1,13 @@
-"""Which of two models answers better: the share of prompts whose answer of the one is judged the better."""
+"""Which of two models answers better: the share of prompts whose answer of the one is judged the better.
+
+R resamples, N prompts.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from pipeline.evaluation.estimates import CONFIDENCE, Estimate, mean
 
@@ -11,6 +15,9 @@ RESAMPLES = 500
 EVEN = 0.5
 PENALTY = 1.0
 """Of the length's weight (L2), so that it stays finite where length alone tells wins from losses."""
+NEWTON_STEPS, LONGEST_STEP = 30, 2.0
+LEAST_CURVE = 1e-9
+"""Where everything is won, the constant grows without end; the rate is 1 by then."""
 
 
 def outcomes(scores: Sequence[float], reference: Sequence[float]) -> list[float]:
@@ -36,28 +43,31 @@ def length_controlled(
     """
     difference = np.asarray(tokens, float) - np.asarray(reference_tokens, float)
     spread = float(difference.std())
-    longer = np.tanh(difference / spread) if spread > 0 else np.zeros_like(difference)
-    results = np.asarray(won, float)
-    random = np.random.default_rng(seed)
-    drawn = [
-        _at_equal_length(results[rows], longer[rows])
-        for rows in (random.integers(0, len(results), len(results)) for _ in range(RESAMPLES))
-    ]
+    longer_N = np.tanh(difference / spread) if spread > 0 else np.zeros_like(difference)
+    won_N = np.asarray(won, float)
+    drawn_RN = np.random.default_rng(seed).integers(0, len(won_N), (RESAMPLES, len(won_N)))
+    rates_R = at_equal_length(won_N[drawn_RN], longer_N[drawn_RN])
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    value = _at_equal_length(results, longer)
-    return {"value": value, "low": float(low), "high": float(high), "baseline": EVEN, "n": len(results)}
+    low, high = np.percentile(rates_R, [tail, 100 - tail])
+    value = float(at_equal_length(won_N[None], longer_N[None])[0])
+    return {"value": value, "low": float(low), "high": float(high), "baseline": EVEN, "n": len(won_N)}
 
 
-def _at_equal_length(won: NDArray[np.float64], longer: NDArray[np.float64]) -> float:
-    """A tie is half a win and half a loss."""
-    from sklearn.linear_model import LogisticRegression
-
-    if won.min() == won.max() and won[0] in (0.0, 1.0):
-        return float(won[0])
-    weights = np.concatenate([won, 1 - won])
-    known = weights > 0
-    answers = np.repeat([1, 0], len(won))[known]
-    lengths = np.concatenate([longer, longer])[known, None]
-    model = LogisticRegression(C=1 / PENALTY).fit(lengths, answers, sample_weight=weights[known])
-    return float(model.predict_proba(np.zeros((1, 1)))[0, 1])
+def at_equal_length(won_RN: NDArray[np.float64], longer_RN: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logistic regressions of `won` on a constant and `longer`, one in each row, by Newton's method: what
+    each foretells where nothing is longer. A tie is half a win and half a loss."""
+    constant_R, slope_R = np.zeros(len(won_RN)), np.zeros(len(won_RN))
+    for _ in range(NEWTON_STEPS):
+        rates_RN = expit(constant_R[:, None] + slope_R[:, None] * longer_RN)
+        missing_RN, weights_RN = won_RN - rates_RN, rates_RN * (1 - rates_RN)
+        constant_gradient_R = missing_RN.sum(1)
+        slope_gradient_R = (missing_RN * longer_RN).sum(1) - PENALTY * slope_R
+        constant_curve_R = weights_RN.sum(1) + LEAST_CURVE
+        slope_curve_R = (weights_RN * longer_RN**2).sum(1) + PENALTY
+        mixed_R = (weights_RN * longer_RN).sum(1)
+        scale_R = constant_curve_R * slope_curve_R - mixed_R**2
+        constant_step_R = (slope_curve_R * constant_gradient_R - mixed_R * slope_gradient_R) / scale_R
+        slope_step_R = (constant_curve_R * slope_gradient_R - mixed_R * constant_gradient_R) / scale_R
+        constant_R += np.clip(constant_step_R, -LONGEST_STEP, LONGEST_STEP)
+        slope_R += np.clip(slope_step_R, -LONGEST_STEP, LONGEST_STEP)
+    return np.asarray(expit(constant_R))

@@ -12,10 +12,10 @@ from pipeline.evaluation.assess import AssessConfig, Assessment, assess, form_of
 from pipeline.evaluation.compare import CompareConfig, Comparison, ReferenceMissingError, compare
 from pipeline.evaluation.evaluate import Scores
 from pipeline.evaluation.held_out import cut_pieces, documents_schema
-from pipeline.evaluation.instructions.run import InstructionsConfig
+from pipeline.evaluation.instructions.settings import InstructionsConfig
 from pipeline.evaluation.judges import function_judge
 from pipeline.evaluation.likelihood import nats_of_pieces
-from pipeline.evaluation.tasks.run import TasksConfig
+from pipeline.evaluation.tasks.settings import TasksConfig
 from pipeline.models.model import Model
 from pipeline.store import Attempt, Made, PlanningStore, Store
 from pipeline.tokens.encode import Tokens

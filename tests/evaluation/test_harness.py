@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from pipeline.evaluation.harness.loaded_model import LoadedModel
 from pipeline.evaluation.harness.local_files import HarnessFilesError
-from pipeline.evaluation.harness.run import HarnessConfig, HarnessResults, HarnessTaskError, run_harness
+from pipeline.evaluation.harness.run import HarnessResults, HarnessTaskError, run_harness
+from pipeline.evaluation.harness.settings import HarnessConfig
 from pipeline.evaluation.likelihood import token_nats
 from pipeline.evaluation.tasks.prompts import PromptForm
 from pipeline.models.generation import answer_greedily, encode

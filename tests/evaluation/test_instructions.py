@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.instructions.checks import INSTRUCTIONS, follows, say
-from pipeline.evaluation.instructions.run import InstructionResults, InstructionsConfig, judge, read_prompts
+from pipeline.evaluation.instructions.run import InstructionResults, judge, read_prompts
+from pipeline.evaluation.instructions.settings import InstructionsConfig
 
 ENGLISH, PORTUGUESE = "The rain falls on the town.", "A chuva cai sobre a cidade desde ontem."
 CASES: list[tuple[str, dict[str, Any], str, str]] = [

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedModel
 
-from pipeline.evaluation.instructions.run import InstructionsConfig, run_instructions
+from pipeline.evaluation.instructions.run import run_instructions
+from pipeline.evaluation.instructions.settings import InstructionsConfig
 from pipeline.evaluation.likelihood import token_nats
 from pipeline.evaluation.tasks import sandbox
 from pipeline.evaluation.tasks.choosing import choice_nats
@@ -14,8 +15,9 @@ from pipeline.evaluation.tasks.items import Item
 from pipeline.evaluation.tasks.kinds import KINDS, MAIN_METRIC
 from pipeline.evaluation.tasks.plots import plot_shots
 from pipeline.evaluation.tasks.prompts import PromptForm, Writer, decode, draw_examples
-from pipeline.evaluation.tasks.run import TasksConfig, run_tasks
+from pipeline.evaluation.tasks.run import run_tasks
 from pipeline.evaluation.tasks.sandbox import SandboxConfig, SandboxError
+from pipeline.evaluation.tasks.settings import TasksConfig
 from pipeline.models.generation import encode, piece_bytes
 from pipeline.tokens.markers import ASSISTANT_ID, BEGIN_ID, END_ID, TURN_END_ID, USER_ID
 from pipeline.tokens.vocabulary import Vocabulary

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
 from pipeline.evaluation.estimates import apart, exactly, mean, ratio, share
-from pipeline.evaluation.win_rate import length_controlled, outcomes, win_rate
+from pipeline.evaluation.win_rate import at_equal_length, length_controlled, outcomes, win_rate
 
 
 def test_ties_are_half_a_win() -> None:
@@ -40,7 +42,19 @@ def test_what_a_model_wins_whatever_the_length_stays() -> None:
 
 
 def test_a_model_that_always_wins_does_so_at_equal_length() -> None:
-    assert length_controlled([1.0] * 9, list(range(9)), [4] * 9)["value"] == 1
+    assert length_controlled([1.0] * 9, list(range(9)), [4] * 9)["value"] == pytest.approx(1)
+
+
+def test_the_regressions_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(4)
+    longer = np.tanh(random.normal(size=(3, 80)))
+    won = (random.random((3, 80)) < expit(0.5 + 2 * longer)).astype(float)
+    won[0, :20] = 0.5
+    for row, found in enumerate(at_equal_length(won, longer)):
+        lengths, answers = np.concatenate([longer[row]] * 2)[:, None], np.repeat([1, 0], 80)
+        weights = np.concatenate([won[row], 1 - won[row]])
+        model = LogisticRegression(C=1, tol=1e-8).fit(lengths, answers, sample_weight=weights)
+        assert found == pytest.approx(model.predict_proba(np.zeros((1, 1)))[0, 1], abs=1e-4)
 
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:

@@ -9,43 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.evaluation.harness import portuguese
 from pipeline.evaluation.harness.local_files import HarnessFilesError
+from pipeline.evaluation.harness.settings import HarnessConfig
 from pipeline.evaluation.tasks.bootstrap import COVERED, interval
 from pipeline.evaluation.tasks.prompts import PromptForm
 
 SHOWN_CHARACTERS = 2000
-
-
-class HarnessConfig(Config):
-    """Which of the harness's tasks are asked, and from where their data come."""
-
-    tasks: tuple[str, ...] = ()
-    """Names: assin2_rte, assin2_sts, faquad, enem; those of task files in `folder`; or the harness's own,
-    whose data it fetches from the hub."""
-    folder: str | None = None
-    """The user's own task files (YAML as the harness reads it). Python functions that they name are run."""
-    assin2: str | None = None
-    """assin2-test.xml, or a folder with it and the training file; None takes it from the hub."""
-    faquad: str | None = None
-    """dev.json, or a folder with it and train.json; None takes it from the hub."""
-    enem: str | None = None
-    """A file of questions (JSON lines), or a folder of such; None takes it from the hub."""
-    shots: tuple[int, ...] = (0,)
-    """Examples before each question."""
-    items: int | None = Field(default=None, ge=1)
-    """Questions that are scored of each task, at most; None scores all."""
-    resamples: int = Field(default=1000, ge=1)
-    """Of the bootstrap."""
-    shown: int = Field(default=3, ge=0)
-    """Questions that are written out with their answers."""
-    seed: int = 0
-    """Which examples are shown, and what the bootstrap draws."""
 
 
 class HarnessTaskError(InputError):

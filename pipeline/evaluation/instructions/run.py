@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.config import Config
 from pipeline.evaluation.instructions.checks import follows
 from pipeline.evaluation.instructions.requests import DATA
+from pipeline.evaluation.instructions.settings import InstructionsConfig
 from pipeline.evaluation.tasks.bootstrap import Score, scored
 from pipeline.evaluation.tasks.items import Item, Language
 from pipeline.evaluation.tasks.kinds import ANSWER
@@ -21,23 +20,6 @@ from pipeline.models.generation import answer_greedily, context_tokens
 TOGETHER = 64
 TRIVIAL = {"en": "This is my answer.", "pt": "Esta é a minha resposta."}
 """What the baseline answers to everything. It has no commas, digits or many words, and follows some."""
-
-
-class InstructionsConfig(Config):
-    """How instructions are asked."""
-
-    languages: tuple[Language, ...] = ("en", "pt")
-    """Of the prompts."""
-    items: int = Field(default=66, ge=1)
-    """Prompts of each language, at most."""
-    answer_tokens: int = Field(default=96, ge=1)
-    """Longest answer, in tokens; what is longer is cut, and checked as it stands."""
-    resamples: int = Field(default=1000, ge=1)
-    """Of the bootstrap."""
-    shown: int = Field(default=5, ge=0)
-    """Prompts that are written out with their answers, of each language."""
-    seed: int = 0
-    """What the bootstrap draws."""
 
 
 @dataclass(frozen=True)

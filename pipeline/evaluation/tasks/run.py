@@ -5,16 +5,15 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.config import Config
 from pipeline.evaluation.tasks.bootstrap import Score, scored
 from pipeline.evaluation.tasks.choosing import choice_nats
 from pipeline.evaluation.tasks.items import Item, Items, Language
-from pipeline.evaluation.tasks.kinds import KINDS, Kind, TaskName
+from pipeline.evaluation.tasks.kinds import KINDS, Kind
 from pipeline.evaluation.tasks.prompts import Prompt, PromptForm, Writer, as_read, decode, draw_examples
-from pipeline.evaluation.tasks.sandbox import SandboxConfig, SandboxError
+from pipeline.evaluation.tasks.sandbox import SandboxError
+from pipeline.evaluation.tasks.settings import TasksConfig
 from pipeline.models.generation import answer_greedily, context_tokens
 
 TOGETHER = 64
@@ -24,27 +23,6 @@ LEAST_ROOM = 8
 
 Scores = dict[str, dict[str, dict[str, Score]]]
 """`task.language` → number of examples → measure → score."""
-
-
-class TasksConfig(Config):
-    """Which tasks are asked, and how."""
-
-    names: tuple[TaskName, ...] = tuple(KINDS)
-    """Kinds of tasks."""
-    languages: tuple[Language, ...] = ("en", "pt")
-    """Of the questions; translation has its answers in Portuguese and belongs to it."""
-    shots: tuple[int, ...] = (0, 1, 4)
-    """Examples before each question."""
-    items: int = Field(default=60, ge=1)
-    """Questions that are scored, of each task and language, at most."""
-    resamples: int = Field(default=1000, ge=1)
-    """Of the bootstrap."""
-    shown: int = Field(default=3, ge=0)
-    """Questions that are written out with their answers, of each task and number of examples."""
-    seed: int = 0
-    """Which examples are shown before a question, and what the bootstrap draws."""
-    sandbox: SandboxConfig = SandboxConfig()
-    """Where programs are run."""
 
 
 @dataclass(frozen=True)
