@@ -58,7 +58,8 @@ def find_speech_pairs(text: str, characters: int) -> list[Pair]:
 def scenes(text: str) -> Iterator[list[Speech]]:
     """The speeches of each scene. What stands before the first speaker is no speech."""
     speeches: list[Speech] = []
-    speaker, said = None, list[str]()
+    speaker: str | None = None
+    said: list[str] = []
     for line in [*text.split("\n"), "# end"]:
         name = speaker_of(line)
         if name is None and not SCENE.match(line.strip()):
@@ -76,10 +77,10 @@ def scenes(text: str) -> Iterator[list[Speech]]:
 def speaker_of(line: str) -> str | None:
     """Who speaks next, if the line is the name of a speaker alone."""
     found = SPEAKER.match(line.strip())
-    name = found and (found["capitals"] or found["named"])
-    if not name or SCENE.match(name):
+    if found is None:
         return None
-    return name.strip(" .").upper()
+    name: str = found["capitals"] or found["named"]
+    return None if SCENE.match(name) else name.strip(" .").upper()
 
 
 def _spoken(lines: list[str]) -> str:

@@ -161,8 +161,8 @@ def test_the_record_tells_which_rows_were_general(mixed, texts):
     assert found.count("general") == len(found) // 2
     rows = MixedRows(texts.domain, texts.general, 0.5)
     for row in steps.origins(7, rows):
-        text = bytes(int(token) for token in rows.batch(np.array([row])).tokens_BT[0] if token < 256)
-        assert (b"the" in text) == (steps.text_of(row) == "domain")
+        tokens = rows.batch(np.array([row])).tokens_BT[0]
+        assert any(ord("a") <= token <= ord("z") for token in tokens) == (steps.text_of(row) == "domain")
 
 
 def killed_after(step: int, texts: Texts, folder: Path) -> None:
@@ -181,7 +181,7 @@ def killed_after(step: int, texts: Texts, folder: Path) -> None:
 def test_killed_and_run_again_it_ends_with_the_same_bits_and_the_same_curves(tmp_path, texts, mixed):
     process = multiprocessing.get_context("spawn").Process(target=killed_after, args=(23, texts, tmp_path))
     process.start()
-    process.join(240)
+    process.join(500)
     assert process.exitcode == -9
     again = learn(texts, tmp_path, share=0.5, id="second")
     assert [line["step"] for line in lines_of(again) if line["kind"] == "resumed"] == [23]
