@@ -28,6 +28,7 @@ from pipeline.cluster import (
 from pipeline.compute_config import ComputeConfig, worker_range
 from pipeline.errors import MoinhoError, StageError, UnreadableShardError
 from pipeline.hardware import gpu_memory_gb, machine_memory_gb
+from pipeline.stop_wish import await_checkpoint
 from pipeline.store import (
     Attempt,
     File,
@@ -313,6 +314,9 @@ class Compute:
         )
         try:
             _fit(trainer)
+        except KeyboardInterrupt:
+            await_checkpoint(attempt)
+            raise
         except Exception as error:
             raise told_fault(attempt) or training_fault(error, attempt.storage.local("")) from error
         fault = told_fault(attempt)
