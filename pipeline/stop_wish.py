@@ -23,7 +23,7 @@ SAVE_SECONDS = 60.0
 
 
 def await_checkpoint(attempt: Attempt) -> None:
-    """On the driver: let a training that goes on save the step it is at, and say which that was."""
+    """On the driver: let a training that goes on save the step it is at, and say so if that fails."""
     attempt.storage.create(f"{attempt.folder}/{WISH}", b"")
     answer = _await(attempt, ANSWER, ANSWER_SECONDS)
     if answer is None or not answer["unsaved"]:
@@ -32,11 +32,7 @@ def await_checkpoint(attempt: Attempt) -> None:
     journal.beginning("saving a checkpoint before the stop (Ctrl-C again: without it)")
     saved = _await(attempt, SAVED, SAVE_SECONDS)
     if saved is None or saved["step"] is None:
-        journal.write(
-            "warning", message="no checkpoint could be saved before the stop; the one before counts"
-        )
-    else:
-        journal.write("warning", message=f"step {saved['step']} was saved before the stop")
+        journal.write("warning", message="no checkpoint could be saved before the stop; the last one counts")
 
 
 def was_wished(attempt: Attempt) -> bool:
