@@ -327,7 +327,7 @@ class Compute:
         """How many workers with how much each, how they find each other, what is done when one dies."""
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-        from pipeline.training_group import NoticedTorchConfig
+        from pipeline.training_group import DeathsTold, NoticedTorchConfig
 
         gpus, (low, high), workers = self.gpus(), self._worker_range(), self.training_workers()
         cpus = cpus_per_training_worker(workers, node_resources())
@@ -346,6 +346,7 @@ class Compute:
                 name=attempt.id,
                 storage_path=str(attempt.path("ray-train")),
                 failure_config=FailureConfig(max_failures=self.config.training_restarts),
+                callbacks=[DeathsTold(attempt, self.config.training_restarts)],
             ),
         }
 

@@ -65,3 +65,10 @@ def training_fault(error: Exception, store: Path | None) -> MoinhoError:
             return fault
     last = causes[-1]
     return TrainingFailedError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
+
+
+def one_line(error: BaseException, characters: int = 160) -> str:
+    """An error's kind and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = ": ".join([type(error).__name__, *lines[:1]])
+    return text if len(text) <= characters else f"{text[:characters]}…"
