@@ -69,7 +69,7 @@ PATIENCE_SECONDS = 5.0
 NOTICES = {
     "warning": "{message}",
     "resumed": "goes on from step {step}, which was saved",
-    "preempted": "a worker or its node is to go; step {step} is saved",
+    "preempted": "step {step} is saved, since a worker, its node or the run is to go",
 }
 """Kinds of a journal's lines that are told as soon as they are there, and in which words."""
 

@@ -28,6 +28,7 @@ from pipeline.cluster import (
 from pipeline.compute_config import ComputeConfig, worker_range
 from pipeline.errors import MoinhoError, StageError, UnreadableShardError
 from pipeline.hardware import gpu_memory_gb, machine_memory_gb
+from pipeline.stop_wish import await_checkpoint
 from pipeline.store import (
     Attempt,
     File,
@@ -313,6 +314,9 @@ class Compute:
         )
         try:
             _fit(trainer)
+        except KeyboardInterrupt:
+            await_checkpoint(attempt)
+            raise
         except Exception as error:
             raise told_fault(attempt) or training_fault(error, attempt.storage.local("")) from error
         fault = told_fault(attempt)
@@ -323,7 +327,7 @@ class Compute:
         """How many workers with how much each, how they find each other, what is done when one dies."""
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-        from pipeline.training_group import NoticedTorchConfig
+        from pipeline.training_group import DeathsTold, NoticedTorchConfig
 
         gpus, (low, high), workers = self.gpus(), self._worker_range(), self.training_workers()
         cpus = cpus_per_training_worker(workers, node_resources())
@@ -342,6 +346,7 @@ class Compute:
                 name=attempt.id,
                 storage_path=str(attempt.path("ray-train")),
                 failure_config=FailureConfig(max_failures=self.config.training_restarts),
+                callbacks=[DeathsTold(attempt, self.config.training_restarts)],
             ),
         }
 

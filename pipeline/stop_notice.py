@@ -1,4 +1,4 @@
-"""SIGTERM to a training process: the notice that its machine is about to go, such as at a preemption.
+"""The notice to a training process that it is to go: by SIGTERM, as at a preemption, or by its driver.
 
 Python's handlers run on the main thread, where Ray Train does its own work; the training runs on another.
 So the main thread takes the notice, and the training asks for it between two steps. While no training
@@ -8,11 +8,13 @@ listens, and at the second notice, SIGTERM does what it did before.
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _given = threading.Event()
 _listening = threading.Event()
+_unsaved: Callable[[], bool] | None = None
+_saved: int | None = None
 
 
 def take_notices() -> None:
@@ -32,9 +34,12 @@ def take_notices() -> None:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
-    """The block asks `was_given` again and again, and goes when it was."""
+def listening(unsaved: Callable[[], bool]) -> Iterator[None]:
+    """The block asks `was_given` again and again, and goes when it was. `unsaved` says, from any thread,
+    whether it then has anything to save first."""
+    global _unsaved, _saved
     _given.clear()
+    _unsaved, _saved = unsaved, None
     _listening.set()
     try:
         yield
@@ -42,6 +47,26 @@ def listening() -> Iterator[None]:
         _listening.clear()
 
 
+def give() -> bool:
+    """Give notice, from any thread. Whether who listens has anything to save before it goes."""
+    if not _listening.is_set() or _unsaved is None:
+        return False
+    found = _unsaved()
+    _given.set()
+    return found
+
+
 def was_given() -> bool:
-    """Whether SIGTERM came since the block began."""
+    """Whether notice came since the block began."""
     return _given.is_set()
+
+
+def tell_saved(step: int) -> None:
+    """Who listens has saved this step, and goes now."""
+    global _saved
+    _saved = step
+
+
+def saved_step() -> int | None:
+    """The step that was saved because notice was given."""
+    return _saved

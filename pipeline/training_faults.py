@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MoinhoError, StageError
+from pipeline.stop_wish import heard, was_wished
 from pipeline.store import Attempt, fault_of_machine, faults_told, flush_journals
 
 TRAINING_FAULT = "training-fault.json"
@@ -21,14 +22,18 @@ class TrainingFailedError(StageError):
 def run_training_worker(given: dict[str, Any]) -> None:
     """In a training worker: run the loop; leave a fault that a restart would only meet again on record.
 
-    Ray Train restarts workers whatever they died of; finding the record, they leave at once.
+    Ray Train restarts workers whatever they died of; finding the record, or the driver's wish to stop, they
+    leave at once.
     """
+    import ray.train
+
     attempt: Attempt = given["attempt"]
     path = f"{attempt.folder}/{TRAINING_FAULT}"
-    if attempt.storage.exists(path):
+    if attempt.storage.exists(path) or was_wished(attempt):
         return
+    is_first = ray.train.get_context().get_world_rank() == 0
     try:
-        with faults_told(attempt.storage.local("")):
+        with faults_told(attempt.storage.local("")), heard(attempt) if is_first else contextlib.nullcontext():
             given["loop"](given["settings"])
     except MoinhoError as error:
         told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}
@@ -60,3 +65,10 @@ def training_fault(error: Exception, store: Path | None) -> MoinhoError:
             return fault
     last = causes[-1]
     return TrainingFailedError(f"training failed and was not restarted again: {type(last).__name__}: {last}")
+
+
+def one_line(error: BaseException, characters: int = 160) -> str:
+    """An error's kind and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = ": ".join([type(error).__name__, *lines[:1]])
+    return text if len(text) <= characters else f"{text[:characters]}…"

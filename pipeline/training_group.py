@@ -1,11 +1,17 @@
-"""How Ray Train starts the process group of a training: as it does by itself, with notice of SIGTERM."""
+"""How Ray Train starts the process group of a training: as it does by itself, with notice of SIGTERM; and
+what is told when a worker dies."""
 
 from typing import Any
 
+from ray.train import UserCallback
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
+from pipeline.errors import MoinhoError
 from pipeline.stop_notice import take_notices
+from pipeline.stop_wish import was_wished
+from pipeline.store import Attempt, flush_journals
+from pipeline.training_faults import one_line
 
 
 class NoticedTorchConfig(TorchConfig):
@@ -21,3 +27,29 @@ class _NoticedBackend(_TorchBackend):
         """On each worker's main thread, before the training begins."""
         worker_group.execute(take_notices)
         super().on_start(worker_group, backend_config)
+
+
+class DeathsTold(UserCallback):
+    """In the process of Ray Train that watches the workers: who died, of what, and what is done about it."""
+
+    def __init__(self, attempt: Attempt, restarts: int) -> None:
+        self.attempt, self.restarts, self.deaths = attempt, restarts, 0
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Comes each time that workers ended before their time. Faults that no restart heals are told by the
+        stage, and the end of all workers is no news where the run is being stopped."""
+        causes = {rank: getattr(error, "cause", error) for rank, error in worker_exceptions.items()}
+        if any(isinstance(cause, MoinhoError) for cause in causes.values()) or was_wished(self.attempt):
+            return
+        self.deaths += 1
+        rank, cause = next(iter(sorted(causes.items())))
+        others = f" and {len(causes) - 1} more" if len(causes) > 1 else ""
+        then = (
+            f"restart {self.deaths} of {self.restarts}"
+            if self.deaths <= self.restarts
+            else f"no restart, there were {self.restarts} (compute.training_restarts)"
+        )
+        self.attempt.journal("controller").write(
+            "warning", message=f"training worker {rank}{others} died ({one_line(cause)}); {then}"
+        )
+        flush_journals()

@@ -103,6 +103,7 @@ class Loop:
         """Stand where the checkpoint stands: weights, optimizer, random generators, position."""
         checkpoint.load(self.state())
         self.step, self.tokens = checkpoint.manifest.step, checkpoint.manifest.tokens
+        self.saved_step = self.step
         self.held_out_loss = checkpoint.manifest.held_out_loss
         self.guard.restore(checkpoint.manifest.loop["guard"])
         if self.forgetting is not None:
@@ -137,7 +138,7 @@ class Loop:
             self.checkpoints,
             self.loader,
             quiet_garbage_collector(),
-            stop_notice.listening(),
+            stop_notice.listening(lambda: self.saved_step != self.step),
             self.watch.during("other"),
         ):
             if self.step == 0:
@@ -391,6 +392,7 @@ class Loop:
         if self.group.is_first:
             self.journal.write("preempted", step=self.step, leaving=told.leave)
         if told.leave:
+            stop_notice.tell_saved(self.step)
             raise PreemptedError(f"a worker was told to go; step {self.step} is saved")
 
 

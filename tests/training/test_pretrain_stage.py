@@ -130,6 +130,9 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_ends_with_the_same_b
     result = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))
     weights = "model/model.safetensors"
     assert result["files"][weights]["sha256"] == undisturbed.record.files[weights].sha256
-    lines = JournalReader(store.storage, f"{attempt.folder}/journal").read()
+    lines = list(JournalReader(store.storage, f"{attempt.folder}/journal").read())
     resumed = [line["step"] for line in lines if line["kind"] == "resumed"]
     assert resumed in ([5], [6])  # the last one may not have been written yet
+    (told,) = [line["message"] for line in lines if line["kind"] == "warning"]
+    assert told.startswith("training worker 0 died (")
+    assert told.endswith("; restart 1 of 3")

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from pipeline import stop_notice
 from pipeline.compute_config import ComputeConfig, worker_range
+from pipeline.stop_wish import await_checkpoint, heard, was_wished
 from pipeline.store import Attempt, JournalReader, Storage, sha256_of
 from pipeline.tokens.order import batch_rows
 from pipeline.training.checkpoint import Checkpoints
@@ -160,6 +162,47 @@ def test_sigterm_while_training_saves_at_the_next_step_and_leaves(tmp_path, data
     found, _ = Checkpoints(toy_attempt(tmp_path, "second"), "x").newest()
     assert found is not None
     assert found.manifest.step == 7
+
+
+def test_a_driver_that_is_stopped_waits_until_the_step_is_saved(tmp_path, data, monkeypatch):
+    attempt, driver = toy_attempt(tmp_path), threading.Event()
+    monkeypatch.setattr("pipeline.stop_wish.LOOK_SECONDS", 0.01)
+
+    def stop(loop: Loop) -> None:
+        if loop.step == 6:
+            driver.set()
+            time.sleep(0.1)  # in which the wish is heard
+
+    def drive() -> None:
+        driver.wait()
+        await_checkpoint(attempt)
+
+    before_each_step(monkeypatch, stop)
+    (thread := threading.Thread(target=drive)).start()
+    with pytest.raises(PreemptedError), heard(attempt):
+        train(toy_config(), COMPUTE, attempt, data, Group.alone())
+    thread.join()
+    (told,) = lines_of(attempt, "preempted")
+    found, _ = Checkpoints(toy_attempt(tmp_path, "second"), "x").newest()
+    assert found is not None
+    assert told["step"] == found.manifest.step >= 7
+    assert not lines_of(attempt, "warning")
+    assert was_wished(attempt)
+
+
+def test_a_stop_does_not_wait_for_a_training_that_has_nothing_to_save_or_does_not_answer(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipeline.stop_wish.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.stop_wish.ANSWER_SECONDS", 0.3)
+    attempt, began = toy_attempt(tmp_path), time.monotonic()
+    await_checkpoint(attempt)
+    other = toy_attempt(tmp_path, "other")
+    with heard(other), stop_notice.listening(lambda: False):
+        await_checkpoint(other)
+    assert time.monotonic() - began < 5
+    assert not lines_of(attempt, "warning")
+    assert not lines_of(other, "warning")
 
 
 def test_a_node_that_is_foretold_to_go_is_saved_for_once_and_trained_on(tmp_path, data, monkeypatch):
