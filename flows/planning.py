@@ -14,6 +14,7 @@ from flows.rented import ON_GPUS, Rented
 from flows.run import Quiet
 from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
+from pipeline.cluster import cpus_per_training_worker, fitting_training_workers
 from pipeline.compute import Compute
 from pipeline.hardware import gpu_memory_gb
 from pipeline.store import Artifact, PlanningStore, Store, Work
@@ -119,18 +120,36 @@ class _Collector(Quiet):
 
 @dataclass
 class _Machine(Compute):
-    """Knows what Ray would find on a machine, without starting it."""
+    """Knows what Ray would find on a machine, this one or a rented one, without starting it."""
 
-    found_gpus: int = 0
-    found_cpus: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    rented: Rented | None = None
+    gpus_here: int = field(default_factory=lambda: len(machine()["gpus"]))
 
     def _resources(self) -> dict[str, float]:
-        return {"CPU": self.found_cpus, "GPU": self.found_gpus}
+        if self.rented is not None:
+            return {"CPU": self.rented.cpus, "GPU": self.rented.count}
+        return {"CPU": len(os.sched_getaffinity(0)), "GPU": self.gpus_here}
+
+    @property
+    def _is_known(self) -> bool:
+        """False of a cluster that is not joined yet."""
+        return self.rented is not None or self.config.ray_address is None
+
+    def training_workers(self) -> int:
+        """Of a cluster that is not joined yet as many as are asked for. Raises WorkersDoNotFitError."""
+        low, high = self._worker_range()
+        if not self._is_known:
+            return high
+        nodes = [self._resources()]
+        workers = fitting_training_workers(low, high, nodes)
+        cpus_per_training_worker(workers, nodes, "this machine" if self.rented is None else self.rented.name)
+        return workers
 
     def worker_memory_gb(self) -> float | None:
         """Of a cluster that is not joined yet nothing is known."""
-        asks_cluster = self.config.ray_address is not None and self.config.worker_memory_gb is None
-        return None if asks_cluster else super().worker_memory_gb()
+        if self.config.worker_memory_gb is None and not self._is_known:
+            return None
+        return super().worker_memory_gb()
 
     def _gpu_memory_gb(self) -> float | None:
         return gpu_memory_gb()
@@ -139,14 +158,14 @@ class _Machine(Compute):
 def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: WebToModel) -> None:
     """Go through a flow as a plan does. Raises what the stages raise of files, names and settings that cannot
     be used, before anything is started."""
-    compute = _Machine(config.compute, found_gpus=len(machine()["gpus"]))
+    compute = _Machine(config.compute)
     flow(config, PlanningStore(config.compute.store), compute)
 
 
 def planned_artifacts(config: WebToModel) -> list[Artifact]:
     """All that the flow would make or reuse, in its order; nothing is made."""
     collector = _Collector()
-    compute = _Machine(config.compute, found_gpus=len(machine()["gpus"]))
+    compute = _Machine(config.compute)
     web_to_model(config, PlanningStore(config.compute.store, listeners=[collector]), compute)
     return [artifact for artifact, _ in collector.found]
 
@@ -181,9 +200,7 @@ def plan_of(
     """As `plan`, of any flow. Unless `measure`, only a calibration that was kept gives times."""
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
-    compute = _Machine(config.compute, found_gpus=len(here["gpus"]))
-    if on is not None:
-        compute = _Machine(config.compute, found_gpus=on.count, found_cpus=on.cpus)
+    compute = _Machine(config.compute, rented=on, gpus_here=len(here["gpus"]))
     flow(config, store, compute)
     made = [artifact.record for artifact, _ in collector.found if artifact.exists()]
     rates = None

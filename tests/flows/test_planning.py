@@ -1,6 +1,7 @@
 """What `moinho plan` tells before anything runs, on a machine whose calibration is made up."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from flows.drift import differences
 from flows.planning import Plan, _to_be_made_above, plan
 from flows.rates import seconds_of
 from flows.web_to_model import WebToModel
+from pipeline.cluster import WorkersDoNotFitError
 from pipeline.config import Config
 from pipeline.corpus.clean import KEPT_BYTES, KEPT_PAGES
 from pipeline.corpus.hold_out import Corpus
@@ -147,6 +149,17 @@ def test_a_model_of_more_layers_takes_more_of_everything(tmp_path):
     assert more.seconds > less.seconds
     assert more.flops > 3 * less.flops
     assert more.memory_bytes > less.memory_bytes
+
+
+def test_of_a_range_of_workers_a_plan_takes_as_many_as_there_is_room_for(tmp_path):
+    cpus = len(os.sched_getaffinity(0))
+    alone, most = (
+        by_stage(planned(tmp_path / "store", f"compute.training_workers={given}"))["pretrain"]
+        for given in (cpus, f'"1-{cpus + 7}"')
+    )
+    assert alone.work == most.work
+    with pytest.raises(WorkersDoNotFitError, match=f"this machine has room for {cpus} "):
+        planned(tmp_path / "store", f"compute.training_workers={cpus + 1}")
 
 
 def test_ray_starts_once_with_the_first_stage_that_is_made(tmp_path, kept):

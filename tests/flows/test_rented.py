@@ -14,6 +14,7 @@ from flows.disk import disk_of
 from flows.planning import plan
 from flows.rented import GPUS, UnknownMachineError, rented, utilisation
 from flows.web_to_model import WebToModel
+from pipeline.cluster import WorkersDoNotFitError
 from tests.road import CONFIG, moinho
 
 
@@ -57,6 +58,18 @@ def test_text_is_read_by_the_cpus_that_come_with_the_gpus(tmp_path):
     assert [stage.stage for stage in one.stages] == [stage.stage for stage in eight.stages]
     clean = [next(each for each in found.stages if each.stage == "clean").seconds for found in (one, eight)]
     assert clean[1] < clean[0]
+
+
+LARGE = ("pretrain.depth=24", "tokens.row_tokens=2048", "pretrain.batch_tokens=1048576")
+
+
+def test_more_workers_than_the_machine_has_gpus_are_refused(tmp_path):
+    with pytest.raises(WorkersDoNotFitError, match="is 16, but 8xh100 has room for 8"):
+        planned(tmp_path, "8xh100", "compute.training_workers=16")
+    four, range_of_them = (
+        planned(tmp_path, "4xh100", *LARGE, *given) for given in ((), ('compute.training_workers="2-8"',))
+    )
+    assert four.gpu_seconds == range_of_them.gpu_seconds
 
 
 def test_the_disk_holds_checkpoints_while_a_model_is_trained():
