@@ -19,6 +19,7 @@ from pipeline.compute import Compute
 from pipeline.hardware import gpu_memory_gb
 from pipeline.store import Artifact, PlanningStore, Store, Work
 from pipeline.tokens.encode import Tokens
+from pipeline.training.fit import DoesNotFitError
 
 MANY_TIMES = 20
 """Readings of a text, from which on a plan warns: with more than some 16 next to nothing is gained
@@ -27,6 +28,7 @@ FEW_TIMES = 4
 """Readings that are nearly worth as much new text (the same)."""
 
 
+GB = 1e9
 CRAWL_PROCESSES = 4
 """That a crawl has where compute.crawl_processes says nothing."""
 
@@ -92,6 +94,11 @@ class Plan:
         return sum(stage.seconds or 0 for stage in self.stages if stage.stage in ON_GPUS)
 
     @property
+    def gpu_bytes(self) -> float:
+        """Memory that a GPU of a rented machine needs at most."""
+        return max((stage.memory_bytes or 0 for stage in self.stages if stage.stage in ON_GPUS), default=0)
+
+    @property
     def dollars(self) -> float | None:
         """What the GPUs cost while they are used."""
         if self.rented is None:
@@ -152,7 +159,7 @@ class _Machine(Compute):
         return super().worker_memory_gb()
 
     def _gpu_memory_gb(self) -> float | None:
-        return gpu_memory_gb()
+        return gpu_memory_gb() if self.rented is None else self.rented.gpu.memory_bytes / GB
 
 
 def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: WebToModel) -> None:
@@ -213,6 +220,8 @@ def plan_of(
         _planned(artifact, work, on.rates(artifact.stage, work) if on else rates, compute, above)
         for artifact, work in collector.found
     ]
+    if on is not None:
+        _refuse_larger_than_gpus(stages, on)
     stages = _after_ray(_with_disk(stages, collector.found), rates)
     tokens = [artifact.counts() for artifact, _ in collector.found if artifact.stage == Tokens.stage]
     told = list(_assumptions(config, stages, rates, tokens[0].get("train.tokens") if tokens else None))
@@ -221,6 +230,22 @@ def plan_of(
     if on is not None and trained is not None:
         told = [on.assumptions(trained), *told]
     return Plan(stages, differences(made), told, rates, has, on)
+
+
+def _refuse_larger_than_gpus(stages: list[PlannedStage], on: Rented) -> None:
+    """Of trainings that are never divided: those that can be have refused already. Raises DoesNotFitError."""
+    for stage in stages:
+        if stage.stage in ON_GPUS and (stage.memory_bytes or 0) > on.gpu.memory_bytes:
+            raise DoesNotFitError(
+                f"{stage.stage}: each worker needs {(stage.memory_bytes or 0) / GB:.1f} GB and a GPU of "
+                f"{on.name} has {on.gpu.memory_bytes / GB:.1f} GB, and this stage is not divided among "
+                "workers; take larger GPUs or a smaller model, or plan as far as the stage before, "
+                f"with --until {_before(stages, stage)}"
+            )
+
+
+def _before(stages: list[PlannedStage], stage: PlannedStage) -> str:
+    return stages[max(0, stages.index(stage) - 1)].stage
 
 
 def _to_be_made_above(found: list[Artifact]) -> dict[str, str]:

@@ -55,8 +55,9 @@ CPU_FLOPS = 0.1e12
 GENERATED_LAYER_SECONDS = 1e-3
 """For a layer, each time that a token is written."""
 STARTS = {"ray": 15.0, "worker": 20.0, "pretrain": 15.0, "finetune": 15.0}
-WORKER_BYTES = {"pretrain": 2_000_000_000, "finetune": 2_000_000_000}
-"""Of a training worker on a GPU before it has a model: the driver's context and torch's kernels."""
+WORKER_BYTES = {"pretrain": 0, "finetune": 2_000_000_000}
+"""That a training worker has of its GPU before it has a model, for the driver's context and torch's kernels;
+of pretraining they are counted among what its steps take (pipeline.models.cost.GPU_EAGER)."""
 ON_GPUS = ("pretrain", "finetune")
 """Stages that use GPUs; all others use the CPUs beside them, or a cheaper machine."""
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flows.planning import plan
 from flows.rented import GPUS, UnknownMachineError, rented, utilisation
 from flows.web_to_model import WebToModel
 from pipeline.cluster import WorkersDoNotFitError
+from pipeline.training.fit import DoesNotFitError
 from tests.road import CONFIG, moinho
 
 
@@ -61,6 +63,23 @@ def test_text_is_read_by_the_cpus_that_come_with_the_gpus(tmp_path):
 
 
 LARGE = ("pretrain.depth=24", "tokens.row_tokens=2048", "pretrain.batch_tokens=1048576")
+
+
+def test_a_training_that_a_gpu_of_the_machine_has_no_memory_for_is_refused_with_one_that_it_has(tmp_path):
+    many = (*LARGE, "compute.micro_batch_rows=64", 'compute.activation_checkpointing="none"')
+    with pytest.raises(DoesNotFitError, match=r"and has 80\.0 GB; .* would do with --set") as refusal:
+        planned(tmp_path, "8xh100", *many)
+    fewer = (*many, *re.findall(r"--set (\S+)", str(refusal.value)))
+    found = planned(tmp_path, "8xh100", *fewer)
+    assert 0 < found.gpu_bytes < found.machine_bytes
+    with pytest.raises(DoesNotFitError, match=r"has 24\.0 GB"):
+        planned(tmp_path, "8xrtx4090", *fewer)
+
+
+def test_a_training_that_cannot_be_divided_is_refused_too(tmp_path):
+    seven_billion = ("pretrain.depth=32", "pretrain.width=4096", "pretrain.mlp_width=11008", *LARGE[1:])
+    with pytest.raises(DoesNotFitError, match=r"finetune: .* --until conversations"):
+        planned(tmp_path, "8xh100", *seven_billion)
 
 
 def test_more_workers_than_the_machine_has_gpus_are_refused(tmp_path):
