@@ -328,6 +328,8 @@ def _assumptions(
             f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
         )
     if "pretrain" in made:
+        if "shards" in made["pretrain"].work:
+            yield f"pretrain: {_layout(made['pretrain'].work)}"
         yield from _often_seen(made["pretrain"], text_tokens)
     if "start" in made and not made["start"].work:
         yield (
@@ -346,6 +348,25 @@ def _assumptions(
             f"this machine was measured while it had other work ({rates.found()}): "
             "times may be too long; add --recalibrate when it is idle"
         )
+
+
+def _layout(work: Work) -> str:
+    """How a training is divided, in words."""
+    workers, shards, tensor = (int(work[name]) for name in ("workers", "shards", "tensor_parallel"))
+    rows, again = int(work["micro_batch_rows"]), int(work["recomputed_layers"])
+    told = [f"{workers} worker{'' if workers == 1 else 's'}"]
+    if shards > 1:
+        told.append(f"the model cut into {shards} shards")
+    elif workers > tensor:
+        told.append("each with a whole copy of the model")
+    if tensor > 1:
+        told.append(f"products shared by {tensor}")
+    told.append(f"{rows} row{'' if rows == 1 else 's'} at a time")
+    if again:
+        told.append(f"{again} layers computed again for the backward pass")
+    if work["offloaded"]:
+        told.append("the optimizer's state in the machine's memory")
+    return ", ".join(told)
 
 
 def _often_seen(pretrain: PlannedStage, text_tokens: float | None) -> Iterator[str]:

@@ -263,8 +263,8 @@ def estimated_work(
     start: Start | None = None,
 ) -> Work:
     """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
-    evaluations included, in the quantities of cost.py; and the memory it takes for that. Of a foreign model
-    that is not on this machine yet nothing is known.
+    evaluations included, in the quantities of cost.py; the memory it takes for that, and how it is divided
+    among them (LAYOUT). Of a foreign model that is not on this machine yet nothing is known.
 
     Raises DoesNotFitError, LayoutError.
     """
@@ -290,6 +290,7 @@ def estimated_work(
             config.optimizer,
             resolved.division,
         ),
+        **resolved.layout(shape.depth),
         **_work(config, resolved, pieces, row_tokens, held_out),
     }
 

@@ -28,6 +28,9 @@ COMPILE_REPAID_FLOPS_CPU = 2e13
 """A cold compile takes 15 to 30 s; on 2 cores eager mode did 0.17e12 FLOP/s and compiled code
 0.23e12, so that it is repaid from about 1.5e13 on."""
 
+LAYOUT = ("workers", "shards", "tensor_parallel", "micro_batch_rows", "recomputed_layers", "offloaded")
+"""What a plan tells of how a training is divided; the last is 1 or 0."""
+
 
 class DeviceLacksError(StageError):
     """A way to compute was asked for by name that this device, or what is installed here, does not have."""
@@ -72,6 +75,24 @@ class Resolved:
         """Of a step's tokens, those that one worker at full speed is busy with: workers with a GPU each
         divide them, workers on CPUs divide the machine."""
         return 1 / self.workers if self.device == "cuda" else 1.0
+
+    def layout(self, depth: int) -> dict[str, float]:
+        """How a model of so many layers lies on the workers, in numbers by the names of LAYOUT."""
+        again = {"none": 0, "every-second": (depth + 1) // 2, "all": depth}
+        return dict(
+            zip(
+                LAYOUT,
+                (
+                    self.workers,
+                    self.shards,
+                    self.tensor_parallel,
+                    self.micro_batch_rows,
+                    again[self.activation_checkpointing],
+                    float(self.offload_optimizer),
+                ),
+                strict=True,
+            )
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -76,6 +76,36 @@ def test_a_training_that_a_gpu_of_the_machine_has_no_memory_for_is_refused_with_
         planned(tmp_path, "8xrtx4090", *fewer)
 
 
+def test_a_training_is_planned_as_the_memory_of_the_rented_gpus_lets_it_be_divided(tmp_path):
+    """Up to 65,536 tokens at a time."""
+    found = {name: planned(tmp_path, name, *LARGE) for name in ("8xrtx4090", "8xh100", "8xb200")}
+    works = {
+        name: next(each.work for each in one.stages if each.stage == "pretrain")
+        for name, one in found.items()
+    }
+    rows = [works[name]["micro_batch_rows"] for name in found]
+    assert rows[0] < rows[1] < rows[2] <= 32
+    assert [works[name]["workers"] for name in found] == [8, 8, 8]
+    for name, one in found.items():
+        largest = works[name]["micro_batch_rows"] == 32 or one.gpu_bytes > 0.6 * one.machine_bytes
+        assert largest, f"{name}: a larger micro-batch would fit"
+        told = f"pretrain: 8 workers, .*{works[name]['micro_batch_rows']:g} rows? at a time"
+        assert any(re.match(told, line) for line in one.assumptions)
+
+
+def test_the_memory_that_a_plan_tells_is_what_a_training_is_held_against(tmp_path):
+    """A GPU's last 8 % are left free."""
+    one_way = (*LARGE, "compute.micro_batch_rows=4", 'compute.activation_checkpointing="none"')
+    found = planned(tmp_path, "8xh100", *one_way, "compute.shards=1")
+    takes = next(stage.memory_bytes for stage in found.stages if stage.stage == "pretrain")
+    needs = takes / 0.92 / 1e9
+    fits, lacks = (f"compute.worker_memory_gb={needs * share}" for share in (1.001, 0.999))
+    whole = (*one_way, "compute.shards=1", "compute.offload_optimizer=false")
+    assert planned(tmp_path, "8xh100", *whole, fits).gpu_bytes
+    with pytest.raises(DoesNotFitError):
+        planned(tmp_path, "8xh100", *whole, lacks)
+
+
 def test_a_training_that_cannot_be_divided_is_refused_too(tmp_path):
     seven_billion = ("pretrain.depth=32", "pretrain.width=4096", "pretrain.mlp_width=11008", *LARGE[1:])
     with pytest.raises(DoesNotFitError, match=r"finetune: .* --until conversations"):
