@@ -17,6 +17,7 @@ from flows.rented import GPUS, UnknownMachineError, rented, utilisation
 from flows.web_to_model import WebToModel
 from pipeline.cluster import WorkersDoNotFitError
 from pipeline.training.fit import DoesNotFitError
+from pipeline.training.resolve import DeviceLacksError
 from tests.road import CONFIG, moinho
 
 
@@ -110,6 +111,13 @@ def test_a_training_that_cannot_be_divided_is_refused_too(tmp_path):
     seven_billion = ("pretrain.depth=32", "pretrain.width=4096", "pretrain.mlp_width=11008", *LARGE[1:])
     with pytest.raises(DoesNotFitError, match=r"finetune: .* --until conversations"):
         planned(tmp_path, "8xh100", *seven_billion)
+
+
+def test_fp8_is_refused_for_gpus_that_have_none_and_else_reckoned_as_bf16(tmp_path):
+    with pytest.raises(DeviceLacksError, match=r"8xa100 has compute capability 8\.0, and fp8 needs 8\.9"):
+        planned(tmp_path, "8xa100", 'pretrain.precision="fp8"')
+    found = planned(tmp_path, "8xh100", 'pretrain.precision="fp8"', 'compute.attention="flex"')
+    assert any("fp8 is reckoned as bf16" in told for told in found.assumptions)
 
 
 def test_more_workers_than_the_machine_has_gpus_are_refused(tmp_path):
