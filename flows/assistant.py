@@ -36,7 +36,10 @@ class Aligned:
 
 
 def check_functions(config: "WebToModel") -> None:
-    """Load every function of the user's once, before anything is made. Raises UserFunctionError, SourceError."""
+    """Load every function of the user's once, before anything is made.
+
+    Raises UserFunctionError, SourceError.
+    """
     if config.preferences is not None:
         check_preferences(config.preferences)
     for section in (config.grpo, config.rloo, config.ppo):

@@ -69,8 +69,8 @@ class Reward(Objective):
         margins_N = found_N2[:, 0] - found_N2[:, 1]
         loss = float(F.softplus(-margins_N).mean())
         self.scored = [
-            Scored(*pair, len(row.chosen), len(row.rejected), language)
-            for pair, row, language in zip(found_N2.tolist(), self.held_out, self.judged, strict=True)
+            Scored(chosen, rejected, len(row.chosen), len(row.rejected), language)
+            for (chosen, rejected), row, language in zip(found_N2.tolist(), self.held_out, self.judged, strict=True)
         ]
         if run.group.is_first:
             right = (margins_N > 0).double() + 0.5 * (margins_N == 0)

@@ -252,7 +252,7 @@ def _memorization(part: Part, output: ShardOutput) -> dict[str, Any]:
         drawn["repeats"].tolist(),
         list(drawn["held_out"]),
         prefix,
-        read=lambda ids: str(tokenizer.decode(ids)),
+        read=lambda ids: str(tokenizer.decode(list(ids))),
     )
 
 

@@ -33,7 +33,7 @@ def load_base(job: TuningJob, group: Group) -> tuple[PreTrainedModel, Tokenizer]
         local_files_only=True,
         use_safetensors=True,
         device_map={"": group.device},
-        quantization_config=BitsAndBytesConfig(
+        quantization_config=BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
