@@ -37,14 +37,22 @@ def counted(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
 
 
+LONG_HOURS, LONG_DAYS = 72, 100
+"""From so many on a time is told in days, and without hours."""
+
+
 def duration(seconds: float) -> str:
-    """Such as 0.4 s, 12 s, 3:05 min, 2:10:00 h."""
+    """Such as 0.4 s, 12 s, 3:05 min, 2:10:00 h, 3 days 4:00 h, 12,350 days."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(int(seconds), 60)
     if minutes < 60:
         return f"{minutes}:{rest:02} min"
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
+    hours, minutes = divmod(minutes, 60)
+    if hours < LONG_HOURS:
+        return f"{hours}:{minutes:02}:{rest:02} h"
+    days, hours = divmod(hours, 24)
+    return f"{days:,} days" if days >= LONG_DAYS else f"{days} days {hours}:{minutes:02} h"
 
 
 def figures_line(figures: Mapping[str, Any]) -> str:

@@ -14,10 +14,12 @@ from flows.rented import ON_GPUS, Rented
 from flows.run import Quiet
 from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
+from pipeline.cluster import cpus_per_training_worker, fitting_training_workers
 from pipeline.compute import Compute
 from pipeline.hardware import gpu_memory_gb
 from pipeline.store import Artifact, PlanningStore, Store, Work
 from pipeline.tokens.encode import Tokens
+from pipeline.training.fit import DoesNotFitError
 
 MANY_TIMES = 20
 """Readings of a text, from which on a plan warns: with more than some 16 next to nothing is gained
@@ -26,6 +28,7 @@ FEW_TIMES = 4
 """Readings that are nearly worth as much new text (the same)."""
 
 
+GB = 1e9
 CRAWL_PROCESSES = 4
 """That a crawl has where compute.crawl_processes says nothing."""
 
@@ -91,6 +94,11 @@ class Plan:
         return sum(stage.seconds or 0 for stage in self.stages if stage.stage in ON_GPUS)
 
     @property
+    def gpu_bytes(self) -> float:
+        """Memory that a GPU of a rented machine needs at most."""
+        return max((stage.memory_bytes or 0 for stage in self.stages if stage.stage in ON_GPUS), default=0)
+
+    @property
     def dollars(self) -> float | None:
         """What the GPUs cost while they are used."""
         if self.rented is None:
@@ -119,34 +127,52 @@ class _Collector(Quiet):
 
 @dataclass
 class _Machine(Compute):
-    """Knows what Ray would find on a machine, without starting it."""
+    """Knows what Ray would find on a machine, this one or a rented one, without starting it."""
 
-    found_gpus: int = 0
-    found_cpus: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    rented: Rented | None = None
+    gpus_here: int = field(default_factory=lambda: len(machine()["gpus"]))
 
     def _resources(self) -> dict[str, float]:
-        return {"CPU": self.found_cpus, "GPU": self.found_gpus}
+        if self.rented is not None:
+            return {"CPU": self.rented.cpus, "GPU": self.rented.count}
+        return {"CPU": len(os.sched_getaffinity(0)), "GPU": self.gpus_here}
+
+    @property
+    def is_known(self) -> bool:
+        """False of a cluster that is not joined yet."""
+        return self.rented is not None or self.config.ray_address is None
+
+    def training_workers(self) -> int:
+        """Of a cluster that is not joined yet as many as are asked for. Raises WorkersDoNotFitError."""
+        low, high = self._worker_range()
+        if not self.is_known:
+            return high
+        nodes = [self._resources()]
+        workers = fitting_training_workers(low, high, nodes)
+        cpus_per_training_worker(workers, nodes, "this machine" if self.rented is None else self.rented.name)
+        return workers
 
     def worker_memory_gb(self) -> float | None:
         """Of a cluster that is not joined yet nothing is known."""
-        asks_cluster = self.config.ray_address is not None and self.config.worker_memory_gb is None
-        return None if asks_cluster else super().worker_memory_gb()
+        if self.config.worker_memory_gb is None and not self.is_known:
+            return None
+        return super().worker_memory_gb()
 
     def _gpu_memory_gb(self) -> float | None:
-        return gpu_memory_gb()
+        return gpu_memory_gb() if self.rented is None else self.rented.gpu.memory_bytes / GB
 
 
 def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: WebToModel) -> None:
     """Go through a flow as a plan does. Raises what the stages raise of files, names and settings that cannot
     be used, before anything is started."""
-    compute = _Machine(config.compute, found_gpus=len(machine()["gpus"]))
+    compute = _Machine(config.compute)
     flow(config, PlanningStore(config.compute.store), compute)
 
 
 def planned_artifacts(config: WebToModel) -> list[Artifact]:
     """All that the flow would make or reuse, in its order; nothing is made."""
     collector = _Collector()
-    compute = _Machine(config.compute, found_gpus=len(machine()["gpus"]))
+    compute = _Machine(config.compute)
     web_to_model(config, PlanningStore(config.compute.store, listeners=[collector]), compute)
     return [artifact for artifact, _ in collector.found]
 
@@ -181,9 +207,9 @@ def plan_of(
     """As `plan`, of any flow. Unless `measure`, only a calibration that was kept gives times."""
     here, collector = machine(), _Collector()
     store = PlanningStore(config.compute.store, listeners=[collector])
-    compute = _Machine(config.compute, found_gpus=len(here["gpus"]))
+    compute = _Machine(config.compute, rented=on, gpus_here=len(here["gpus"]))
     if on is not None:
-        compute = _Machine(config.compute, found_gpus=on.count, found_cpus=on.cpus)
+        on.refuse_what_lacks(config.pretrain.precision)
     flow(config, store, compute)
     made = [artifact.record for artifact, _ in collector.found if artifact.exists()]
     rates = None
@@ -196,6 +222,8 @@ def plan_of(
         _planned(artifact, work, on.rates(artifact.stage, work) if on else rates, compute, above)
         for artifact, work in collector.found
     ]
+    if on is not None:
+        _refuse_larger_than_gpus(stages, on)
     stages = _after_ray(_with_disk(stages, collector.found), rates)
     tokens = [artifact.counts() for artifact, _ in collector.found if artifact.stage == Tokens.stage]
     told = list(_assumptions(config, stages, rates, tokens[0].get("train.tokens") if tokens else None))
@@ -204,6 +232,22 @@ def plan_of(
     if on is not None and trained is not None:
         told = [on.assumptions(trained), *told]
     return Plan(stages, differences(made), told, rates, has, on)
+
+
+def _refuse_larger_than_gpus(stages: list[PlannedStage], on: Rented) -> None:
+    """Of trainings that are never divided: those that can be have refused already. Raises DoesNotFitError."""
+    for stage in stages:
+        if stage.stage in ON_GPUS and (stage.memory_bytes or 0) > on.gpu.memory_bytes:
+            raise DoesNotFitError(
+                f"{stage.stage}: each worker needs {(stage.memory_bytes or 0) / GB:.1f} GB and a GPU of "
+                f"{on.name} has {on.gpu.memory_bytes / GB:.1f} GB, and this stage is not divided among "
+                "workers; take larger GPUs or a smaller model, or plan as far as the stage before, "
+                f"with --until {_before(stages, stage)}"
+            )
+
+
+def _before(stages: list[PlannedStage], stage: PlannedStage) -> str:
+    return stages[max(0, stages.index(stage) - 1)].stage
 
 
 def _to_be_made_above(found: list[Artifact]) -> dict[str, str]:
@@ -283,9 +327,15 @@ def _assumptions(
     if "ingest" in made and config.ingest is not None:
         yield (
             f"ingest: all that the archives hold is a page of {WEB_PAGE_BYTES:,} bytes; one that is fetched "
-            f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted"
+            f"has {URL_ARCHIVE_BYTES / 1e9:g} GB, and the time that fetching takes is not counted; as much "
+            "text is kept as of sites that were chosen: Common Crawl's archives give far less, some 1.8 "
+            "million tokens of English each (Penedo et al., 2024, arXiv:2406.17557)"
         )
     if "pretrain" in made:
+        if "shards" in made["pretrain"].work:
+            yield f"pretrain: {_layout(made['pretrain'].work)}"
+        if config.pretrain.precision == "fp8":
+            yield "pretrain: fp8 is reckoned as bf16; how much faster it is was not measured"
         yield from _often_seen(made["pretrain"], text_tokens)
     if "start" in made and not made["start"].work:
         yield (
@@ -304,6 +354,25 @@ def _assumptions(
             f"this machine was measured while it had other work ({rates.found()}): "
             "times may be too long; add --recalibrate when it is idle"
         )
+
+
+def _layout(work: Work) -> str:
+    """How a training is divided, in words."""
+    workers, shards, tensor = (int(work[name]) for name in ("workers", "shards", "tensor_parallel"))
+    rows, again = int(work["micro_batch_rows"]), int(work["recomputed_layers"])
+    told = [f"{workers} worker{'' if workers == 1 else 's'}"]
+    if shards > 1:
+        told.append(f"the model cut into {shards} shards")
+    elif workers > tensor:
+        told.append("each with a whole copy of the model")
+    if tensor > 1:
+        told.append(f"products shared by {tensor}")
+    told.append(f"{rows} row{'' if rows == 1 else 's'} at a time")
+    if again:
+        told.append(f"{again} layers computed again for the backward pass")
+    if work["offloaded"]:
+        told.append("the optimizer's state in the machine's memory")
+    return ", ".join(told)
 
 
 def _often_seen(pretrain: PlannedStage, text_tokens: float | None) -> Iterator[str]:

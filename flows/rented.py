@@ -13,6 +13,7 @@ from flows.calibration import Calibration
 from flows.rates import TEXT_SECONDS
 from pipeline.errors import InputError
 from pipeline.store import Work
+from pipeline.training.resolve import FP8_CAPABILITY, DeviceLacksError
 
 NAME = re.compile(r"(?:([1-9][0-9]*)x)?([a-z0-9-]+)")
 
@@ -34,15 +35,17 @@ class Gpu:
     """Of one GPU with its share of the machine, on demand: a guess from offers of 2025."""
     cpus: int
     """That come with one GPU."""
+    capability: tuple[int, int]
+    """NVIDIA's compute capability."""
 
 
 GPUS = {
-    "rtx4090": Gpu(165e12, 24e9, 0.5, 12),
-    "l40s": Gpu(362e12, 48e9, 1.0, 12),
-    "a100": Gpu(312e12, 80e9, 1.7, 24),
-    "h100": Gpu(989e12, 80e9, 3.0, 24),
-    "h200": Gpu(989e12, 141e9, 3.6, 24),
-    "b200": Gpu(2250e12, 180e9, 5.5, 24),
+    "rtx4090": Gpu(165e12, 24e9, 0.5, 12, (8, 9)),
+    "l40s": Gpu(362e12, 48e9, 1.0, 12, (8, 9)),
+    "a100": Gpu(312e12, 80e9, 1.7, 24, (8, 0)),
+    "h100": Gpu(989e12, 80e9, 3.0, 24, (9, 0)),
+    "h200": Gpu(989e12, 141e9, 3.6, 24, (9, 0)),
+    "b200": Gpu(2250e12, 180e9, 5.5, 24, (10, 0)),
 }
 
 UTILISATION = ((0.0, 0.30), (3e8, 0.35), (1e9, 0.40), (5e9, 0.45))
@@ -55,8 +58,9 @@ CPU_FLOPS = 0.1e12
 GENERATED_LAYER_SECONDS = 1e-3
 """For a layer, each time that a token is written."""
 STARTS = {"ray": 15.0, "worker": 20.0, "pretrain": 15.0, "finetune": 15.0}
-WORKER_BYTES = {"pretrain": 2_000_000_000, "finetune": 2_000_000_000}
-"""Of a training worker on a GPU before it has a model: the driver's context and torch's kernels."""
+WORKER_BYTES = {"pretrain": 0, "finetune": 2_000_000_000}
+"""That a training worker has of its GPU before it has a model, for the driver's context and torch's kernels;
+of pretraining they are counted among what its steps take (pipeline.models.cost.GPU_EAGER)."""
 ON_GPUS = ("pretrain", "finetune")
 """Stages that use GPUs; all others use the CPUs beside them, or a cheaper machine."""
 
@@ -74,6 +78,15 @@ class Rented:
     @property
     def cpus(self) -> int:
         return self.count * self.gpu.cpus
+
+    def refuse_what_lacks(self, precision: str) -> None:
+        """Raises DeviceLacksError if the GPU has no products in this precision."""
+        if precision == "fp8" and self.gpu.capability < FP8_CAPABILITY:
+            has, needs = (".".join(map(str, version)) for version in (self.gpu.capability, FP8_CAPABILITY))
+            raise DeviceLacksError(
+                f"pretrain.precision is fp8, but a GPU of {self.name} has compute capability {has}, and fp8 "
+                f"needs {needs}; try bf16"
+            )
 
     def rates(self, stage: str, work: Work) -> Calibration:
         """What the machine would be measured to be able to, for this stage."""

@@ -50,9 +50,10 @@ class RayStartError(StageError):
     )
 
 
-class WorkersDoNotFitError(StageError):
-    """The cluster has no room for as many training workers as were asked for."""
+class WorkersDoNotFitError(InputError):
+    """The cluster or machine has no room for as many training workers as were asked for."""
 
+    passes = True
     remedy = "Set compute.training_workers to at most what the message says."
 
 
@@ -161,10 +162,10 @@ def node_resources() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]]) -> int:
+def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]], where: str = "the cluster") -> int:
     """The most CPUs that each of `workers` can have, all at once, given each node's resources.
 
-    Where there are GPUs each worker has one. Raises WorkersDoNotFitError: Ray
+    Where there are GPUs each worker has one. Raises WorkersDoNotFitError, which calls the nodes `where`: Ray
     would wait for room for ever.
     """
     gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
@@ -180,7 +181,7 @@ def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]]) -> int
         if room(cpus) >= workers:
             return cpus
     raise WorkersDoNotFitError(
-        f"compute.training_workers is {workers}, but the cluster has room for {room(1)} that have a CPU"
+        f"compute.training_workers is {workers}, but {where} has room for {room(1)} that have a CPU"
         f"{' and a GPU' if gpus else ''} each; set at most that"
     )
 

@@ -139,6 +139,15 @@ class Compute:
     def gpus(self) -> int:
         return int(self._resources().get("GPU", 0))
 
+    def device(self) -> str:
+        """Kind of device that trainings compute on: cuda or cpu."""
+        return "cuda" if self.gpus() else "cpu"
+
+    @property
+    def is_known(self) -> bool:
+        """False where a plan can only guess what the cluster has."""
+        return True
+
     def training_workers(self) -> int:
         """Processes that train together; of a range, as many as there is room for now."""
         low, high = self._worker_range()

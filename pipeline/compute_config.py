@@ -109,4 +109,6 @@ def worker_range(workers: int | str | None) -> tuple[int, int] | None:
         found = int(low), int(high or low)
         if 1 <= found[0] <= found[1]:
             return found
+        if 1 <= found[1] < found[0]:
+            raise ValueError(f"found {workers!r}, whose least is above its most; write '{high}-{low}'")
     raise ValueError(f"found {workers!r}; write a number from 1 on, or the least and the most, such as '2-8'")

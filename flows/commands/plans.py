@@ -117,9 +117,7 @@ def _show(found: "Plan") -> None:
         time = "time not known" if found.seconds is None else f"about {duration(found.seconds)}"
         told = f"{len(made)} of {len(found.stages)} stages to be made: {time}"
         flops = f", {_flops(found.flops)}" if found.flops else ""
-        whose = "this machine" if found.rented is None else "a GPU"
-        has = f" ({whose} has {_bytes(found.machine_bytes)})"
-        most = f", a process of at most {_bytes(found.memory_bytes)}{has}" if found.memory_bytes else ""
+        most = f", {_most_memory(found)}" if found.memory_bytes else ""
         disk = f", {_bytes(found.disk_bytes)} of disk" if found.rented is None else ""
         console.print(f"\n[bold]{told}[/bold]{flops}{most}{disk}")
         if found.rented is not None:
@@ -132,6 +130,14 @@ def _show(found: "Plan") -> None:
         console.print("[yellow]made with other code or versions, and reused all the same:[/yellow]")
     for difference in found.differences:
         console.print(f"[yellow]  {escape(difference.line())}[/yellow]", soft_wrap=True)
+
+
+def _most_memory(found: "Plan") -> str:
+    """Of the largest process; on a rented machine of the fullest GPU."""
+    if found.rented is None:
+        has = _bytes(found.machine_bytes)
+        return f"a process of at most {_bytes(found.memory_bytes or 0)} (this machine has {has})"
+    return f"at most {_bytes(found.gpu_bytes)} of a GPU's {_bytes(found.machine_bytes)}"
 
 
 def cost_line(found: "Plan") -> str:

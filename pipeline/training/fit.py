@@ -30,11 +30,17 @@ OFFLOADED = 1.15
 SMALLER_MICRO_BATCH = 1.03
 """Time of a step for each halving of the micro-batch; an order, not a measurement."""
 
+LEFT_OUT = "left out, there is one worker for each GPU, or a single one without GPUs"
+"""The default of compute.training_workers, in words."""
+
 
 class LayoutError(InputError):
     """The model or the workers cannot be divided as the configuration asks for."""
 
-    remedy = "Set compute.shards and compute.tensor_parallel to numbers that the message names."
+    remedy = (
+        "Set compute.training_workers, or compute.shards and compute.tensor_parallel, to numbers that the "
+        "message names."
+    )
 
 
 class DoesNotFitError(InputError):
@@ -62,6 +68,15 @@ class Choice:
             "shards": division.shards,
             "offload_optimizer": division.offload_optimizer,
         }
+
+    def told(self) -> str:
+        """In words, without the micro-batch."""
+        division = self.division
+        shards = "a whole copy" if division.shards == 1 else f"{division.shards} shards"
+        again = {"none": "no layer", "every-second": "every second layer", "all": "all layers"}
+        computed = f"{again[division.activation_checkpointing]} computed again"
+        away = ", the optimizer's state outside of the GPU" if division.offload_optimizer else ""
+        return f"{shards}, {computed}{away}"
 
     @property
     def price(self) -> float:
@@ -161,10 +176,15 @@ class Demand:
         kept = cost.kept_bytes(self.footprint, *given, trained.optimizer, division)
         update = cost.update_bytes(*given, trained.optimizer, division)
         step = self.footprint.step_bytes(*given, rows * self.row_tokens, trained.precision, division)
-        rest = self.needed_gb(choice) - (kept + update + step) / GB
+        rest = self.needed_gb(choice) - (kept + max(step, update)) / GB
+        away = self.footprint.on_gpu and division.offload_optimizer
+        what = "weights" if away else "weights and optimizer"
+        if not self.footprint.on_gpu:
+            what, rest = f"{what}, also in a copy for checkpoints,", rest - kept / GB
+            kept *= 2
         return (
-            f"weights and optimizer {kept / GB:.1f}, gradients and the update {update / GB:.1f}, "
-            f"{rows} row{'' if rows == 1 else 's'} at a time {step / GB:.1f}, "
+            f"{what} {kept / GB:.1f}, {rows} row{'' if rows == 1 else 's'} at a time {step / GB:.1f} and "
+            f"after them, largely in the same place, gradients and the update {update / GB:.1f}, "
             f"the process itself and what has to stay free {max(0.0, rest):.1f}"
         )
 
@@ -189,12 +209,13 @@ def choose(
     if nearest is None:
         advice = demand.advice_if_nothing_fits()
     else:
-        advice = f"{demand.needed_gb(nearest):.1f} GB would do with {_sets(nearest, asked, free, workers)}"
+        sets = _sets(nearest, asked, free, workers)
+        advice = f"{demand.needed_gb(nearest):.1f} GB would do with {sets} ({nearest.told()})"
         if nearest.division.workers > workers:
             advice += " if each has as much memory (on more GPUs or machines)"
     raise DoesNotFitError(
-        f"pretrain: each worker ({workers} in all) needs {demand.needed_gb(least):.1f} GB "
-        f"({demand.told(least)}) and has {demand.memory_gb:.1f} GB; {advice}"
+        f"pretrain: each worker ({workers} in all) needs {demand.needed_gb(least):.1f} GB even with "
+        f"{least.told()} ({demand.told(least)}) and has {demand.memory_gb:.1f} GB; {advice}"
     )
 
 
@@ -234,16 +255,24 @@ def _sets(nearest: Choice, asked: Options, free: Options, workers: int) -> str:
 def check_division(division: Division) -> None:
     """Raises LayoutError, naming numbers that would do."""
     workers, tensor, shards = division.workers, division.tensor_parallel, division.shards
+    more = f"({LEFT_OUT}), or"
     if workers % tensor:
         raise LayoutError(
-            f"compute.tensor_parallel is {tensor}, and {workers} workers train together, which it does not "
-            f"divide; set it to {one_of(divisors(workers))}"
+            f"compute.tensor_parallel is {tensor}, and {_trained_by(workers)}, whose number it has to "
+            f"divide; set compute.training_workers to a multiple of {tensor} {more} compute.tensor_parallel "
+            f"to {one_of(divisors(workers))}"
         )
     if division.data_size % shards:
+        groups = f", in {division.data_size} groups with rows of their own" if tensor > 1 else ""
         raise LayoutError(
-            f"compute.shards is {shards}, which does not divide the {division.data_size} workers that see "
-            f'rows of their own; set it to {one_of(divisors(division.data_size))}, or to "all"'
+            f"compute.shards is {shards}, and {_trained_by(workers)}{groups}, whose number it has to divide; "
+            f"set compute.training_workers to a multiple of {shards * tensor} {more} compute.shards to "
+            f'{one_of(divisors(division.data_size))}, or to "all"'
         )
+
+
+def _trained_by(workers: int) -> str:
+    return "1 worker trains" if workers == 1 else f"{workers} workers train together"
 
 
 def check_heads(parts: int, key_value_heads: int, mlp_width: int) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-CAPABILITY = (8, 9)
-"""NVIDIA's Ada; Hopper is 9.0."""
+from pipeline.training.resolve import FP8_CAPABILITY
+
 MULTIPLE = 16
 """What the sizes of a product in 8 bits have to be multiples of."""
 
@@ -21,8 +21,8 @@ def fault(device: torch.device, row_tokens: int) -> str | None:
     if device.type != "cuda":
         return "there is no GPU"
     found = torch.cuda.get_device_capability(device)
-    if found < CAPABILITY:
-        has, needs = (".".join(map(str, version)) for version in (found, CAPABILITY))
+    if found < FP8_CAPABILITY:
+        has, needs = (".".join(map(str, version)) for version in (found, FP8_CAPABILITY))
         name = torch.cuda.get_device_name(device)
         return f"{name} has compute capability {has}, and fp8 needs {needs}"
     if row_tokens % MULTIPLE:

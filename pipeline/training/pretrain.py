@@ -27,7 +27,7 @@ from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.fit import Trained, footprint
-from pipeline.training.resolve import Resolved, foreseen, refuse_what_lacks
+from pipeline.training.resolve import Resolved, foreseen, refuse_what_is_not_installed, refuse_what_lacks
 from pipeline.training.schedule import Schedule
 
 RESULT = "result.json"
@@ -263,11 +263,13 @@ def estimated_work(
     start: Start | None = None,
 ) -> Work:
     """Steps, tokens, parameters, floating point operations of the training; what each worker computes,
-    evaluations included, in the quantities of cost.py; and the memory it takes for that. Of a foreign model
-    that is not on this machine yet nothing is known.
+    evaluations included, in the quantities of cost.py; the memory it takes for that, and how it is divided
+    among them (LAYOUT). Of a foreign model that is not on this machine yet nothing is known.
 
-    Raises DoesNotFitError, LayoutError.
+    Raises DoesNotFitError, LayoutError, DeviceLacksError.
     """
+    if compute.is_known:
+        refuse_what_lacks(compute.config, config.precision, compute.device())
     foreign = start.foreign if start is not None else None
     if start is not None and foreign is None:
         return {}
@@ -290,6 +292,7 @@ def estimated_work(
             config.optimizer,
             resolved.division,
         ),
+        **resolved.layout(shape.depth),
         **_work(config, resolved, pieces, row_tokens, held_out),
     }
 
@@ -344,7 +347,8 @@ def _build(
 
     train, held_out = tokens.rows("train"), tokens.rows("held-out")
     check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
-    refuse_what_lacks(compute.config, "cuda" if compute.gpus() else "cpu")
+    refuse_what_lacks(compute.config, config.precision, compute.device())
+    refuse_what_is_not_installed(compute.config)
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
     found = {"worker_memory_gb": compute.worker_memory_gb()}
     job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start)

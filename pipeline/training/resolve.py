@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
-from pipeline.errors import StageError
+from pipeline.errors import InputError
 from pipeline.models.cost import Checkpointing, Division
 from pipeline.training.fit import Demand, Options, Trained, check_division, check_heads, choose, divisors
 
@@ -24,15 +24,19 @@ MICRO_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
 LOGITS_BYTES = 2 << 30
 """Where memory is not counted: for scores, their gradient and the loss of a micro-batch, at 4 bytes each,
 four times over."""
+FP8_CAPABILITY = (8, 9)
+"""Compute capability of the first GPUs with products in 8 bits, NVIDIA's Ada; Hopper is 9.0."""
 COMPILE_REPAID_FLOPS_CPU = 2e13
 """A cold compile takes 15 to 30 s; on 2 cores eager mode did 0.17e12 FLOP/s and compiled code
 0.23e12, so that it is repaid from about 1.5e13 on."""
 
+LAYOUT = ("workers", "shards", "tensor_parallel", "micro_batch_rows", "recomputed_layers", "offloaded")
+"""What a plan tells of how a training is divided; the last is 1 or 0."""
 
-class DeviceLacksError(StageError):
+
+class DeviceLacksError(InputError):
     """A way to compute was asked for by name that this device, or what is installed here, does not have."""
 
-    passes = False
     remedy = "Leave out the setting that the message names, or train where there is such a device."
 
 
@@ -72,6 +76,24 @@ class Resolved:
         """Of a step's tokens, those that one worker at full speed is busy with: workers with a GPU each
         divide them, workers on CPUs divide the machine."""
         return 1 / self.workers if self.device == "cuda" else 1.0
+
+    def layout(self, depth: int) -> dict[str, float]:
+        """How a model of so many layers lies on the workers, in numbers by the names of LAYOUT."""
+        again = {"none": 0, "every-second": (depth + 1) // 2, "all": depth}
+        return dict(
+            zip(
+                LAYOUT,
+                (
+                    self.workers,
+                    self.shards,
+                    self.tensor_parallel,
+                    self.micro_batch_rows,
+                    again[self.activation_checkpointing],
+                    float(self.offload_optimizer),
+                ),
+                strict=True,
+            )
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -163,18 +185,28 @@ def _divided(
     )
 
 
-def refuse_what_lacks(given: ComputeConfig, device: str) -> None:
+def refuse_what_lacks(given: ComputeConfig, precision: str, device: str) -> None:
     """Raises DeviceLacksError if something was asked for by name that trainings on this device cannot do."""
-    if given.attention == "flex" and device != "cuda":
+    if device == "cuda":
+        return
+    if precision == "fp8":
+        raise DeviceLacksError(
+            "pretrain.precision is fp8, but trainings run on a CPU here, and it needs a GPU; try bf16"
+        )
+    if given.attention == "flex":
         raise DeviceLacksError(
             "compute.attention is flex, but trainings run on a CPU here, and there torch has no "
             "backward pass of FlexAttention; leave compute.attention out"
         )
-    if given.fused_loss and device != "cuda":
+    if given.fused_loss:
         raise DeviceLacksError(
             "compute.fused_loss is true, but trainings run on a CPU here, and Liger's kernels need a GPU; "
             "leave compute.fused_loss out"
         )
+
+
+def refuse_what_is_not_installed(given: ComputeConfig) -> None:
+    """Raises DeviceLacksError if something was asked for by name whose package is not here."""
     if given.fused_loss and not fused_loss_is_installed():
         raise DeviceLacksError(
             "compute.fused_loss is true, but liger-kernel is not installed; pip install 'moinho[gpu]', or "
@@ -198,7 +230,7 @@ def foreseen(
     return resolve(
         compute.config.model_copy(update={"worker_memory_gb": compute.worker_memory_gb()}),
         None,
-        device="cuda" if compute.gpus() else "cpu",
+        device=compute.device(),
         workers=compute.training_workers(),
         batch_rows=batch_rows,
         row_tokens=row_tokens,

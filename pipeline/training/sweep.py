@@ -30,6 +30,7 @@ from pipeline.training.pretrain import (
     check_rows,
     estimated_work,
 )
+from pipeline.training.resolve import LAYOUT
 from pipeline.training.sweep_progress import SweepProgress
 from pipeline.training.trial import TrialJob, run_trial
 
@@ -204,7 +205,7 @@ def _work(config: SweepPlan, tokens: Tokens, vocabulary: Vocabulary, compute: Co
     works = [estimated_work(trial.config, tokens, vocabulary, alone) for trial in config.trials()]
     told = {name: sum(work[name] for work in works) for name in TOLD}
     largest = max(work["memory_bytes"] for work in works)
-    left_out = {*TOLD, "memory_bytes", "parameters"}
+    left_out = {*TOLD, *LAYOUT, "memory_bytes", "parameters"}
     computed = cost.added(
         *({name: amount / at_once for name, amount in work.items() if name not in left_out} for work in works)
     )

@@ -32,7 +32,13 @@ from pipeline.training.monitor import HeldOut
 from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.preemption import Preemption, ask_ray
 from pipeline.training.pretrain import RESULT, Job, PretrainConfig
-from pipeline.training.resolve import DeviceLacksError, Resolved, refuse_what_lacks, resolve
+from pipeline.training.resolve import (
+    DeviceLacksError,
+    Resolved,
+    refuse_what_is_not_installed,
+    refuse_what_lacks,
+    resolve,
+)
 from pipeline.training.retention import Retention
 from pipeline.training.speed import Speedometer
 from pipeline.training.steps import STEPS
@@ -137,7 +143,8 @@ def assemble(
     tokenizer = AutoTokenizer.from_pretrained(data.tokenizer_folder, local_files_only=True)
     recipe, row_tokens = config.recipe(), data.train.row_tokens
     per_token = training_flops_per_token(config.shape(), len(tokenizer), row_tokens)
-    refuse_what_lacks(compute, group.device.type)
+    refuse_what_lacks(compute, config.precision, group.device.type)
+    refuse_what_is_not_installed(compute)
     resolved = _resolved(config, compute, checkpoint, row_tokens, len(tokenizer), group)
     tell = journal.beginning if group.is_first else lambda told: None
     tell("making the model")

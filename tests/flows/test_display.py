@@ -5,7 +5,7 @@ import time
 
 from rich.console import Console
 
-from flows.display import Display, Running
+from flows.display import Display, Running, duration
 from pipeline.store import Attempt, Bound, JournalReader, Storage
 
 
@@ -98,3 +98,9 @@ def test_where_a_training_goes_on_and_what_is_skipped_is_told(tmp_path):
     assert running.notices == ["checkpoint step-8 is skipped", "goes on from step 4, which was saved"]
     running.update()
     assert running.notices == []
+
+
+def test_a_long_time_is_told_in_days():
+    seconds = (0.44, 12, 185, 7800, 71 * 3600, 76 * 3600, 296424 * 3600)
+    told = ["0.4 s", "12 s", "3:05 min", "2:10:00 h", "71:00:00 h", "3 days 4:00 h", "12,351 days"]
+    assert [duration(each) for each in seconds] == told

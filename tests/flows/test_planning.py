@@ -1,6 +1,7 @@
 """What `moinho plan` tells before anything runs, on a machine whose calibration is made up."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from flows.drift import differences
 from flows.planning import Plan, _to_be_made_above, plan
 from flows.rates import seconds_of
 from flows.web_to_model import WebToModel
+from pipeline.cluster import WorkersDoNotFitError
 from pipeline.config import Config
 from pipeline.corpus.clean import KEPT_BYTES, KEPT_PAGES
 from pipeline.corpus.hold_out import Corpus
@@ -26,6 +28,7 @@ from pipeline.corpus.pages import Pages
 from pipeline.corpus.personal.matching import PLACEHOLDERS
 from pipeline.store import Artifact, Made, Record, Store
 from pipeline.store.records import InputOf
+from pipeline.training.resolve import DeviceLacksError
 from tests.calibration import keep_calibration, made_up
 from tests.road import CONFIG, moinho
 
@@ -137,7 +140,8 @@ def test_archives_take_the_place_of_a_crawl_and_are_reckoned_by_their_size(tmp_p
     assert not {"crawl", "site"} & set(stages)
     assert stages["ingest"].bytes == pytest.approx(4.5 * (1e6 + 1e9))
     assert stages["ingest"].seconds > 10
-    assert any(told.startswith("ingest:") for told in found.assumptions)
+    (told,) = (told for told in found.assumptions if told.startswith("ingest:"))
+    assert "Common Crawl's archives give far less" in told
 
 
 def test_a_model_of_more_layers_takes_more_of_everything(tmp_path):
@@ -147,6 +151,28 @@ def test_a_model_of_more_layers_takes_more_of_everything(tmp_path):
     assert more.seconds > less.seconds
     assert more.flops > 3 * less.flops
     assert more.memory_bytes > less.memory_bytes
+
+
+def test_of_a_range_of_workers_a_plan_takes_as_many_as_there_is_room_for(tmp_path):
+    cpus = len(os.sched_getaffinity(0))
+    alone, most = (
+        by_stage(planned(tmp_path / "store", f"compute.training_workers={given}"))["pretrain"]
+        for given in (cpus, f'"1-{cpus + 7}"')
+    )
+    assert alone.work == most.work
+    with pytest.raises(WorkersDoNotFitError, match=f"this machine has room for {cpus} "):
+        planned(tmp_path / "store", f"compute.training_workers={cpus + 1}")
+
+
+@pytest.mark.skipif(bool(machine()["gpus"]), reason="this machine has a GPU")
+@pytest.mark.parametrize(
+    "asked", ['pretrain.precision="fp8"', 'compute.attention="flex"', "compute.fused_loss=true"]
+)
+def test_what_a_training_here_could_not_do_is_refused_before_anything_is_made(asked, tmp_path):
+    with pytest.raises(DeviceLacksError, match=asked.partition("=")[0]) as refusal:
+        planned(tmp_path / "store", asked)
+    assert refusal.value.exit_code == 2
+    planned(tmp_path / "store", asked, 'compute.ray_address="10.0.0.1:6379"')  # may have GPUs
 
 
 def test_ray_starts_once_with_the_first_stage_that_is_made(tmp_path, kept):

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from flows.disk import disk_of
 from flows.planning import plan
 from flows.rented import GPUS, UnknownMachineError, rented, utilisation
 from flows.web_to_model import WebToModel
+from pipeline.cluster import WorkersDoNotFitError
+from pipeline.training.fit import DoesNotFitError
+from pipeline.training.resolve import DeviceLacksError
 from tests.road import CONFIG, moinho
 
 
@@ -57,6 +61,72 @@ def test_text_is_read_by_the_cpus_that_come_with_the_gpus(tmp_path):
     assert [stage.stage for stage in one.stages] == [stage.stage for stage in eight.stages]
     clean = [next(each for each in found.stages if each.stage == "clean").seconds for found in (one, eight)]
     assert clean[1] < clean[0]
+
+
+LARGE = ("pretrain.depth=24", "tokens.row_tokens=2048", "pretrain.batch_tokens=1048576")
+
+
+def test_a_training_that_a_gpu_of_the_machine_has_no_memory_for_is_refused_with_one_that_it_has(tmp_path):
+    many = (*LARGE, "compute.micro_batch_rows=64", 'compute.activation_checkpointing="none"')
+    with pytest.raises(DoesNotFitError, match=r"and has 80\.0 GB; .* would do with --set") as refusal:
+        planned(tmp_path, "8xh100", *many)
+    fewer = (*many, *re.findall(r"--set (\S+)", str(refusal.value)))
+    found = planned(tmp_path, "8xh100", *fewer)
+    assert 0 < found.gpu_bytes < found.machine_bytes
+    with pytest.raises(DoesNotFitError, match=r"has 24\.0 GB"):
+        planned(tmp_path, "8xrtx4090", *fewer)
+
+
+def test_a_training_is_planned_as_the_memory_of_the_rented_gpus_lets_it_be_divided(tmp_path):
+    """Up to 65,536 tokens at a time."""
+    found = {name: planned(tmp_path, name, *LARGE) for name in ("8xrtx4090", "8xh100", "8xb200")}
+    works = {
+        name: next(each.work for each in one.stages if each.stage == "pretrain")
+        for name, one in found.items()
+    }
+    rows = [works[name]["micro_batch_rows"] for name in found]
+    assert rows[0] < rows[1] < rows[2] <= 32
+    assert [works[name]["workers"] for name in found] == [8, 8, 8]
+    for name, one in found.items():
+        largest = works[name]["micro_batch_rows"] == 32 or one.gpu_bytes > 0.6 * one.machine_bytes
+        assert largest, f"{name}: a larger micro-batch would fit"
+        told = f"pretrain: 8 workers, .*{works[name]['micro_batch_rows']:g} rows? at a time"
+        assert any(re.match(told, line) for line in one.assumptions)
+
+
+def test_the_memory_that_a_plan_tells_is_what_a_training_is_held_against(tmp_path):
+    """A GPU's last 8 % are left free."""
+    one_way = (*LARGE, "compute.micro_batch_rows=4", 'compute.activation_checkpointing="none"')
+    found = planned(tmp_path, "8xh100", *one_way, "compute.shards=1")
+    takes = next(stage.memory_bytes for stage in found.stages if stage.stage == "pretrain")
+    needs = takes / 0.92 / 1e9
+    fits, lacks = (f"compute.worker_memory_gb={needs * share}" for share in (1.001, 0.999))
+    whole = (*one_way, "compute.shards=1", "compute.offload_optimizer=false")
+    assert planned(tmp_path, "8xh100", *whole, fits).gpu_bytes
+    with pytest.raises(DoesNotFitError):
+        planned(tmp_path, "8xh100", *whole, lacks)
+
+
+def test_a_training_that_cannot_be_divided_is_refused_too(tmp_path):
+    seven_billion = ("pretrain.depth=32", "pretrain.width=4096", "pretrain.mlp_width=11008", *LARGE[1:])
+    with pytest.raises(DoesNotFitError, match=r"finetune: .* --until conversations"):
+        planned(tmp_path, "8xh100", *seven_billion)
+
+
+def test_fp8_is_refused_for_gpus_that_have_none_and_else_reckoned_as_bf16(tmp_path):
+    with pytest.raises(DeviceLacksError, match=r"8xa100 has compute capability 8\.0, and fp8 needs 8\.9"):
+        planned(tmp_path, "8xa100", 'pretrain.precision="fp8"')
+    found = planned(tmp_path, "8xh100", 'pretrain.precision="fp8"', 'compute.attention="flex"')
+    assert any("fp8 is reckoned as bf16" in told for told in found.assumptions)
+
+
+def test_more_workers_than_the_machine_has_gpus_are_refused(tmp_path):
+    with pytest.raises(WorkersDoNotFitError, match="is 16, but 8xh100 has room for 8"):
+        planned(tmp_path, "8xh100", "compute.training_workers=16")
+    four, range_of_them = (
+        planned(tmp_path, "4xh100", *LARGE, *given) for given in ((), ('compute.training_workers="2-8"',))
+    )
+    assert four.gpu_seconds == range_of_them.gpu_seconds
 
 
 def test_the_disk_holds_checkpoints_while_a_model_is_trained():

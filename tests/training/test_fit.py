@@ -93,6 +93,36 @@ def test_a_choice_that_does_not_fit_is_refused_with_the_nearest_that_does(comput
     assert found.workers == 8
 
 
+def test_a_refusal_says_how_the_training_lies_that_its_figures_are_of():
+    """By itself what needs least; else what was asked for. The parts add up, and weights are 4 bytes each."""
+    weights = 4 * parameters(BILLION, 32_000) / 1e9
+    given = {"micro_batch_rows": 64, "worker_memory_gb": 80}
+    with pytest.raises(DoesNotFitError) as refusal:
+        resolved(BILLION, 8, shards=1, **given)
+    told = str(refusal.value)
+    assert (
+        "a whole copy, all layers computed again, the optimizer's state outside of the GPU (weights" in told
+    )
+    assert f"(weights {weights:.1f}, 64 rows" in told
+    total, has, kept, step, rest = (
+        float(re.search(pattern, told)[1])
+        for pattern in (
+            r"needs (\S+) GB",
+            r"has (\S+) GB",
+            r"weights (\S+),",
+            r"time (\S+) and",
+            r"free (\S+)\)",
+        )
+    )
+    assert total == pytest.approx(kept + step + rest, abs=0.2)
+    assert has == 80
+    asked = {"activation_checkpointing": "none", "offload_optimizer": False, "shards": 1}
+    with pytest.raises(
+        DoesNotFitError, match=r"a whole copy, no layer computed again \(weights and optimizer"
+    ):
+        resolved(BILLION, 8, **given, **asked)
+
+
 def test_more_workers_are_named_where_nothing_else_helps():
     with pytest.raises(DoesNotFitError, match="training_workers=") as refusal:
         resolved(SEVEN_BILLION, 1, worker_memory_gb=24)
@@ -153,6 +183,10 @@ def test_the_memory_of_a_worker_is_the_one_that_is_set_else_its_share_of_the_mac
     assert four == one / 4
 
 
-def test_workers_that_cannot_share_products_are_refused():
-    with pytest.raises(LayoutError, match="tensor_parallel"):
-        resolved(BILLION, workers=1, tensor_parallel=2)
+@pytest.mark.parametrize("asked", [{"tensor_parallel": 2}, {"shards": 2}])
+def test_to_divide_a_training_among_too_few_workers_is_refused_with_the_setting_that_makes_more(asked):
+    with pytest.raises(
+        LayoutError, match=r"1 worker trains.* set compute\.training_workers to a multiple of 2"
+    ):
+        resolved(BILLION, workers=1, **asked)
+    assert resolved(BILLION, workers=2, worker_memory_gb=80, **asked).workers == 2

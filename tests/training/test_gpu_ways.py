@@ -119,8 +119,8 @@ def test_compiled_code_stays_valid_after_a_while_with_the_dense_mask(packed):
 )
 def test_what_a_cpu_cannot_do_is_refused_by_the_name_of_its_setting(asked, named):
     with pytest.raises(DeviceLacksError, match=f"leave compute.{named} out"):
-        refuse_what_lacks(ComputeConfig(**asked), "cpu")
-    refuse_what_lacks(ComputeConfig(), "cpu")
+        refuse_what_lacks(ComputeConfig(**asked), "bf16", "cpu")
+    refuse_what_lacks(ComputeConfig(), "bf16", "cpu")
 
 
 def test_a_gpu_gets_blocks_and_what_a_checkpoint_kept_stays():

@@ -124,9 +124,9 @@ def test_what_is_computed_again_and_what_travels_gives_the_same_bits(alone):
 @pytest.mark.parametrize(
     ("division", "told"),
     [
-        (Division(workers=6, tensor_parallel=4), "set it to 1, 2, 3 or 6"),
-        (Division(workers=6, shards=4), 'set it to 1, 2, 3 or 6, or to "all"'),
-        (Division(workers=8, tensor_parallel=2, shards=8), "the 4 workers"),
+        (Division(workers=6, tensor_parallel=4), "compute.tensor_parallel to 1, 2, 3 or 6"),
+        (Division(workers=6, shards=4), 'compute.shards to 1, 2, 3 or 6, or to "all"'),
+        (Division(workers=8, tensor_parallel=2, shards=8), "in 4 groups with rows of their own"),
     ],
 )
 def test_workers_that_cannot_be_divided_so_are_told_how_they_can(division, told):
