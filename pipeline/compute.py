@@ -341,6 +341,7 @@ class Compute:
         gpus, (low, high), workers = self.gpus(), self._worker_range(), self.training_workers()
         cpus = cpus_per_training_worker(workers, node_resources())
         wanted: Any = (low, high) if low < high else workers
+        deaths_told: Any = [DeathsTold(attempt, self.config.training_restarts)]
         return {
             "scaling_config": ScalingConfig(
                 num_workers=wanted,
@@ -355,7 +356,7 @@ class Compute:
                 name=attempt.id,
                 storage_path=str(attempt.path("ray-train")),
                 failure_config=FailureConfig(max_failures=self.config.training_restarts),
-                callbacks=[DeathsTold(attempt, self.config.training_restarts)],
+                callbacks=deaths_told,
             ),
         }
 
