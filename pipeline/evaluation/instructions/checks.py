@@ -82,7 +82,8 @@ def _identifier() -> Any:
 
 def _in_language(answer: str, parameters: Parameters) -> bool:
     """The likelier of English and Portuguese by py3langid."""
-    return str(_identifier().classify(answer)[0]) == parameters["code"]
+    found: bool = _identifier().classify(answer)[0] == parameters["code"]
+    return found
 
 
 INSTRUCTIONS: Mapping[str, Instruction] = {

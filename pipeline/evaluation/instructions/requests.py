@@ -189,7 +189,7 @@ LANGUAGES = {
     "pt": ({"name": "inglês", "code": "en"}, {"name": "português", "code": "pt"}),
 }
 
-ALONE = (
+ALONE: tuple[str, ...] = (
     "at_most_words",
     "json",
     "no_commas",
@@ -208,7 +208,7 @@ ALONE = (
     "avoids",
     "no_digits",
 )
-TOGETHER = (
+TOGETHER: tuple[tuple[str, ...], ...] = (
     ("at_most_words", "no_commas"),
     ("bullets", "small_letters"),
     ("begins_with", "ends_with"),
@@ -226,13 +226,15 @@ TOGETHER = (
 
 def rows(language: str) -> Iterator[dict[str, Any]]:
     """The prompts, in their order."""
-    side = ("en", "pt").index(language)
     random = Random(SEED)
     for number in range(2 * len(REQUESTS)):
         place, second = number % len(REQUESTS), number >= len(REQUESTS)
-        request, words = REQUESTS[place][side], REQUESTS[place][2 + side]
+        english, portuguese, english_words, portuguese_words = REQUESTS[place]
+        request, words = (english, english_words) if language == "en" else (portuguese, portuguese_words)
         kinds = TOGETHER[place % len(TOGETHER)] if second else (ALONE[place % len(ALONE)],)
-        asked = [{"kind": kind, "parameters": _parameters(kind, language, words, random)} for kind in kinds]
+        asked: list[dict[str, Any]] = [
+            {"kind": kind, "parameters": _parameters(kind, language, words, random)} for kind in kinds
+        ]
         said = [say(each["kind"], language, each["parameters"]) for each in asked]
         yield {
             "id": f"instructions-{number:02}",

@@ -92,7 +92,7 @@ def summarized(items: Sequence[Item], answers: Sequence[str]) -> PerItem:
 
 @cache
 def _chrf() -> Any:
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return CHRF()
 

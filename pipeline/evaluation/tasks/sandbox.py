@@ -75,9 +75,8 @@ def run_programs(
     _check(config)
     different = list(dict.fromkeys(programs))
     with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
-        found = dict(
-            zip(different, pool.map(lambda pair: run_program(*pair, config), different), strict=True)
-        )
+        verdicts = pool.map(lambda pair: run_program(pair[0], pair[1], config), different)
+        found = dict(zip(different, verdicts, strict=True))
     return [found[pair] for pair in programs]
 
 
