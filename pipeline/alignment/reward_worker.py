@@ -70,7 +70,9 @@ class Reward(Objective):
         loss = float(F.softplus(-margins_N).mean())
         self.scored = [
             Scored(chosen, rejected, len(row.chosen), len(row.rejected), language)
-            for (chosen, rejected), row, language in zip(found_N2.tolist(), self.held_out, self.judged, strict=True)
+            for (chosen, rejected), row, language in zip(
+                found_N2.tolist(), self.held_out, self.judged, strict=True
+            )
         ]
         if run.group.is_first:
             right = (margins_N > 0).double() + 0.5 * (margins_N == 0)
