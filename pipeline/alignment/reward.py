@@ -142,7 +142,7 @@ def estimated_work(config: RewardConfig, chat: Model, preferences: Preferences, 
     if shape is None:
         return {"steps": steps, "pairs": pairs}
     pieces = vocabulary_size_of(shape, int(chat.counts()["parameters"]))
-    row_tokens = config.max_tokens * EXPECTED_SHARE
+    row_tokens = round(config.max_tokens * EXPECTED_SHARE)
     resolved = foreseen(
         compute,
         batch_rows=config.batch_rows,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl.trainer.reward_config import RewardConfig as TrlRewardConfig
 from trl.trainer.reward_trainer import RewardTrainer, suppress_seqcls_warning
 
@@ -22,7 +23,7 @@ from pipeline.models.model import Model, load_tokenizer
 from pipeline.models.saving import copy_tokenizer
 from pipeline.store import Attempt
 from pipeline.training.trainer import train_by
-from pipeline.training.tuning import Objective, Result, Run, Tokenizer
+from pipeline.training.tuning import Objective, Result, Run
 from pipeline.training.tuning_config import TooFewRowsError
 
 

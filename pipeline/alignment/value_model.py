@@ -75,7 +75,7 @@ def critic_of(reward: Source, policy: PreTrainedModel) -> ValueModel:
     model, _ = reward.load()
     if _pieces(model) != _pieces(policy):
         return ValueModel.of_policy(policy)  # it reads other tokens
-    return ValueModel.of_reward_model(model.to(torch.float32))
+    return ValueModel.of_reward_model(torch.nn.Module.to(model, torch.float32))
 
 
 def _pieces(model: Any) -> int:

@@ -160,8 +160,8 @@ def _score(
             "baseline": portuguese.pearson(baseline),
             "n": len(values),
         }
-    value = float(reported) if isinstance(reported, int | float) else None
-    return {"value": value, "low": None, "high": None, "baseline": None, "n": len(values)}
+    told = float(reported) if isinstance(reported, int | float) else None
+    return {"value": told, "low": None, "high": None, "baseline": None, "n": len(values)}
 
 
 def _correlation_interval(pairs: Sequence[tuple[float, float]], config: HarnessConfig) -> tuple[float, float]:
