@@ -115,15 +115,15 @@ class OwnDraws:
     random numbers of each process.
     """
 
-    def __init__(self, *given: Any, online: "Online", run: Run, **named: Any) -> None:
+    def __init__(self, *given: Any, online: "Online", training: Run, **named: Any) -> None:
         trainer, base = cast(Any, self), cast(Any, super())
         base.__init__(*given, **named)
-        self.online, self.run = online, run
+        self.online, self.training = online, training
         trainer.beta, trainer.ref_model = online.config.kl_weight, online.reference
         add_fused_lm_head(online.reference, temperature=online.config.temperature)
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *given: Any, **named: Any) -> Any:
-        drawn = self.online.draw(self.run, prompt_ids)
+        drawn = self.online.draw(self.training, prompt_ids)
         return (drawn, None) if isinstance(self, GRPOTrainer) else drawn
 
     def _get_per_token_logps_and_entropies(self, model: Any, *given: Any, **named: Any) -> Any:
@@ -193,7 +193,7 @@ class Online(Objective):
             "remove_unused_columns": False,
             "disable_dropout": True,
         }
-        given = {"reward_funcs": [self.score_of(run)], "online": self, "run": run}
+        given = {"reward_funcs": [self.score_of(run)], "online": self, "training": run}
         if isinstance(config, GrpoConfig):
             settings |= {"loss_type": "dapo", "scale_rewards": config.scale}
             train_by(Grpo, GRPOConfig, run, rows, settings, **given)
