@@ -185,9 +185,8 @@ def test_sampled_answers_are_labelled_and_the_noise_hangs_on_seed_and_pair_alone
     assert noisy.record.counts["turned-round"] == len(turned)
     assert 0.1 < len(turned) / len(after) < 0.3
     assert pure.record.counts["same-answers"] == 20
-    fewer = collect_preferences(
-        store, given_answers(Store(f"{store.storage.root}-2"), 100), noisy_config, InProcess()
-    )
+    other = Store(f"{store.storage.root}-2")
+    fewer = collect_preferences(other, given_answers(other, 100), noisy_config, InProcess())
     for split in ("train", "held-out"):
         for row in fewer.rows(split):
             assert (row["id"] in turned) == (row["chosen"] == "no")

@@ -95,7 +95,7 @@ def test_it_learns_what_is_preferred_and_reports_on_pairs_that_it_never_saw(give
     assert any("accuracy" in values for values in told)
 
 
-def test_rewards_are_those_of_transformers_alone_and_an_end_is_worth_something(given, made):
+def test_rewards_are_those_of_transformers_alone_and_an_end_is_read(given, made):
     model, tokenizer = made.load()
     asked = [{"role": "user", "content": "What is the red cat?"}]
     said = [[*asked, {"role": "assistant", "content": text}] for text in ("It is a cat.", "It is", "So")]
@@ -107,7 +107,7 @@ def test_rewards_are_those_of_transformers_alone_and_an_end_is_worth_something(g
     with torch.no_grad():
         assert theirs(ids).logits[0, 0].item() == pytest.approx(found[0], abs=1e-5)
     cut = rewards(model, tokenizer, said, [False] * 3)
-    assert sum(found) > sum(cut)
+    assert all(whole != half for whole, half in zip(found, cut, strict=True))
     assert {Path(name).suffix for name in made.names("model/")} <= {
         ".safetensors",
         ".json",
