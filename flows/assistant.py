@@ -8,7 +8,7 @@ from pipeline.alignment.align import dpo, grpo, rloo
 from pipeline.alignment.ppo import ppo
 from pipeline.alignment.preferences import SAMPLED, Preferences, check_preferences, collect_preferences
 from pipeline.alignment.reward import RewardModel, train_reward_model
-from pipeline.alignment.rewards import reward_judge
+from pipeline.alignment.reward_source import reward_judge
 from pipeline.alignment.sampled import sample_answers
 from pipeline.compute import Compute
 from pipeline.evaluation.assess import assess

@@ -10,7 +10,7 @@ from pydantic import Field
 from pipeline.alignment.guards import GuardsConfig
 from pipeline.alignment.preferences import Preferences
 from pipeline.alignment.reward import RewardModel
-from pipeline.alignment.rewards import Source, identity_of_source, reward_source
+from pipeline.alignment.reward_source import Source, identity_of_source, reward_source
 from pipeline.compute import Compute
 from pipeline.models import cost
 from pipeline.models.families import training_flops_per_token

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from pipeline.alignment.align import PROMPT_TOKENS, AlignConfig, AlignedModel
 from pipeline.alignment.reward import RewardModel
-from pipeline.alignment.rewards import Source, identity_of_source, reward_source
+from pipeline.alignment.reward_source import Source, identity_of_source, reward_source
 from pipeline.compute import Compute
 from pipeline.models import cost
 from pipeline.models.families import shape_of, training_flops_per_token, vocabulary_size_of

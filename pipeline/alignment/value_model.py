@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pipeline.alignment.rewards import Source
+from pipeline.alignment.reward_source import Source
 from pipeline.user_function import UserFunction
 
 

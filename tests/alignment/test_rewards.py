@@ -8,15 +8,8 @@ import torch
 
 from pipeline.alignment.prompts import Prompt
 from pipeline.alignment.reward import RewardModel
-from pipeline.alignment.rewards import (
-    Answer,
-    LearntReward,
-    NonFiniteRewardError,
-    NoRewardError,
-    identity_of_source,
-    open_reward,
-    reward_source,
-)
+from pipeline.alignment.reward_source import NoRewardError, identity_of_source, reward_source
+from pipeline.alignment.rewards import Answer, LearntReward, NonFiniteRewardError, open_reward
 from pipeline.models.generation import Sampled
 from pipeline.store import Storage
 from pipeline.tokens.markers import TURN_END_ID
