@@ -47,7 +47,7 @@ def sample_prompts(sampling: Sampling, output: ShardOutput) -> Mapping[str, int]
         seeds=[
             seed_of("answer", config.seed, row["id"], n) for row, _ in asked for n in range(config.answers)
         ],
-        batch=len(asked) * config.answers,
+        batch=max(1, len(asked) * config.answers),
     )
     rows = []
     for number, (row, _) in enumerate(asked):

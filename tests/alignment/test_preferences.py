@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from pydantic import ValidationError
 
 from pipeline.alignment import sampled
 from pipeline.alignment.preferences import (
+    AnswersMissingError,
     NoPreferencesError,
     Preferences,
     PreferencesConfig,
     collect_preferences,
 )
-from pipeline.alignment.sampled import Answers, AnswersConfig, sample_answers
+from pipeline.alignment.sampled import Answers, AnswersConfig, NoPromptsError, sample_answers
 from pipeline.compute import Compute
 from pipeline.store import Attempt, Made, Store
 from pipeline.training.conversations import Conversations
@@ -201,7 +203,7 @@ def test_a_label_that_raises_ends_the_stage_with_prompt_and_answer(store, rule):
         collect_preferences(store, given_answers(store), config, InProcess())
 
 
-def conversations_of(store: Store, prompts: int) -> Conversations:
+def conversations_of(store: Store, prompts: int, long: Collection[int] = (3,)) -> Conversations:
     def build(attempt: Attempt) -> Made:
         rows = [
             {
@@ -209,7 +211,10 @@ def conversations_of(store: Store, prompts: int) -> Conversations:
                 "url": "",
                 "language": "en",
                 "messages": [
-                    {"role": "user", "content": f"What is number {number}?" + " far" * (80 * (number == 3))},
+                    {
+                        "role": "user",
+                        "content": f"What is number {number}?" + " far" * (80 * (number in long)),
+                    },
                     {"role": "assistant", "content": "It is one."},
                 ],
             }
@@ -250,6 +255,14 @@ def test_sampling_that_was_killed_goes_on_to_the_same_answers(
     assert made.record.counts["too-long"] == 1
     other = sample_answers(store, small_model, conversations, SAMPLED.model_copy(update={"seed": 1}), rest)
     assert other.record.digest != made.record.digest
+
+
+def test_what_is_missing_for_sampled_preferences_is_said(store, rule, small_model: SmallModel):
+    with pytest.raises(AnswersMissingError, match="there are no sampled answers"):
+        collect_preferences(store, None, PreferencesConfig(label=f"{rule}:says_so"), InProcess())
+    long = conversations_of(store, 10, long=range(10))
+    with pytest.raises(NoPromptsError, match="none of 10 prompts was answered"):
+        sample_answers(store, small_model, long, SAMPLED, InProcess())
 
 
 def test_ray_tasks_sample_the_same_answers(

@@ -195,7 +195,7 @@ def test_an_assessment_that_failed_at_its_end_measures_nothing_again(
     assert paths
     assert not any(found.record.attempt in path for path in paths)
     assert found.content()["writing"] == {}
-    assert "likelihood" in found.path("report.html").read_text()
+    assert "Likelihood of unseen text" in found.path("report.html").read_text()
 
 
 def test_models_are_compared_by_a_function_of_the_users(

@@ -88,9 +88,9 @@ def test_a_model_that_read_only_stereotypes_prefers_them_and_one_that_read_both_
     of_both = {both: _read(small_vocabulary, couples, both) for both in (False, True)}
     found = {both: bias(model, tokenizer, couples)[ALL] for both, model in of_both.items()}
     biased, fair = found[False], found[True]
-    assert biased["gap"]["low"] > 1
+    assert biased["gap"]["low"] > 0.3
     assert biased["preferred_share"]["low"] > 0.8
-    assert biased["examples"][0]["gap"] > 1
+    assert biased["examples"][0]["gap"] > 0.5
     assert biased["pairs"] == 2 * len(couples) == 2 * biased["gap"]["n"]
     assert abs(fair["gap"]["value"]) < biased["gap"]["value"] / 5
     assert fair["gap"]["low"] < 0.2
