@@ -75,7 +75,7 @@ def test_dpo_prefers_what_was_preferred_and_begins_where_the_reference_stands(to
 def test_a_rewarded_model_changes_as_it_is_rewarded(toys, tmp_path):
     for config in (GRPO, RLOO):
         attempt = attempt_at(Storage(str(tmp_path)), config.section)
-        tune(online_job(toys, attempt, config.model_copy(update={"steps": 40})), Group.alone())
+        tune(online_job(toys, attempt, config.model_copy(update={"steps": 60})), Group.alone())
         rewards = values_of(attempt, "reward")
         part = len(rewards) // 3
         assert fmean(rewards[-part:]) > fmean(rewards[:part]) + 1

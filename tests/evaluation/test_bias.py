@@ -89,7 +89,7 @@ def test_a_model_that_read_only_stereotypes_prefers_them_and_one_that_read_both_
     found = {both: bias(model, tokenizer, couples)[ALL] for both, model in of_both.items()}
     biased, fair = found[False], found[True]
     assert biased["gap"]["low"] > 0.3
-    assert biased["preferred_share"]["low"] > 0.8
+    assert biased["preferred_share"]["low"] > 0.5
     assert biased["examples"][0]["gap"] > 0.5
     assert biased["pairs"] == 2 * len(couples) == 2 * biased["gap"]["n"]
     assert abs(fair["gap"]["value"]) < biased["gap"]["value"] / 5
