@@ -1,7 +1,7 @@
 """Direct preference optimization: the rows are pairs of answers, and the loss pulls them apart."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import datasets
 import numpy as np
@@ -20,10 +20,8 @@ from pipeline.training.adapter import load_base
 from pipeline.training.chat_rows import answer_losses
 from pipeline.training.group import Group
 from pipeline.training.trainer import train_by
-from pipeline.training.tuning import Objective, Result, Run
+from pipeline.training.tuning import Objective, Result, Run, spread
 from pipeline.training.tuning_config import TooFewRowsError
-
-T = TypeVar("T")
 
 
 class Pairs(DPOTrainer):
@@ -44,10 +42,10 @@ class Dpo(Objective):
         longest = min(job.config.max_tokens, context)
         self.pairs = pair_rows(self.tokenizer, job.preferences.rows("train"), longest)
         held_out = list(job.preferences.rows("held-out"))
-        self.held_out = pair_rows(self.tokenizer, _spread(held_out, job.config.evaluation_rows), longest).rows
+        self.held_out = pair_rows(self.tokenizer, spread(held_out, job.config.evaluation_rows), longest).rows
         prompts, _ = prompts_of(self.tokenizer, held_out, context - job.config.answer_tokens)
         self._check(job, longest, len(prompts))
-        prompts = _spread(prompts, job.config.evaluation_prompts)
+        prompts = spread(prompts, job.config.evaluation_prompts)
         self.aligning = Aligning(job.config, prompts, self.reference, None)
         self.lengths = [row.tokens for row in self.pairs.rows]
         self.reference_margins: list[float] | None = None
@@ -166,9 +164,3 @@ def _preference(run: Run, model: PreTrainedModel, pairs: Sequence[PairRow]) -> l
     rows = [row for pair in pairs for row in pair.rows()]
     losses = [loss for loss, _ in answer_losses(model, rows, run.autocast, int(run.tokenizer.pad_token_id))]
     return [rejected - chosen for chosen, rejected in zip(losses[::2], losses[1::2], strict=True)]
-
-
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """So many of them at most, evenly spread and each once."""
-    places = {int(place) for place in np.linspace(0, len(items) - 1, min(count, len(items)))}
-    return [items[place] for place in sorted(places)]

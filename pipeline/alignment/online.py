@@ -11,7 +11,6 @@ from statistics import fmean, pstdev
 from typing import Any, cast
 
 import datasets
-import numpy as np
 import torch
 from torch import Tensor
 from trl.trainer.grpo_config import GRPOConfig
@@ -20,13 +19,13 @@ from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from pipeline.alignment.align import GrpoConfig, OnlineJob, RlooConfig
+from pipeline.alignment.align import DRAWN_TOGETHER, GrpoConfig, OnlineJob, RlooConfig
 from pipeline.alignment.aligning import Aligning, reference_model, weights_now
 from pipeline.alignment.guards import Vitals, repetition
 from pipeline.alignment.ppo_losses import entropies
-from pipeline.alignment.prompts import Prompt, prompts_of
+from pipeline.alignment.prompts import Prompt, apart, prompts_of
 from pipeline.alignment.rewards import Answer, on_all, open_reward
-from pipeline.alignment.watched import DRAWN_TOGETHER, answer_seed
+from pipeline.alignment.watched import answer_seed
 from pipeline.models.generation import Sampled, context_tokens, sample, stop_ids
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.adapter import load_base
@@ -94,8 +93,8 @@ def score_answers(
     where: Mapping[str, Tensor],
     ids_BT: Tensor,
 ) -> Scores:
-    """What TRL's fused head gives, for CPUs: it goes over prompts too, in tiles that save memory, and takes
-    half as long again. Answers begin in one column, from which on some label is none of NO_LABEL.
+    """What TRL's fused head gives, for CPUs: it goes over prompts too, in tiles that save memory GPUs
+    are short of. Answers begin in one column, from which on some label is none of NO_LABEL.
     """
     first = int((labels_BT != NO_LABEL).any(0).nonzero()[0, 0])
     kept = labels_BT.shape[1] - first
@@ -160,7 +159,7 @@ class Online(Objective):
         self.reference = reference_model(job, group)
         room = context_tokens(self.model) - job.config.answer_tokens
         prompts, self.too_long = prompts_of(self.tokenizer, job.conversations.rows("train"), room)
-        self.prompts, watched = _apart(prompts, job.config.evaluation_prompts)
+        self.prompts, watched = apart(prompts, job.config.evaluation_prompts)
         if not self.prompts or not watched:
             raise TooFewRowsError(
                 f"{len(prompts)} prompts are there ({self.too_long} more leave no room for an answer of "
@@ -291,11 +290,3 @@ class Online(Objective):
             figures=self.aligning.figures(run),
             files=self.aligning.story(run, self.job.attempt),
         )
-
-
-def _apart(prompts: Sequence[Prompt], count: int) -> tuple[list[Prompt], list[Prompt]]:
-    """The prompts to learn from, and those to judge by, evenly spread: so many, a quarter of all at most."""
-    some = min(count, len(prompts) // 4)
-    places = {int(place) for place in np.linspace(0, len(prompts) - 1, some)}
-    learned = [prompt for place, prompt in enumerate(prompts) if place not in places]
-    return learned, [prompts[place] for place in sorted(places)]

@@ -19,7 +19,7 @@ from pipeline.alignment.guards import Guards
 from pipeline.alignment.ppo import PpoJob
 from pipeline.alignment.ppo_rollouts import Rollout, scored, told_of, vitals_of
 from pipeline.alignment.ppo_updates import Updates
-from pipeline.alignment.prompts import Prompt, prompts_of
+from pipeline.alignment.prompts import Prompt, apart, prompts_of
 from pipeline.alignment.rewards import Answer, on_all, open_reward
 from pipeline.alignment.value_model import ActorCritic, critic_of, frozen
 from pipeline.alignment.watched import answer_seed
@@ -29,7 +29,7 @@ from pipeline.models.saving import save_language_model
 from pipeline.training.group import Group
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.trainer import JOURNAL_SECONDS
-from pipeline.training.tuning import Objective, Result, Run
+from pipeline.training.tuning import Objective, Result, Run, spread
 from pipeline.training.tuning_config import TooFewRowsError
 
 
@@ -48,7 +48,7 @@ class Ppo(Objective):
         self.model.train(False)  # with dropout the same weights would give other probabilities each time
         room = context_tokens(policy) - job.config.answer_tokens
         prompts, self.too_long = prompts_of(self.tokenizer, job.conversations.rows("train"), room)
-        self.prompts, self.watched = _apart(prompts, job.config.evaluation_prompts)
+        self.prompts, self.watched = apart(prompts, job.config.evaluation_prompts)
         if not self.watched:
             raise TooFewRowsError(
                 f"{len(prompts)} prompts are there ({self.too_long} more leave no room for an answer of "
@@ -124,7 +124,7 @@ class Ppo(Objective):
         if run.group.is_first:
             run.journal.metrics(run.done, **{f"held_out_{name}": value for name, value in told.items()})
             if self.config.shown_answers:
-                shown = _spread(rollouts, self.config.shown_answers)
+                shown = spread(rollouts, self.config.shown_answers)
                 run.journal.text("answers", run.done, "\n\n".join(_shown(each) for each in shown))
         return -told["reward"]
 
@@ -270,19 +270,6 @@ class Training:
         answers = told_of(rollouts)
         run.journal.progress(run.done, run.steps, "steps", reward=round(answers["reward"], 3))
         run.journal.metrics(run.done, **answers, **told, tokens=float(run.tokens))
-
-
-def _apart(prompts: Sequence[Prompt], count: int) -> tuple[list[Prompt], list[Prompt]]:
-    """The prompts to learn from, and those to judge by, evenly spread: so many, a quarter of all at most."""
-    watched = _spread(prompts, min(count, len(prompts) // 4))
-    kept_apart = {id(prompt) for prompt in watched}
-    return [prompt for prompt in prompts if id(prompt) not in kept_apart], watched
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """So many of them at most, evenly spread and each once."""
-    places = sorted({int(place) for place in np.linspace(0, len(items) - 1, min(count, len(items)))})
-    return [items[place] for place in places]
 
 
 def _shown(rollout: Rollout) -> str:

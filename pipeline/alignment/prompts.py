@@ -1,10 +1,12 @@
 """Prompts to answer: conversations without their last answer, as token ids."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from pipeline.training.tuning import spread
 
 Message = dict[str, str]
 
@@ -61,3 +63,10 @@ def before_the_answer(row: Mapping[str, Any]) -> list[Message]:
     while messages and messages[-1]["role"] != "user":
         messages.pop()
     return messages
+
+
+def apart(prompts: Sequence[Prompt], count: int) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts to learn from, and those to judge by, evenly spread: so many, a quarter of all at most."""
+    watched = spread(prompts, min(count, len(prompts) // 4))
+    kept_apart = {id(prompt) for prompt in watched}
+    return [prompt for prompt in prompts if id(prompt) not in kept_apart], watched

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from transformers import PreTrainedModel
 
+from pipeline.alignment.align import DRAWN_TOGETHER
 from pipeline.alignment.guards import Vitals, repetition
 from pipeline.alignment.prompts import Prompt
 from pipeline.alignment.rewards import Answer, Reward, on_all
 from pipeline.models.generation import Sampled, sample, stop_ids
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.chat_rows import ChatRow, answer_losses
-from pipeline.training.tuning import Run
-
-DRAWN_TOGETHER = 128
+from pipeline.training.tuning import Run, spread
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,8 @@ def judgement(answers: Sequence[Drawn]) -> Judgement:
 
 def shown(answers: Sequence[Drawn], count: int) -> str:
     """So many of them, evenly spread, as Markdown."""
-    chosen = sorted({int(place) for place in np.linspace(0, len(answers) - 1, min(count, len(answers)))})
     parts = []
-    for answer in (answers[place] for place in chosen):
+    for answer in spread(answers, count):
         note = "" if answer.reward is None else f" *(reward {answer.reward:.2f})*"
         parts.append(f"**{answer.question}**{note}\n{answer.text}{'' if answer.ended else ' …'}")
     return "\n\n".join(parts)

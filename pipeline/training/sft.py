@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import datasets
-import numpy as np
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -20,7 +19,7 @@ from pipeline.training.finetune import FinetuneConfig, Job
 from pipeline.training.group import Group
 from pipeline.training.packed_chats import PackedBatch
 from pipeline.training.trainer import train_by
-from pipeline.training.tuning import Objective, Result, Run
+from pipeline.training.tuning import Objective, Result, Run, spread
 from pipeline.training.tuning_config import TooFewRowsError
 
 log = logging.getLogger(__name__)
@@ -121,17 +120,12 @@ def _chats(
             'finetune.max_tokens (up to the base model\'s context), or set finetune.too_long = "cut"'
         )
     held_out = list(conversations.rows("held-out"))
-    judged = [held_out[index] for index in _spread(len(held_out), config.evaluation_rows)]
+    judged = spread(held_out, config.evaluation_rows)
     rows = chat_rows(tokenizer, judged, row_tokens, config.too_long).rows
     if not rows:
         raise TooFewRowsError(
             f"all {len(judged)} held-out conversations are longer than {row_tokens} tokens; "
             "raise finetune.max_tokens (up to the base model's context) or bring shorter ones"
         )
-    shown = [held_out[index]["question"] for index in _spread(len(held_out), config.shown_questions)]
+    shown = [row["question"] for row in spread(held_out, config.shown_questions)]
     return Chats(train, rows, shown)
-
-
-def _spread(total: int, count: int) -> list[int]:
-    """So many numbers below `total` at most, evenly spread and each once."""
-    return sorted({int(index) for index in np.linspace(0, total - 1, min(count, total))})

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -32,6 +33,8 @@ from pipeline.training.optimizer import ADAM_BETAS, Optimizers
 from pipeline.training.resolve import Resolved, resolve
 from pipeline.training.retention import Retention
 from pipeline.training.tuning_config import RESULT, TuningConfig, TuningJob, check_batch
+
+T = TypeVar("T")
 
 STEPS_OF_LOSS = 20
 WINDOW_STEPS = 8
@@ -319,3 +322,9 @@ def publish(run: Run, job: TuningJob, peak: dict[str, int]) -> None:
         "compute": run.resolved.as_dict() | peak,
     }
     job.attempt.storage.create(f"{job.attempt.folder}/{RESULT}", json.dumps(result).encode())
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """So many of them at most, evenly spread and each once: rows to judge by, and answers to show."""
+    places = {int(place) for place in np.linspace(0, len(items) - 1, min(count, len(items)))}
+    return [items[place] for place in sorted(places)]
