@@ -34,6 +34,8 @@ from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import InputError, MoinhoError
+from pipeline.evaluation.compare import PAGE as COMPARISON_PAGE
+from pipeline.evaluation.compare import Comparison
 from pipeline.store import (
     Artifact,
     Attempt,
@@ -302,23 +304,36 @@ def _told_of_recrawl(record: Record) -> str:
 
 
 def _tell_road(road: Road, name: str, console: Console) -> None:
-    for title, model in (("base model", road.base), ("chat model", road.chat)):
+    aligned = [(f"{model.role} model", model) for model in road.aligned]
+    for title, model in (("base model", road.base), ("chat model", road.chat), *aligned):
         figures = ", ".join(f"{key.replace('_', ' ')} {number(v)}" for key, v in model.record.figures.items())
-        console.print(f"[bold]{title}[/bold]  {figures}\n            {model.folder('model')}", soft_wrap=True)
+        console.print(
+            f"[bold]{title:<10}[/bold]  {figures}\n            {model.own_folder()}", soft_wrap=True
+        )
     scores = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for figure in summary(road.scores.record):
         scores.add_row(f"  {figure.name.replace('_', ' ')}", number(figure.value), figure.meaning)
     console.print(scores)
-    console.print(
-        f"\nnext:\n"
-        f'  [bold]moinho complete {name}/base "The function returns a" --top 10[/bold]\n'
-        f"  [bold]moinho chat {name}/chat[/bold]\n"
-        f"  [bold]moinho show {name}/chat[/bold]  (what it was made from)\n"
-        f"  [bold]moinho show {name}/scores --figures[/bold]  (all figures, and what each means)\n"
-        f"  [bold]moinho show {name}/documents --dropped[/bold]  (pages left out, and why)\n"
-        f"  [bold]moinho ui[/bold]  (curves, counts and models in MLflow)",
-        soft_wrap=True,
-    )
+    if road.comparison is not None:
+        _tell_models_compared(road.comparison, console)
+    last = (road.chat, *road.aligned)[-1].role
+    commands = {
+        f'moinho complete {name}/base "The function returns a" --top 10': "",
+        f"moinho chat {name}/{last}": "",
+        f"moinho show {name}/{last}": "what it was made from",
+        f"moinho show {name}/scores --figures": "all figures, and what each means",
+        f"moinho show {name}/documents --dropped": "pages left out, and why",
+        "moinho ui": "curves, counts and models in MLflow",
+    }
+    _tell_next(commands, console)
+
+
+def _tell_models_compared(comparison: Comparison, console: Console) -> None:
+    """Which model is the best and why, and where the pages lie."""
+    console.print("\n[bold]compared[/bold]")
+    for sentence in comparison.content()["verdict"]:
+        console.print(f"  {escape(sentence)}", soft_wrap=True)
+    console.print(f"  all figures side by side: {comparison.path(COMPARISON_PAGE)}", soft_wrap=True)
 
 
 def _tell_end(artifact: Artifact, name: str, console: Console, *, until: str) -> None:

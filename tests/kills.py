@@ -1,10 +1,12 @@
 """Kills at random moments: run the small road, kill something, run again, and compare what came out.
 
 A trial takes a copy of a store that an undisturbed run filled, discards one stage in it, runs the
-road, kills one of its processes (or all) at a random moment, and runs it to its end. Stage, moment,
-victim and signal follow from the seed and the trial's number, so that a trial can be repeated.
+flow (the road, or what makes an assistant of its chat model), kills one of its processes (or all) at a
+random moment, and runs it to its end. Stage, moment, victim and signal follow from the seed and the
+trial's number, so that a trial can be repeated.
 
     python -m tests.kills --kills 100 --seed 0
+    python -m tests.kills --kills 20 --seed 0 --flow assistant
 """
 
 import argparse
@@ -29,9 +31,9 @@ import psutil
 from pipeline.store import Store
 from pipeline.store.discard import discard
 from pipeline.store.verify import made_from, verify
-from tests.road import Run, command_of
+from tests.road import CONFIG, Run, command_of
 
-STAGES = (
+ROAD_STAGES = (
     "site",
     "crawl",
     "extract",
@@ -44,13 +46,33 @@ STAGES = (
     "finetune",
     "evaluate",
 )
-SAME_BYTES = tuple(stage for stage in STAGES if stage not in ("crawl", "finetune", "evaluate"))
-"""Stages whose files are promised to be equal. A crawl's archive carries dates, fine-tuning and
-evaluation hang on libraries' arithmetic; what is made from these is discarded with them."""
+ALIGNING = ("answers", "preferences", "reward", "dpo", "grpo", "rloo", "ppo")
+OTHER_BYTES = ("crawl", "evaluate", "assess", "compare")
+"""Stages whose files are not promised to be equal: a crawl's archive carries dates, evaluations tell how
+long answers took. What is made from these is discarded with them."""
 EAGER = "compute.compile=false"
 START_SECONDS = 4.0
 """From a run's start to its first stage at work: moments before that are tried too."""
 END_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What is run, and what it makes."""
+
+    config: Path
+    stages: tuple[str, ...]
+    tried: tuple[str, ...]
+    """Stages in which it is killed."""
+
+
+ROAD = Flow(CONFIG, ROAD_STAGES, ROAD_STAGES)
+ASSISTANT = Flow(
+    CONFIG.with_name("assistant.toml"),
+    (*ROAD_STAGES, *ALIGNING, "assess", "compare"),
+    ("finetune", *ALIGNING, "assess", "compare"),
+)
+FLOWS = {"road": ROAD, "assistant": ASSISTANT}
 
 Victim = Literal["driver", "worker", "spider", "sender", "tree"]
 MARKS: dict[str, str] = {
@@ -82,7 +104,7 @@ class Outcome:
     faults: list[str]
 
 
-def kill_of(seed: int, trial: int, seconds: dict[str, float], stages: tuple[str, ...] = STAGES) -> Kill:
+def kill_of(seed: int, trial: int, seconds: dict[str, float], stages: tuple[str, ...] = ROAD.tried) -> Kill:
     """The trial's kill; `seconds` says how long each stage takes undisturbed."""
     chance = random.Random(f"{seed}-{trial}")
     stage = chance.choice(stages)
@@ -97,9 +119,9 @@ def kill_of(seed: int, trial: int, seconds: dict[str, float], stages: tuple[str,
     )
 
 
-def fill(store: Path) -> None:
+def fill(store: Path, flow: Flow = ROAD) -> None:
     """The store that all others are compared with."""
-    run = Run.start(store, EAGER)
+    run = Run.start(store, EAGER, config=flow.config)
     assert run.wait(END_SECONDS) == 0, run.text()
     run.wait_for_family()
 
@@ -113,12 +135,12 @@ def digests(store: Path) -> dict[str, str]:
     return {record["stage"]: record["digest"] for record in _records(store)}
 
 
-def try_kill(undisturbed: Path, folder: Path, kill: Kill) -> Outcome:
+def try_kill(undisturbed: Path, folder: Path, kill: Kill, flow: Flow = ROAD) -> Outcome:
     """Run, kill, run again; what is not as it should be comes back as faults, one line each."""
     start, store = time.monotonic(), folder / "store"
     shutil.copytree(undisturbed, store, symlinks=True)
     _discard(store, kill.stage)
-    run = Run.start(store, EAGER)
+    run = Run.start(store, EAGER, config=flow.config)
     time.sleep(kill.after_seconds)
     hit = _kill(run, kill)
     faults: list[str] = []
@@ -128,24 +150,25 @@ def try_kill(undisturbed: Path, folder: Path, kill: Kill) -> Outcome:
     with contextlib.suppress(AssertionError):
         run.wait_for_family()
     faults += [f"left behind: {command_of(process)[:100]}" for process in run.family()]
-    again = Run.start(store, EAGER)
+    again = Run.start(store, EAGER, config=flow.config)
     if (code := again.wait(END_SECONDS)) != 0:
         faults.append(f"the run after the kill ended with {code}: {again.text()[-500:]}")
     else:
-        faults += differences(undisturbed, store)
+        faults += differences(undisturbed, store, flow)
     return Outcome(kill, hit, first_exit, time.monotonic() - start, faults)
 
 
-def differences(undisturbed: Path, store: Path) -> Iterator[str]:
+def differences(undisturbed: Path, store: Path, flow: Flow = ROAD) -> Iterator[str]:
     """All in which a store differs from an undisturbed one that should not."""
     expected, found = digests(undisturbed), digests(store)
-    for stage in STAGES:
+    for stage in flow.stages:
         if stage not in found:
             yield f"{stage}: not in the store"
-        elif stage in SAME_BYTES and found[stage] != expected[stage]:
+        elif stage not in OTHER_BYTES and found[stage] != expected[stage]:
             yield f"{stage}: other bytes"
-    if len(_records(store)) != len(STAGES):
-        yield f"{len(_records(store))} artifacts, not {len(STAGES)}"
+    made, wanted = (Counter(record["stage"] for record in _records(each)) for each in (store, undisturbed))
+    if made != wanted:
+        yield f"artifacts {dict(made)}, not {dict(wanted)}"
     pages = requested(store)
     if pages != requested(undisturbed):
         yield f"other pages: {len(pages)}, {[url for url, count in pages.items() if count > 1][:3]} twice"
@@ -183,9 +206,10 @@ def mlflow_statuses(store: Path) -> Counter[str]:
 def _discard(root: Path, stage: str) -> None:
     store = Store(str(root))
     records = {f"{record.stage}/{record.key}": record for record in store.records()}
-    [base] = [base for base, record in records.items() if record.stage == stage]
-    hanging = made_from(records, {base}) if stage not in SAME_BYTES else []
-    for each in [*reversed(hanging), base]:
+    bases = [base for base, record in records.items() if record.stage == stage]
+    assert bases, f"no {stage} in {root}"
+    hanging = made_from(records, set(bases)) if stage in OTHER_BYTES else []
+    for each in [*reversed(hanging), *bases]:
         discard(store, each)
 
 
@@ -214,19 +238,21 @@ def _records(store: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill the small road at random moments.")
+    parser.add_argument("--flow", choices=FLOWS, default="road", help="what is run")
     parser.add_argument("--kills", type=int, default=100, help="how many trials")
     parser.add_argument("--seed", type=int, default=0, help="what the trials follow from")
     parser.add_argument("--first", type=int, default=0, help="number of the first trial, to repeat one")
     arguments = parser.parse_args()
+    flow = FLOWS[arguments.flow]
     bad, hits = 0, Counter[str]()
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
         undisturbed = Path(folder) / "undisturbed"
-        fill(undisturbed)
+        fill(undisturbed, flow)
         seconds = stage_seconds(undisturbed)
         for trial in range(arguments.first, arguments.first + arguments.kills):
-            kill = kill_of(arguments.seed, trial, seconds)
+            kill = kill_of(arguments.seed, trial, seconds, flow.tried)
             here = Path(folder) / f"trial-{trial}"
-            outcome = try_kill(undisturbed, here, kill)
+            outcome = try_kill(undisturbed, here, kill, flow)
             bad += bool(outcome.faults)
             hits[f"{kill.stage}"] += 1
             print(

@@ -47,6 +47,13 @@ class Model(Artifact):
             return merged_folder(self)
         return self.folder(MODEL_FOLDER)
 
+    def own_folder(self) -> Path:
+        """A local folder with what this stage made: the whole model, or the adapter alone. Raises
+        InputError if not made yet."""
+        from pipeline.models.adapters import ADAPTER_FOLDER
+
+        return self.folder(MODEL_FOLDER if self.adapter_base() is None else ADAPTER_FOLDER)
+
     def tokenizer_folder(self) -> Path:
         """A local folder with the tokenizer's files, which may be the model's."""
         base = self.adapter_base()
