@@ -18,6 +18,8 @@ KeyPath = tuple[str, ...]
 ALTERNATIVE = re.compile(r"function-|constrained-|literal\[")
 """How pydantic marks, in the place of a fault, which of several kinds of value it speaks of."""
 SHOWN_CHARACTERS = 60
+UNSET = object()
+"""In place of a value: what the file says of this key does not count."""
 EXPECTED = {
     "tuple_type": 'write a list, such as ["one", "two"]',
     "int_type": "write a whole number",
@@ -44,7 +46,8 @@ class ConfigurationError(InputError):
 
 
 def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
-    """The configuration at `path` with what it extends and with `settings` (`section.key=value`) on top.
+    """The configuration at `path` with what it extends and with `settings` (`section.key=value`, or
+    `section.key=` for its default) on top.
 
     Raises ConfigurationError with one line per fault: file, key, what was found, what would work.
     """
@@ -52,6 +55,14 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
     values, sources = _read(path, supersedes)
     for setting in settings:
         keys, value = _parse_setting(setting)
+        if value is UNSET:
+            if keys not in _key_paths(values):
+                raise ConfigurationError(
+                    f"--set {setting}: no file sets {'.'.join(keys)}, there is nothing to take away; "
+                    "write a value behind the =, or leave it out"
+                )
+            values = _without(values, [keys])
+            continue
         if keys[0] not in values:
             values = _without(values, supersedes.get(keys[0], ()))
         _put(values, keys, value, setting)
@@ -126,11 +137,14 @@ def _key_paths(values: Mapping[str, Any], before: KeyPath = ()) -> Iterator[KeyP
 
 
 def _parse_setting(setting: str) -> tuple[KeyPath, Any]:
-    """`pretrain.steps=300` → (("pretrain", "steps"), 300). What is no TOML value is taken as text."""
+    """`pretrain.steps=300` → (("pretrain", "steps"), 300); `pretrain.steps=` → UNSET. What is no TOML value
+    is taken as text."""
     key, equals, text = setting.partition("=")
     keys = tuple(part.strip() for part in key.split("."))
     if not equals or not all(keys):
         raise ConfigurationError(f"--set {setting}: write section.key=value, such as pretrain.steps=300")
+    if not text.strip():
+        return keys, UNSET
     try:
         return keys, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,7 +1,7 @@
 """What `moinho sweep` tells before and after: what it takes, and what was found."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +11,12 @@ from rich.table import Table
 from flows.display import duration
 from flows.planning import plan_of
 from flows.web_to_model import WebToModel, web_to_sweep
-from pipeline.training.sweep import Sweep, SweepPlan
+from pipeline.training.sweep import Sweep, SweepPlan, Trial
 from pipeline.training.sweep_plots import LAW, RATES
 
 SHOWN_TRIALS = 40
+BY_DEPTH = ("steps", "batch_tokens", "learning_rate")
+"""What follows from depth unless it is set."""
 
 
 def tell_plan(config: WebToModel, console: Console, measure: bool) -> None:
@@ -22,8 +24,9 @@ def tell_plan(config: WebToModel, console: Console, measure: bool) -> None:
     first if it was not yet. Raises what a sweep that is not possible raises."""
     planned = SweepPlan(pretrain=config.pretrain, sweep=config.sweep)
     trials = planned.trials()
-    for name, values in planned.axes().items():
-        console.print(f"  {name}: {', '.join(map(str, values))}", highlight=False)
+    console.print(_planned(planned, trials, config))
+    if warning := _same_for_all_depths(planned):
+        console.print(f"[yellow]{escape(warning)}[/yellow]", soft_wrap=True)
     found = plan_of(
         web_to_sweep, config, lambda told: console.print(f"[dim]{escape(told)}[/dim]"), measure=measure
     )
@@ -42,6 +45,37 @@ def tell_plan(config: WebToModel, console: Console, measure: bool) -> None:
     )
 
 
+def _planned(planned: SweepPlan, trials: Sequence[Trial], config: WebToModel) -> Table:
+    """The trials as they will be, each with its share of the work."""
+    flops = [trial.flops(config.vocabulary.pieces, config.tokens.row_tokens) for trial in trials]
+    axes = list(planned.axes())
+    table = Table(title=f"{len(trials)} trials", title_justify="left")
+    for column in (*axes, "steps", "batch tokens", "learning rate", "FLOP", "share"):
+        table.add_column(column, justify="right")
+    for trial, own in list(zip(trials, flops, strict=True))[:SHOWN_TRIALS]:
+        recipe = trial.config.recipe()
+        table.add_row(
+            *(str(trial.point[axis]) for axis in axes),
+            *(f"{recipe.steps:,}", f"{recipe.batch_tokens:,}", f"{recipe.learning_rate:.3g}"),
+            *(f"{own:.2g}", f"{own / sum(flops):.1%}"),
+        )
+    if len(trials) > SHOWN_TRIALS:
+        table.caption = f"and {len(trials) - SHOWN_TRIALS} more"
+    return table
+
+
+def _same_for_all_depths(planned: SweepPlan) -> str | None:
+    """What to know where depths are compared, and the file sets what follows from depth."""
+    if "depth" not in planned.axes():
+        return None
+    fixed = [name for name in BY_DEPTH if name in planned.pretrain.model_fields_set - planned.axes().keys()]
+    if not fixed:
+        return None
+    told = ", ".join(f"pretrain.{name} = {getattr(planned.pretrain, name)}" for name in fixed)
+    unset = " ".join(f"--set pretrain.{name}=" for name in fixed)
+    return f"{told} holds for every depth; for a scaling law let it follow from the depth: {unset}"
+
+
 def tell_sweep(made: Sweep, name: str, console: Console) -> None:
     """All trials by their place on the axes, what was found, the pictures, what to set."""
     table = made.table()
@@ -58,7 +92,12 @@ def tell_sweep(made: Sweep, name: str, console: Console) -> None:
     if found["settings"]:
         words = [f"pretrain.{setting}={value}" for setting, value in found["settings"].items()]
         settings = " ".join(f"--set {shlex.quote(word)}" for word in words)
-        console.print(f"\nto set: [bold]{escape(settings)}[/bold]", soft_wrap=True)
+        console.print(
+            f"\nto set, for trainings of {found['best']['steps']:,} steps (longer ones like lower rates): "
+            f"[bold]{escape(settings)}[/bold]",
+            soft_wrap=True,
+            highlight=False,
+        )
     console.print(
         f"[bold]moinho ui[/bold] compares the trials' curves; all figures: {made.path('sweep.json')}",
         soft_wrap=True,

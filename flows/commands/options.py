@@ -26,7 +26,9 @@ ConfigPath = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override one setting, such as pretrain.steps=300. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one setting, such as pretrain.steps=300; without a value: its default. Repeatable.",
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run, in place of the configuration's `name`.")]

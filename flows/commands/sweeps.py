@@ -60,8 +60,8 @@ def sweep(
 
     Without axes a quarter, half and all of `pretrain.depth` are tried, each at half, once and twice its
     learning rate. `learning_rate_factor` is an axis too: it multiplies what each trial would have. For a law
-    that can be trusted try four depths or more, leave `pretrain.steps` unset, so that each depth has the
-    steps that `tokens_per_parameter` asks for, and give the axis `seed` two values or three.
+    that can be trusted try four depths or more, each with the steps that `tokens_per_parameter` asks for
+    (`--set pretrain.steps=` takes away what the file sets), and give the axis `seed` two values or three.
 
     In the file an axis is a line below `[sweep.axes]`, such as `depth = [1, 2, 4]`.
     """
@@ -77,8 +77,9 @@ def sweep(
 
 
 def _setting(axis: str) -> str:
-    """`depth=1,2` → `sweep.axes.depth=[1, 2]`, as `--set` takes it. Raises AxisWordError."""
-    name, equals, words = axis.partition("=")
+    """`depth=1,2` or `pretrain.depth=1,2` → `sweep.axes.depth=[1, 2]`, as `--set` takes it. Raises
+    AxisWordError."""
+    name, equals, words = axis.removeprefix("pretrain.").partition("=")
     values = [_value(word.strip()) for word in words.strip().strip("[]").split(",")]
     if not equals or not name.strip() or not all(value for value in values):
         raise AxisWordError(f"--axis {axis}: write a setting and its values, such as --axis depth=1,2,4")

@@ -65,7 +65,7 @@ class SweepConfig(Config):
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                raise ValueError(f"pretrain has no setting {name}; {hint}")
+                raise ValueError(f"{name} is no setting of [pretrain], and only those can be axes; {hint}")
             if not values:
                 raise ValueError(f"{name} has no values; write such as {name} = [1, 2]")
             twice = [value for place, value in enumerate(values) if value in values[:place]]

@@ -60,7 +60,8 @@ def _law(trials: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None) -> 
     tried = flops <= best[-1, 0]
     losses = _losses(law, flops)
     axes.plot(flops[tried], losses[tried], color=LINE, label=law["formula"])
-    axes.plot(flops[~tried], losses[~tried], color=LINE, linestyle="--", label="extrapolation")
+    sure = "" if law["others"] else f", too few trials ({len(best)}) to say how far off"
+    axes.plot(flops[~tried], losses[~tried], color=LINE, linestyle="--", label=f"extrapolation{sure}")
     if law["others"]:
         each = np.array([losses, *(_losses(other, flops) for other in law["others"])])
         axes.fill_between(
@@ -73,14 +74,17 @@ def _law(trials: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None) -> 
             label="fits that leave one point out",
         )
     for told in law["foretold"]:
+        at = told["flops"], told["bits_per_byte"]
+        axes.scatter(*at, facecolors="white", edgecolors=LINE, zorder=3)
         axes.annotate(
             f"{told['bits_per_byte']:.2f} at {told['flops']:.1e}",
-            (told["flops"], told["bits_per_byte"]),
+            at,
             textcoords="offset points",
-            xytext=(-6, -16),
-            ha="right",
+            xytext=(0, 16),
+            ha="center",
             color=DIM,
         )
+    axes.margins(y=0.1)
     axes.legend(frameon=False)
     return figure
 
@@ -103,7 +107,7 @@ def _rates(groups: Sequence[Mapping[str, Any]]) -> Figure:
             rates, bits, marker="o", color=colour, label=f"{name}: best {group['best_rate']:.2g}{beyond}"
         )
         axes.axvline(group["best_rate"], color=colour, linewidth=0.8, linestyle=":")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center")
     ticks = sorted({rate for group in groups for rate, _ in group["bits_per_byte"]})
     if len(ticks) <= 10 and math.log10(ticks[-1] / ticks[0]) < 3:
         axes.set_xticks(ticks, [f"{rate:.2g}" for rate in ticks])

@@ -12,6 +12,7 @@ from pipeline.training.trial import TRIAL, TRIAL_ENDED
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 2.0
+TERA = 1e12
 
 
 class SweepProgress:
@@ -70,7 +71,7 @@ class SweepProgress:
         figures: dict[str, Any] = {"trials": f"{len(self.finished)} of {len(self.flops)}"}
         if reached:
             figures["best"] = round(min(reached), 4)
-        self._journal.progress(done, sum(self.flops.values()), "FLOP", None, **figures)
+        self._journal.progress(done / TERA, sum(self.flops.values()) / TERA, "TFLOP", None, **figures)
         self._journal.table(
             [(self._names[identity], self._told.get(identity, "starting")) for identity in running]
         )

@@ -78,6 +78,17 @@ def test_a_section_supersedes_what_an_extended_file_sets(tmp_path: Path) -> None
     assert load(Windmill, path, ["mill.stones=6"]).mill.stones == 6
 
 
+def test_a_setting_without_a_value_is_the_default_again(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('name = "site"\n[site]\nmodules = ["json"]\n[pretrain]\nsteps = 7\n')
+    assert load(WebToModel, path).pretrain.steps == 7
+    found = load(WebToModel, path, ["pretrain.steps="]).pretrain
+    assert found.steps is None
+    assert "steps" not in found.model_fields_set
+    with pytest.raises(ConfigurationError, match=r"no file sets pretrain\.stepz"):
+        load(WebToModel, path, ["pretrain.stepz="])
+
+
 def test_a_setting_that_is_no_toml_value_is_text(tmp_path: Path) -> None:
     assert load(Farm, write(tmp_path, "farm.toml", 'name = "a"\n'), ["name=b c"]).name == "b c"
 

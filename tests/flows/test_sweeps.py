@@ -42,7 +42,7 @@ def test_an_axis_that_has_no_values_is_refused_with_an_example(axis):
 
 
 def test_an_axis_that_is_no_setting_is_named_with_the_nearest(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"pretrain has no setting dept; did you mean depth\?"):
+    with pytest.raises(ConfigurationError, match=r"dept is no setting of .* did you mean depth\?"):
         load(WebToModel, CONFIG, [_setting("dept=1,2")])
 
 
@@ -60,8 +60,12 @@ def test_before_it_starts_trials_and_work_are_told(tmp_path, monkeypatch):
     written = io.StringIO()
     tell_plan(loaded, Console(file=written, width=200), measure=False)
     told = written.getvalue()
-    assert "depth: 1, 2" in told
     assert "6 trials, after" in told
+    assert [line.replace("│", "").split()[:2] for line in told.splitlines() if "%" in line] == [
+        [depth, seed] for depth in "12" for seed in "012"
+    ]
+    assert "pretrain.steps = 60" in told
+    assert "--set pretrain.steps=" in told
     assert "FLOP, time not known: `--plan` measures this machine" in told
 
 

@@ -56,8 +56,14 @@ def test_a_factor_multiplies_what_is_set_by_hand():
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"depths": [1]}, "pretrain has no setting depths; did you mean depth?"),
-        ({"lr": [1]}, "pretrain has no setting lr; there are batch_tokens, decay_fraction, depth"),
+        (
+            {"depths": [1]},
+            "depths is no setting of [pretrain], and only those can be axes; did you mean depth?",
+        ),
+        (
+            {"lr": [1]},
+            "lr is no setting of [pretrain], and only those can be axes; there are batch_tokens, decay",
+        ),
         ({"depth": []}, "depth has no values; write such as depth = [1, 2]"),
         ({"seed": [1, 2, 1]}, "seed has 1 twice"),
         ({"prompts": ["a"]}, "prompts changes no weights"),
@@ -106,7 +112,7 @@ def synthetic(best_rate=0.01, rule=lambda depth: 0.01 * 4 / depth, law=LAW):
         bits = law.loss(flops) + 0.1 * (abs(factor - 1) > 0.1) * abs(factor - 1) + 1e-4 * seed
         row = {"name": f"{depth} {rate}", "point": {"depth": depth, "learning_rate": rate, "seed": seed}}
         row |= {"flops": flops, "depth": depth, "learning_rate": rate, "derived_rate": rule(depth)}
-        rows.append(row | {"bits_per_byte": bits, "fault": None, "tokens": 10})
+        rows.append(row | {"bits_per_byte": bits, "fault": None, "tokens": 10, "steps": 100})
     return rows
 
 
