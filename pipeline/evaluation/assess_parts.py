@@ -5,10 +5,8 @@
 3. latency: by itself, so that nothing else of the assessment keeps the processor busy.
 """
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,12 +24,13 @@ from pipeline.evaluation.harness.run import run_harness
 from pipeline.evaluation.instructions.run import run_instructions
 from pipeline.evaluation.likelihood import nats_of_pieces
 from pipeline.evaluation.measurements import load
+from pipeline.evaluation.part import PartOf, results
 from pipeline.evaluation.parts import HELD_OUT
 from pipeline.evaluation.tasks.kinds import KINDS
 from pipeline.evaluation.tasks.run import run_tasks
 from pipeline.models.generation import context_tokens
 from pipeline.models.model import Model
-from pipeline.store import Artifact, Attempt, File, ShardRecord
+from pipeline.store import Artifact, Attempt, File
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 
@@ -52,28 +51,8 @@ class Inputs:
     config: AssessConfig
 
 
-@dataclass(frozen=True)
-class Part:
-    """What one task is given."""
-
-    attempt: Attempt
-    inputs: Inputs
-    name: str
-    """What is measured, with its language if it has one: `likelihood`, `bias-en`."""
-    files: Mapping[str, File] = field(default_factory=dict)
-    """What earlier steps wrote, by logical name."""
-    first: int = 0
-    last: int = 0
-    """The pieces or questions that this part takes: first to last - 1."""
-
-    def path(self, name: str) -> Path:
-        """A local file with what an earlier step wrote."""
-        file = self.files[name]
-        return self.attempt.storage.download(f"{self.attempt.base}/{file.path}", file.sha256)
-
-    def write(self, output: ShardOutput, result: Any) -> None:
-        path = output.path(f"parts/{self.name}/{self.first:06}.json")
-        path.write_text(json.dumps(result, ensure_ascii=False))
+Part = PartOf[Inputs]
+"""What one task is given."""
 
 
 def run_parts(attempt: Attempt, inputs: Inputs, compute: Compute) -> dict[str, list[Any]]:
@@ -93,7 +72,7 @@ def run_parts(attempt: Attempt, inputs: Inputs, compute: Compute) -> dict[str, l
     if questions:
         alone = {"latency": Part(attempt, inputs, "latency", last=inputs.config.timed_questions)}
         timed = compute.map_shards(attempt, "latency", alone, measure)
-    return _results(attempt, [*measured, *timed])
+    return results(attempt, [*measured, *timed])
 
 
 def _measures(
@@ -126,15 +105,6 @@ def _measures(
         | cut("likelihood", pieces, PIECES_PER_PART)
         | {name: Part(attempt, inputs, name, files) for name in single}
     )
-
-
-def _results(attempt: Attempt, records: list[ShardRecord]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for name, file in sorted(files_of(records).items()):
-        if name.startswith("parts/"):
-            path = attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
-            found.setdefault(name.split("/")[1], []).append(json.loads(path.read_bytes()))
-    return found
 
 
 def prepare(part: Part, output: ShardOutput) -> dict[str, int]:

@@ -6,8 +6,8 @@
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from pipeline.compute import Compute, ShardOutput, files_of
 from pipeline.evaluation.evaluate import EvaluateConfig, NothingToScoreError
+from pipeline.evaluation.part import PartOf, results
 from pipeline.models.model import Model
-from pipeline.store import Artifact, Attempt, File, ShardRecord
+from pipeline.store import Artifact, Attempt, File
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 
@@ -39,28 +40,8 @@ class Inputs:
     config: EvaluateConfig
 
 
-@dataclass(frozen=True)
-class Part:
-    """What one task is given."""
-
-    attempt: Attempt
-    inputs: Inputs
-    name: str
-    """The training file, or the measurement."""
-    files: Mapping[str, File] = field(default_factory=dict)
-    """What earlier steps wrote, by logical name."""
-    first: int = 0
-    last: int = 0
-    """The pieces that a part of the likelihood takes: first to last - 1."""
-
-    def path(self, name: str) -> Path:
-        """A local file with what an earlier step wrote."""
-        file = self.files[name]
-        return self.attempt.storage.download(f"{self.attempt.base}/{file.path}", file.sha256)
-
-    def write(self, output: ShardOutput, result: Any) -> None:
-        path = output.path(f"parts/{self.name}-{self.first}.json")
-        path.write_text(json.dumps(result, ensure_ascii=False))
+Part = PartOf[Inputs]
+"""What one task is given."""
 
 
 def run_parts(
@@ -88,7 +69,7 @@ def run_parts(
         )
     measures = _measures(attempt, inputs, files, pieces)
     records = [*prepared, *compute.map_shards(attempt, "measure", measures, measure)]
-    return _results(attempt, records), {HELD_OUT: files[HELD_OUT]}
+    return results(attempt, records), {HELD_OUT: files[HELD_OUT]}
 
 
 def _measures(attempt: Attempt, inputs: Inputs, files: dict[str, File], pieces: int) -> dict[str, Part]:
@@ -103,16 +84,6 @@ def _measures(attempt: Attempt, inputs: Inputs, files: dict[str, File], pieces: 
         for first in range(0, pieces, PIECES_PER_PART)
     }
     return parts | {name: Part(attempt, inputs, name, files) for name in names}
-
-
-def _results(attempt: Attempt, records: list[ShardRecord]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for name, file in files_of(records).items():
-        if name.startswith("parts/"):
-            path = attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
-            measurement = name.removeprefix("parts/").rpartition("-")[0]
-            found.setdefault(measurement, []).append(json.loads(path.read_bytes()))
-    return found
 
 
 def _rows(paths: Iterable[Path], *columns: str) -> list[dict[str, Any]]:
