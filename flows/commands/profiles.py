@@ -57,6 +57,7 @@ def profile(
     for part, seconds in parts_of(found.profile).items():
         table.add_row(part, f"{seconds * 1e3:,.1f}", f"{seconds / figures['step_seconds']:.1%}")
     console.print(table)
+    console.print("[dim]operations that take most, under the profiler and over all threads:[/dim]")
     for each in found.profile.operations[:TOLD]:
         console.print(
             f"[dim]{each.seconds / found.profile.steps * 1e3:8,.1f} ms  {escape(each.name[:80])}[/dim]"

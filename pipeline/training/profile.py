@@ -85,6 +85,8 @@ class Profile:
     """Those that take most, of the profiled steps."""
     kinds: dict[str, float]
     """Kind of work → share of all operations' time."""
+    operations_seconds: float
+    """Of all operations in a step, under the profiler and over all threads: more than a step takes."""
 
 
 def profile_worker(settings: dict[str, Any]) -> None:
@@ -134,6 +136,7 @@ def profile_here(job: ProfileJob, data: "Data", rows: str, group: Any) -> None:
             figures=figures,
             operations=operations[:OPERATIONS_KEPT],
             kinds=shares(operations),
+            operations_seconds=sum(operation.seconds for operation in operations) / job.steps,
         )
         _publish(job.attempt, found, trace)
     group.everywhere(True)  # nobody leaves before that
