@@ -152,8 +152,14 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
         yield "counts", figures_line({counted_as(record.stage, k): v for k, v in record.counts.items()})
     if record.figures:
         yield "figures", figures_line(record.figures)
-    if record.compute:
-        yield "compute", ", ".join(f"{k}={v}" for k, v in record.compute.items())
+    compute = dict(record.compute)
+    if parts := compute.pop(
+        "seconds", None
+    ):  # `took` is the last start alone
+        told = ", ".join(f"{part.replace('_', ' ')} {duration(each)}" for part, each in parts.items())
+        yield "time", f"{duration(sum(parts.values()))} over all starts: {told}"
+    if compute:
+        yield "compute", ", ".join(f"{k}={v}" for k, v in compute.items())
     size = sum(file.bytes for file in record.files.values())
     folders = {posixpath.dirname(file.path) for file in record.files.values()}
     kinds = Counter(name.partition("/")[0] for name in record.files if "/" in name)
