@@ -153,9 +153,7 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     if record.figures:
         yield "figures", figures_line(record.figures)
     compute = dict(record.compute)
-    if parts := compute.pop(
-        "seconds", None
-    ):  # `took` is the last start alone
+    if parts := compute.pop("seconds", None):  # `took` is the last start alone
         told = ", ".join(f"{part.replace('_', ' ')} {duration(each)}" for part, each in parts.items())
         yield "time", f"{duration(sum(parts.values()))} over all starts: {told}"
     if compute:

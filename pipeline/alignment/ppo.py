@@ -15,8 +15,9 @@ from pipeline.alignment.reward import RewardModel
 from pipeline.alignment.reward_source import Source, identity_of_source, reward_source
 from pipeline.compute import Compute
 from pipeline.models import cost
-from pipeline.models.families import shape_of, training_flops_per_token, vocabulary_size_of
+from pipeline.models.families import training_flops_per_token
 from pipeline.models.model import Model
+from pipeline.models.sizes import size_of
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.training.conversations import Conversations
 from pipeline.training.resolve import foreseen
@@ -174,13 +175,13 @@ def check_minibatches(config: PpoConfig, workers: int) -> None:
 
 def estimated_work(config: PpoConfig, chat: Model, conversations: Conversations, compute: Compute) -> Work:
     """Answers drawn, scored by three models, and learned from by two; every answer as long as it may be."""
-    shape = shape_of(chat.config())
+    size = size_of(chat)
     prompts = max(1, int(conversations.counts()["train"]) - config.evaluation_prompts)
     steps = config.steps_for(prompts)
     answers = steps * config.batch_rows
-    if shape is None:
+    if size is None:
         return {"steps": steps, "answers": answers}
-    pieces = vocabulary_size_of(shape, int(chat.counts()["parameters"]))
+    shape, pieces = size
     row_tokens = PROMPT_TOKENS + config.answer_tokens
     resolved = foreseen(
         compute, batch_rows=config.batch_rows, row_tokens=row_tokens, vocabulary_size=pieces, flops=0.0

@@ -15,8 +15,9 @@ from pydantic import Field, model_validator
 from pipeline.alignment.preferences import Preferences
 from pipeline.compute import Compute
 from pipeline.models import cost
-from pipeline.models.families import shape_of, training_flops_per_token, vocabulary_size_of
+from pipeline.models.families import training_flops_per_token
 from pipeline.models.model import MODEL_FOLDER, Model, load_tokenizer
+from pipeline.models.sizes import size_of
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.training.resolve import foreseen
 from pipeline.training.tuning_config import TuningConfig, TuningJob, check_batch, made_by
@@ -135,13 +136,13 @@ def rewards(
 
 
 def estimated_work(config: RewardConfig, chat: Model, preferences: Preferences, compute: Compute) -> Work:
-    """Each pair is two conversations; of a model that was not pretrained here, steps and pairs alone."""
-    counts, shape = preferences.counts(), shape_of(chat.config())
+    """Each pair is two conversations; of a model that is not made yet, steps and pairs alone."""
+    counts, size = preferences.counts(), size_of(chat)
     steps = config.steps_for(int(counts.get("train", 0)))
     pairs = steps * config.batch_rows
-    if shape is None:
+    if size is None:
         return {"steps": steps, "pairs": pairs}
-    pieces = vocabulary_size_of(shape, int(chat.counts()["parameters"]))
+    shape, pieces = size
     row_tokens = round(config.max_tokens * EXPECTED_SHARE)
     resolved = foreseen(
         compute,

@@ -16,8 +16,8 @@ from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.errors import StageError
 from pipeline.models import cost
-from pipeline.models.families import shape_of
 from pipeline.models.model import Model
+from pipeline.models.sizes import size_of
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.training.conversations import Conversations
 
@@ -97,13 +97,13 @@ def seed_of(*parts: object) -> int:
 def _work(chat: Model, conversations: Conversations, config: AnswersConfig) -> Work:
     prompts = min(config.prompts, conversations.counts().get("train", 0))
     answers = prompts * config.answers
-    shape = shape_of(chat.config())
-    if shape is None:
+    size = size_of(chat)
+    if size is None:
         return {"prompts": prompts, "answers": answers}
     return {
         "prompts": prompts,
         "answers": answers,
-        **cost.generation(shape, answers * config.max_tokens * WRITTEN_SHARE),
+        **cost.generation(size[0], answers * config.max_tokens * WRITTEN_SHARE),
     }
 
 
