@@ -316,12 +316,15 @@ def _tell_road(road: Road, name: str, console: Console) -> None:
     console.print(scores)
     if road.comparison is not None:
         _tell_models_compared(road.comparison, console)
-    last = (road.chat, *road.aligned)[-1].role
+    best = road.chat.role
+    if road.aligned:
+        best = road.comparison.content()["best"] if road.comparison is not None else road.aligned[-1].role
     commands = {
         f'moinho complete {name}/base "The function returns a" --top 10': "",
-        f"moinho chat {name}/{last}": "",
-        f"moinho show {name}/{last}": "what it was made from",
+        f"moinho chat {name}/{best}": "",
+        f"moinho show {name}/{best}": "what it was made from",
         f"moinho show {name}/scores --figures": "all figures, and what each means",
+        **({f"moinho show {name}/assessment-{best}": "where its own page lies"} if road.comparison else {}),
         f"moinho show {name}/documents --dropped": "pages left out, and why",
         "moinho ui": "curves, counts and models in MLflow",
     }

@@ -79,6 +79,19 @@ def asked_ids(tokenizer: PreTrainedTokenizerBase, exchange: Exchange, form: Prom
     return encode(tokenizer, "".join(f"{turn['content']}\n\n" for turn in exchange.messages))
 
 
+def asked_in(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exchange: Exchange,
+    max_tokens: int,
+    form: PromptForm,
+) -> list[int]:
+    """What the model is given, without so much of its beginning that an answer of `max_tokens` fits into
+    the context, or one of half of it."""
+    context = context_tokens(model)
+    return asked_ids(tokenizer, exchange, form)[-max(context - max_tokens, context // 2) :]
+
+
 def answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -87,8 +100,7 @@ def answers(
     form: PromptForm = "chat",
 ) -> list[Answer]:
     """The model's likeliest answer to each question, the end of a document ending it as well."""
-    limit = context_tokens(model) - 1
-    prompts = [asked_ids(tokenizer, exchange, form)[-limit:] for exchange in exchanges]
+    prompts = [asked_in(model, tokenizer, exchange, max_tokens, form) for exchange in exchanges]
     stop = stop_ids(tokenizer) if form == "chat" else document_end(tokenizer)
     found = answer_greedily(model, prompts, max_tokens=max_tokens, stop=stop)
     pieces = piece_bytes(tokenizer)

@@ -8,9 +8,9 @@ import hashlib
 import json
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.compute import Compute
 from pipeline.config import Config
@@ -42,6 +42,8 @@ HARNESS_FILES = ("folder", "assin2", "faquad", "enem")
 ANSWERED_SHARE = 0.5
 """Of an answer's limit that an answer has, as a plan reckons."""
 TASK_ANSWER_TOKENS = 25.0
+KEY_TOKENS = 8
+"""By which a stretch is found in the training text."""
 TOGETHER = 16.0
 """Answers that are written at the same time, on average: of 32, those that have not ended yet."""
 PAIR_TOKENS = 14_000.0
@@ -75,6 +77,16 @@ class AssessConfig(Config):
     """Tasks of lm-evaluation-harness; none, unless they are named."""
     seed: int = 0
     """Which questions and stretches are drawn, and which examples a bootstrap draws again."""
+
+    @model_validator(mode="after")
+    def stretches_can_be_told_apart(self) -> Self:
+        length = self.prefix_tokens + self.continued_tokens
+        if length < KEY_TOKENS:
+            raise ValueError(
+                f"prefix_tokens and continued_tokens are {length} tokens together, too few to find a stretch "
+                f"by; set {KEY_TOKENS} or more"
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Where the harness's files lie is left out: their content is in the key by itself."""

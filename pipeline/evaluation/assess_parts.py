@@ -28,7 +28,6 @@ from pipeline.evaluation.part import PartOf, results
 from pipeline.evaluation.parts import HELD_OUT
 from pipeline.evaluation.tasks.kinds import KINDS
 from pipeline.evaluation.tasks.run import run_tasks
-from pipeline.models.generation import context_tokens
 from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, File
 from pipeline.tokens.encode import Tokens
@@ -249,6 +248,6 @@ def _latency(part: Part, output: ShardOutput) -> dict[str, Any]:
     model, tokenizer = load(part.inputs.model)
     config, form = part.inputs.config, form_of(part.inputs.model)
     exchanges = _exchanges(part.inputs)[: part.last]
-    limit = context_tokens(model) - 1
-    prompts = [asking.asked_ids(tokenizer, exchange, form)[-limit:] for exchange in exchanges]
-    return dict(writing.latency(model, prompts, config.max_answer_tokens))
+    limit = config.max_answer_tokens
+    prompts = [asking.asked_in(model, tokenizer, exchange, limit, form) for exchange in exchanges]
+    return dict(writing.latency(model, prompts, limit))

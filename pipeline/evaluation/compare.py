@@ -1,7 +1,7 @@
 """The stage that compares: assessed models in one table, and which of them answers better."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.config import Config
 from pipeline.errors import InputError, StageError
 from pipeline.evaluation.assess import ANSWERS, DOCUMENTS, Assessment
 from pipeline.evaluation.judges import Judge
-from pipeline.store import Artifact, Attempt, Made, Store, Work
+from pipeline.store import Artifact, Attempt, Made, Store, Work, read_record
 from pipeline.user_function import identity_of
 
 COMPARISON, PAGE = "comparison.json", "comparison.html"
@@ -147,7 +147,22 @@ def _build(
         (file,) = files_of([record]).values()
         path = attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
         scores[name][role] = json.loads(path.read_bytes())
-    return write_comparison(attempt, assessed, scores, config)
+    pleased = {name: _trained_by(judge, by_role) for name, judge in names.items()}
+    return write_comparison(attempt, assessed, scores, pleased, config)
+
+
+def _trained_by(judge: Judge, by_role: Mapping[str, Assessment]) -> list[str]:
+    """The models that a reward model is to judge, and that were trained by its rewards."""
+    if judge.artifact is None:
+        return []
+    found = []
+    for role, assessment in by_role.items():
+        model = assessment.record.inputs["model"]
+        record = read_record(assessment.storage, f"{model.stage}/{model.key}")
+        given = record.inputs.values() if record is not None else ()
+        if any(each.key == judge.artifact.key for each in given):
+            found.append(role)
+    return found
 
 
 def _assessed(role: str, assessment: Assessment) -> Assessed:

@@ -87,9 +87,11 @@ def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[
     direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
     note = f"{kind.meaning[0].upper()}{kind.meaning[1:]}."
     baseline = f"Baseline: {kind.baseline}." if kind.baseline else ""
+    shared = all(len(_baselines(figure, content)) < 2 for figure in own)
     return {
         "note": " ".join(filter(None, (note, direction[kind.better], baseline))),
-        "has_baseline": any(estimate["baseline"] is not None for estimate in everything),
+        "has_baseline": shared and any(estimate["baseline"] is not None for estimate in everything),
+        "own_baselines": not shared,
         "rows": [
             {
                 "label": figure.label,
@@ -99,6 +101,12 @@ def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[
             for figure in own
         ],
     }
+
+
+def _baselines(figure: Figure, content: Mapping[str, Any]) -> set[float]:
+    """Those that the models have for this figure: one, or each its own."""
+    found = content["figures"][figure.name].values()
+    return {estimate["baseline"] for estimate in found if estimate["baseline"] is not None}
 
 
 def _cell(
@@ -119,6 +127,7 @@ def _cell(
     return {
         "value": shown(estimate["value"], unit),
         "interval": shown_interval(estimate, unit),
+        "baseline": shown(estimate["baseline"], unit),
         "drawn": drawn(estimate, span, unit),
         "mark": MARKS.get(wins) if wins is not None else None,
     }

@@ -17,13 +17,17 @@ Scores = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def write_comparison(
-    attempt: Attempt, assessed: Sequence[Assessed], scores: Scores, config: CompareConfig
+    attempt: Attempt,
+    assessed: Sequence[Assessed],
+    scores: Scores,
+    trained_to_please: Mapping[str, Sequence[str]],
+    config: CompareConfig,
 ) -> Made:
     """Write everything and hand back what goes into the record."""
     from pipeline.evaluation.compare_page import comparison_page
     from pipeline.evaluation.section_plots import intervals, plot_tasks
 
-    content = put_together(assessed, scores, config)
+    content = put_together(assessed, scores, trained_to_please, config)
     attempt.path(COMPARISON).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
     attempt.path(PAGE).write_text(comparison_page(content))
     panels = panels_of(content)
@@ -42,8 +46,13 @@ def write_comparison(
     )
 
 
-def put_together(assessed: Sequence[Assessed], scores: Scores, config: CompareConfig) -> dict[str, Any]:
-    """The content of comparison.json."""
+def put_together(
+    assessed: Sequence[Assessed],
+    scores: Scores,
+    trained_to_please: Mapping[str, Sequence[str]],
+    config: CompareConfig,
+) -> dict[str, Any]:
+    """The content of comparison.json. `trained_to_please`: judge → models that learned from its scores."""
     from pipeline.evaluation.verdict import verdict
 
     (reference,) = [model for model in assessed if model.role == config.reference]
@@ -58,6 +67,7 @@ def put_together(assessed: Sequence[Assessed], scores: Scores, config: CompareCo
             }
             for judge, by_role in scores.items()
         },
+        "trained_to_please": {judge: list(roles) for judge, roles in trained_to_please.items()},
         "scores": {
             judge: {role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()}
             for judge, by_role in scores.items()
@@ -72,7 +82,8 @@ def put_together(assessed: Sequence[Assessed], scores: Scores, config: CompareCo
         "tasks": {model.role: model.content["tasks"] for model in assessed},
         "answers": _answers(assessed, config.shown_answers),
     }
-    return content | {"verdict": verdict(content)}
+    best, sentences = verdict(content)
+    return content | {"best": best, "verdict": sentences}
 
 
 def _judged(
@@ -102,12 +113,13 @@ def _side_by_side(assessed: Sequence[Assessed]) -> dict[str, dict[str, Estimate]
 
 
 def _clear(model: Assessed, reference: Assessed) -> dict[str, list[str]]:
-    """Names of the figures whose intervals are apart, by whose is better; and how many were compared."""
+    """Names of the figures whose intervals are apart, by whose is better; of each kind those that are looked
+    at first, since the others repeat them."""
     known = {figure.name: figure for figure in figures(reference.content)}
     found: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for figure in figures(model.content):
         other = known.get(figure.name)
-        if other is not None and figure.kind.better != "neither":
+        if other is not None and figure.main and figure.kind.better != "neither":
             wins = better(figure, other)
             found["open" if wins is None else "better" if wins else "worse"].append(figure.name)
     return found

@@ -37,12 +37,21 @@ KINDS = (
         "a trivial answer",
     ),
     Kind(
+        r"harness\.(.+)\.(\d+)\.(\w*perplexity|bits_per_byte)",
+        "{0}, {1} examples, {2}",
+        "as lm-evaluation-harness computes it",
+        "lower",
+        "score",
+        "",
+    ),
+    Kind(
         r"harness\.(.+)\.(\d+)\.([^.]+)",
         "{0}, {1} examples, {2}",
         "score as lm-evaluation-harness computes it",
         "higher",
         "score",
-        "chance, where it is known",
+        "a trivial answer, of the Portuguese tasks: the commonest one (entailment, ENEM), words in common "
+        "(similarity), the sentence with most of the question's words (FaQuAD)",
     ),
     Kind(
         r"instructions\.(\w+)\.prompts",
@@ -311,13 +320,23 @@ def told(estimate: Estimate, unit: Unit, unit_name: str = "") -> str:
 
 def better(one: Figure, other: Figure) -> bool | None:
     """Whether `one` is clearly better than `other` of the same name: intervals apart, in the direction that
-    is better. None if neither is clearly better, or there is no better."""
-    if one.kind.better == "neither" or not apart(one.estimate, other.estimate):
-        return None
-    value, against = one.estimate["value"], other.estimate["value"]
+    is better. None if neither is clearly better, or there is no better. Where nearer is better, it is the
+    distances, each to its own baseline, that are compared."""
+    mine, its = one.estimate, other.estimate
     if one.kind.better == "nearer":
-        aim, other_aim = one.estimate["baseline"], other.estimate["baseline"]
-        if aim is None or other_aim is None:
+        if mine["baseline"] is None or its["baseline"] is None:
             return None
-        return abs(value - aim) < abs(against - other_aim)
-    return (value > against) == (one.kind.better == "higher")
+        mine, its = _distance(mine, mine["baseline"]), _distance(its, its["baseline"])
+    if one.kind.better == "neither" or not apart(mine, its):
+        return None
+    return (mine["value"] > its["value"]) == (one.kind.better == "higher")
+
+
+def _distance(estimate: Estimate, aim: float) -> Estimate:
+    """How far from the baseline the figure lies."""
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return estimate
+    ends = sorted((abs(low - aim), abs(high - aim)))
+    nearest = 0.0 if low <= aim <= high else ends[0]
+    return {**estimate, "value": abs(estimate["value"] - aim), "low": nearest, "high": ends[1]}

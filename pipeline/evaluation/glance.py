@@ -8,7 +8,7 @@ from pipeline.evaluation.figures import Figure, figures, shown, told
 
 
 def glance(content: Mapping[str, Any]) -> list[str]:
-    """A sentence for every section that was measured, the most important first."""
+    """A sentence or two for the sections that say most, the most important first."""
     known = figures(content)
     return [*_tasks(known), *_likelihood(content), *_writing(content), *_bias(content), *_memory(content)]
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation import estimates
+from pipeline.evaluation.assess import KEY_TOKENS
 from pipeline.evaluation.likelihood import token_nats
 from pipeline.evaluation.words import draw_number
 from pipeline.models.generation import answer_greedily
@@ -28,7 +29,6 @@ LOOKED_AT = 200_000
 """Documents that stretches are drawn from, at most."""
 TOKENS_AT_ONCE = 4_000_000
 """Of a token file, searched at once."""
-KEY_TOKENS = 8
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """An odd number: products with it modulo 2**64 keep what they were made of apart."""
 CLASSES = {"once": (1, 1), "2 to 9 times": (2, 9), "10 times or more": (10, 1 << 62)}

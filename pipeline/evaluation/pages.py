@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WIDTH, MARGIN = 130.0, 5.0
 """Of the drawing of an interval, in its own units."""
 SHOWN_OF_A_TASK = 1
+FITTING = 0.05
+"""Examples that may be missing on average before it is told."""
 NOTES = {
     "tasks": "Small sets of questions made for this, with none or some solved examples before each. Trivial "
     f"answers: {'; '.join(f'{name}: {words}' for name, words in BASELINES.items())}.",
@@ -40,7 +42,7 @@ def model_page(content: Mapping[str, Any]) -> str:
     sections = [
         {
             "title": title,
-            "note": NOTES[section] + _left_out(content, section),
+            "note": NOTES[section] + _left_out(content, section) + _fitted(content, section),
             "tables": tables_of(own, figure_table),
             "examples": _examples(content, section),
             "plot": plots.get(section, ""),
@@ -85,6 +87,28 @@ def _left_out(content: Mapping[str, Any], section: str) -> str:
     if section != "tasks" or not content["tasks_left_out"]:
         return ""
     return " ".join(["", *(f"Left out: {task}: {why}." for task, why in content["tasks_left_out"].items())])
+
+
+def _fitted(content: Mapping[str, Any], section: str) -> str:
+    """Of which tasks fewer examples than asked for, or less than the whole question, fitted the context."""
+    told = []
+    for task, by_shots in content["task_prompts"].items() if section == "tasks" else ():
+        fewer = [
+            f"{found['examples']:.1f} of {shots} examples"
+            for shots, found in by_shots.items()
+            if found["examples"] < int(shots) - FITTING
+        ]
+        cut = max(by_shots.values(), key=lambda found: found["cut"])
+        if cut["cut"]:
+            fewer.append(f"{cut['cut']:.0f} of {cut['n']:.0f} questions cut")
+        if fewer:
+            told.append(f"{task}: {', '.join(fewer)}")
+    if not told:
+        return ""
+    return (
+        " What did not fit into the model's context was left away, so that it saw less than the axis says "
+        f"(on average): {'; '.join(told)}."
+    )
 
 
 def plots_of(tasks: Mapping[str, Any]) -> dict[str, "Markup"]:

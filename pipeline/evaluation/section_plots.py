@@ -12,7 +12,7 @@ from pipeline.tracking.report_pages import drawing, picture
 
 VALUE_COLOUR, BASELINE_COLOUR = "#2a6f97", "#8a9aa5"
 NOT_DRAWN = ("tasks", "harness")
-"""Sections that have plots of their own."""
+"""Sections whose figures have a plot of their own, or are what the user chose."""
 
 
 def plot_sections(content: Mapping[str, Any], folder: Path) -> None:

@@ -10,18 +10,30 @@ NAMED = 5
 """Figures that a sentence names."""
 
 
-def verdict(content: Mapping[str, Any]) -> list[str]:
-    """The first sentence says which model is best, the others why, and what it costs."""
-    judges = content["judges"]
+def verdict(content: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The role of the best model, and sentences: the first says which it is, the others why, and what it
+    costs."""
+    judges, reference = content["judges"], content["reference"]
     if not content["clear"]:
-        return [f"{content['reference']} stands alone: there is nothing to compare it with."]
+        return reference, [f"{reference} stands alone: there is nothing to compare it with."]
     if judges:
         judge, by_role = next(iter(judges.items()))
         best, why = _by_judge(judge, by_role, content)
+        why += _partial(judge, content["trained_to_please"].get(judge, []))
     else:
         best, why = _by_figures(content)
     others = [best] if best != content["reference"] else list(content["clear"])
-    return [*why, *(sentence for role in others for sentence in _against_reference(role, content))]
+    return best, [*why, *(sentence for role in others for sentence in _against_reference(role, content))]
+
+
+def _partial(judge: str, roles: Sequence[str]) -> list[str]:
+    """What a judge's word is worth about models that were trained by it."""
+    if not roles:
+        return []
+    return [
+        f"The judge {judge} is what {', '.join(roles)} learned to please, so it says little of their work; "
+        "name a judge that they do not know (compare.judge)."
+    ]
 
 
 def _by_judge(

@@ -15,6 +15,8 @@ from pipeline.tracking.tracker import RUNS
 log = logging.getLogger(__name__)
 
 DELIVERED = "delivered.json"
+SEVERAL = {"assess": "assessment"}
+"""Stages that a flow runs for several models → how their roles begin."""
 
 
 class FlowRun:
@@ -30,8 +32,10 @@ class FlowRun:
         self._stages: dict[str, StageRun] = {}
         self._open: list[str] = []
         """Attempts that go on, in the order of their start."""
+        self._names: dict[str, str] = {}
+        """Attempt → what its stage is called here."""
         self._lines: dict[str, str] = {}
-        """Stage → its line in the description."""
+        """The same name → its line in the description."""
         self._last_time = 0.0
 
     def send(self) -> None:
@@ -99,15 +103,16 @@ class FlowRun:
         stage.begin()
         if event["attempt"] not in self._open:
             self._open.append(event["attempt"])
-        self._describe(event["stage"], f"running, {self._link(stage.run)}")
+        self._names[event["attempt"]] = name_of(event)
+        self._describe(name_of(event), f"running, {self._link(stage.run)}")
 
     def _end_stage(self, attempt: str, status: str, time: float, error: str | None) -> None:
         stage = self._stages[attempt]
         self._last_time = max(self._last_time, stage.finish(status, time, error))
         if status == "finished":
-            self._figures(stage.attempt.base, time)
+            self._figures(stage.attempt.base, self._names[attempt], time)
         self._open.remove(attempt)
-        self._describe(stage.attempt.stage, f"{status}, {self._link(stage.run)}")
+        self._describe(self._names[attempt], f"{status}, {self._link(stage.run)}")
 
     def _reuse(self, event: Mapping[str, Any]) -> None:
         """No run of its own: a line that points to the run that made it, and its figures for comparison."""
@@ -117,16 +122,16 @@ class FlowRun:
         if record is not None and made is not None and is_model(record):
             name = f"{self.name}-{event['role']}"
             self.runs.attempt(f"model {name}", register, self.runs, name, made.info.run_id, record)
-        self._figures(base, event["time"])
+        self._figures(base, name_of(event), event["time"])
         origin = "a run that is not recorded here" if made is None else self._link(made.info.run_id)
-        self._describe(event["stage"], f"reused ({event['key']}), made by {origin}")
+        self._describe(name_of(event), f"reused ({event['key']}), made by {origin}")
 
-    def _figures(self, base: str, time: float) -> None:
+    def _figures(self, base: str, named: str, time: float) -> None:
         """The stage's counts, figures and corpus on the flow's own run, so that flows can be compared."""
         record: Record | None = read_record(self.storage, base)
         if record is not None:
             values = {
-                (f"{record.stage}.{name}", 0): (float(value), time)
+                (f"{named}.{name}", 0): (float(value), time)
                 for name, value in {**record.counts, **record.figures}.items()
             }
             self.runs.attempt("figures", self.runs.points, self.run, values)
@@ -153,3 +158,10 @@ class FlowRun:
     def _describe_all(self) -> None:
         text = "\n".join(f"- **{stage}**: {line}" for stage, line in self._lines.items())
         self.runs.attempt("description", self.runs.describe, self.run, text)
+
+
+def name_of(event: Mapping[str, Any]) -> str:
+    """The stage; of one that a flow runs for several models, with whose it is: `assess.chat`."""
+    stage, role = event["stage"], event["role"]
+    several = role.removeprefix(f"{SEVERAL[stage]}-") if stage in SEVERAL else None
+    return stage if several is None else f"{stage}.{several}"

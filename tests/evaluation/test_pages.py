@@ -18,6 +18,7 @@ from tests.evaluation.made_up import QUESTIONS, assessed, content, estimate
 CONFIG = CompareConfig(reference="chat", shown_answers=2)
 GOOD = [1.0] * 45 + [0.0] * 15
 EVEN = [0.5] * QUESTIONS
+PLEASED = {"reward model": ["dpo"]}
 
 
 def test_a_page_loads_nothing_and_has_no_script() -> None:
@@ -60,12 +61,16 @@ def test_a_figure_is_better_only_where_the_intervals_are_apart() -> None:
     assert gaps[0] is not None
     assert gaps[1] is not None
     assert better(gaps[0], gaps[1]) is True
+    opposite = [figure_of("bias.en.gender.gap", estimate(value, 0.1, 0.0)) for value in (-0.5, 0.51)]
+    assert opposite[0] is not None
+    assert opposite[1] is not None
+    assert better(opposite[0], opposite[1]) is None
 
 
 def compared(scores: dict[str, list[float]] | None = None, **more: float) -> Any:
     models = [assessed("base", 1.45, 0.1), assessed("chat"), assessed("dpo", **more)]
     judged = {} if scores is None else {"names_the_thing": {"base": EVEN, "chat": EVEN} | scores}
-    return put_together(models, judged, CONFIG)
+    return put_together(models, judged, PLEASED, CONFIG)
 
 
 def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
@@ -76,6 +81,13 @@ def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
     text = " ".join(rest)
     assert "Clearly behind it: base" in text
     assert "2.0 % more bits than chat" in text
+
+
+def test_a_judge_that_models_learned_to_please_is_named_as_such() -> None:
+    models = [assessed("chat"), assessed("dpo")]
+    found = put_together(models, {"reward model": {"chat": EVEN, "dpo": GOOD}}, PLEASED, CONFIG)
+    assert found["best"] == "dpo"
+    assert any("The judge reward model is what dpo learned to please" in told for told in found["verdict"])
 
 
 def test_where_intervals_overlap_nothing_is_claimed() -> None:

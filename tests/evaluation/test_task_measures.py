@@ -90,6 +90,13 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
     assert 0.88 <= hits / 200 <= 0.99
 
 
+def test_nothing_right_of_sixty_is_not_surely_nothing() -> None:
+    low, high = interval([0.0] * 60, 400, 0)
+    assert low == pytest.approx(0, abs=1e-9)
+    assert high == pytest.approx(0.06, abs=0.01)
+    assert interval([0.5] * 4, 400, 0) == (None, None)
+
+
 def test_a_score_stands_beside_its_baseline() -> None:
     found = scored([1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], 500, seed=1)
     assert (found["value"], found["baseline"], found["n"]) == (0.75, 0.25, 4)

@@ -169,14 +169,6 @@ def baseline(task: str, rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {}
 
 
-BASELINE_WORDS = {
-    "assin2_rte": "the commoner answer",
-    "assin2_sts": "the share of words in common",
-    "faquad": "the sentence with most of the question's words",
-    "enem": "the commonest letter",
-}
-
-
 def _commonest(targets: Sequence[Any]) -> list[float]:
     best = Counter(targets).most_common(1)[0][0]
     return [float(target == best) for target in targets]

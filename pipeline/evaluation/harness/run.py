@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
@@ -146,7 +147,8 @@ def _score(
     values: Sequence[Any], baseline: Sequence[Any] | None, reported: Any, config: HarnessConfig
 ) -> dict[str, float | None]:
     """A mean with its interval; of pairs a correlation; of anything else what the harness reports."""
-    if all(isinstance(value, int | float | np.number) for value in values):
+    told = float(reported) if isinstance(reported, int | float) else None
+    if all(isinstance(value, int | float | np.number) for value in values) and _is_mean(values, told):
         plain = [float(value) for value in values]
         low, high = interval(plain, config.resamples, config.seed)
         value, of_baseline = float(np.mean(plain)), None if baseline is None else float(np.mean(baseline))
@@ -160,8 +162,12 @@ def _score(
             "baseline": portuguese.pearson(baseline),
             "n": len(values),
         }
-    told = float(reported) if isinstance(reported, int | float) else None
     return {"value": told, "low": None, "high": None, "baseline": None, "n": len(values)}
+
+
+def _is_mean(values: Sequence[float], reported: float | None) -> bool:
+    """Whether the task's figure is the mean of its items' values; a perplexity, for one, is not."""
+    return reported is None or math.isclose(float(np.mean(values)), reported, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _correlation_interval(pairs: Sequence[tuple[float, float]], config: HarnessConfig) -> tuple[float, float]:

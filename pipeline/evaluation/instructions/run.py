@@ -8,10 +8,11 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.instructions.checks import follows
 from pipeline.evaluation.instructions.requests import DATA
 from pipeline.evaluation.instructions.settings import InstructionsConfig
-from pipeline.evaluation.tasks.bootstrap import Score, scored
+from pipeline.evaluation.tasks.bootstrap import scored
 from pipeline.evaluation.tasks.items import Item, Language
 from pipeline.evaluation.tasks.kinds import ANSWER
 from pipeline.evaluation.tasks.prompts import PromptForm, Writer, decode
@@ -26,9 +27,9 @@ TRIVIAL = {"en": "This is my answer.", "pt": "Esta é a minha resposta."}
 class InstructionResults:
     """How much was followed."""
 
-    scores: dict[str, dict[str, Score]] = field(default_factory=dict)
+    scores: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     """Language → prompts (all instructions followed), instructions (each by itself) → score."""
-    kinds: dict[str, dict[str, Score]] = field(default_factory=dict)
+    kinds: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     """Language → kind of instruction → score."""
     prompts: dict[str, dict[str, float]] = field(default_factory=dict)
     """Language → n; cut: prompts that did not fit; ended: share of answers that ended by themselves."""
@@ -94,7 +95,7 @@ def judge(
     own = [_followed(row, answer) for row, answer in zip(rows, answers, strict=True)]
     trivial = [_followed(row, TRIVIAL[language]) for row in rows]
 
-    def score(values: list[bool], baseline: list[bool]) -> Score:
+    def score(values: list[bool], baseline: list[bool]) -> Estimate:
         numbers = [[float(each) for each in side] for side in (values, baseline)]
         return scored(numbers[0], numbers[1], config.resamples, config.seed)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.tasks.kinds import MAIN_METRIC, TITLES
 from pipeline.evaluation.tasks.run import Scores
 
@@ -36,6 +37,13 @@ def plot_shots(models: Mapping[str, Scores]) -> Figure:
     return figure
 
 
+def _arms(estimate: Estimate) -> tuple[float, float]:
+    """How far the interval reaches below and above; not at all where there is none."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    below, above = (0.0 if end is None else abs(end - value) for end in (low, high))
+    return below, above
+
+
 def _task(panel: Any, task: str, scores: Mapping[str, Any], models: Mapping[str, Any]) -> None:
     kind, _, language = task.partition(".")
     title = TITLES.get(kind, {}).get(language, task)
@@ -46,12 +54,11 @@ def _task(panel: Any, task: str, scores: Mapping[str, Any], models: Mapping[str,
             found = {int(count): measured[metric] for count, measured in scores[name].items()}
             at = [shots.index(count) + APART * (place - (len(models) - 1) / 2) for count in sorted(found)]
             values = [found[count] for count in sorted(found)]
-            below = [max(0.0, each["value"] - each["low"]) for each in values]
-            above = [max(0.0, each["high"] - each["value"]) for each in values]
+            arms = [_arms(each) for each in values]
             panel.errorbar(
                 at,
                 [each["value"] for each in values],
-                yerr=[below, above],
+                yerr=list(zip(*arms, strict=True)),
                 fmt="o-",
                 markersize=4,
                 capsize=3,

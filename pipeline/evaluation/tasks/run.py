@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.evaluation.tasks.bootstrap import Score, scored
+from pipeline.evaluation.estimates import Estimate
+from pipeline.evaluation.tasks.bootstrap import scored
 from pipeline.evaluation.tasks.choosing import choice_nats
 from pipeline.evaluation.tasks.items import Item, Items, Language
 from pipeline.evaluation.tasks.kinds import KINDS, Kind
@@ -21,7 +22,7 @@ TOGETHER = 64
 LEAST_ROOM = 8
 """Ids of a prompt, however short the context."""
 
-Scores = dict[str, dict[str, dict[str, Score]]]
+Scores = dict[str, dict[str, dict[str, Estimate]]]
 """`task.language` → number of examples → measure → score."""
 
 

@@ -2,7 +2,8 @@
 
 Each program has a new process in an empty folder, without environment; its limits are set in
 sandbox_child.py before the program is read. What a program can do at worst is to use its CPU time
-and its memory. It is meant for what models write by accident; where one must be held that is meant
+and its memory, to print as much as it can in that time, which is read here, and to read what its
+user may read. It is meant for what models write by accident; where one must be held that is meant
 to break out, use a virtual machine.
 """
 

@@ -2,7 +2,8 @@
 
 A script, not a module: it imports the standard library alone. What it reads on its standard input
 is JSON: program, checks, secret, cpu_seconds, memory_bytes. When every check has held it writes the
-secret on its standard output; whatever else the program does, it has not passed.
+secret on its standard output; a program that does anything else has not passed. (One that means to
+cheat could look for the secret in the frames that called it.)
 
 What holds a program, from the outside in:
 1. the system's limits on CPU time, memory, sizes of files, open files and processes;
