@@ -19,7 +19,7 @@ from pipeline.models.model import Model
 from pipeline.store import Store
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.conversations import Conversations
+from pipeline.training.conversations import Conversations, check_messages
 from pipeline.user_function import load_function
 
 if TYPE_CHECKING:
@@ -35,11 +35,14 @@ class Aligned:
     """Each made from the chat model, by another method."""
 
 
-def check_functions(config: "WebToModel") -> None:
-    """Load every function of the user's once, before anything is made.
+def check_given(config: "WebToModel") -> None:
+    """Read the user's conversations and preferences through and load every function once, before anything is
+    made.
 
-    Raises UserFunctionError, SourceError.
+    Raises UserFunctionError, SourceError, and the errors of pipeline.training.messages and
+    pipeline.alignment.forms.
     """
+    check_messages(config.conversations)
     if config.preferences is not None:
         check_preferences(config.preferences)
     for section in (config.grpo, config.rloo, config.ppo):

@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 from crawler.crawl import CrawlConfig, crawl
 from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
-from flows.assistant import align, assess_all, check_functions
+from flows.assistant import align, assess_all, check_given
 from flows.beginning import begin, general_text, require_kept, vocabulary_for, vocabulary_settings
 from pipeline.alignment.align import DpoConfig, GrpoConfig, RlooConfig
 from pipeline.alignment.ppo import PpoConfig
@@ -284,7 +284,7 @@ def web_to_sweep(config: WebToModel, store: Store, compute: Compute) -> Sweep:
 def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate; align and assess. What is in the store already
     is reused."""
-    check_functions(config)
+    check_given(config)
     start = begin(store, config.start)
     if start is not None and start.foreign is not None:
         require_context(start.foreign, config.tokens.row_tokens)

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,7 +319,10 @@ def serve() -> None:
 
 def _load(given: Mapping[str, str]) -> tuple[Callable[..., Any], list[str], list[str] | None]:
     """The function, the names that it needs, and those that it takes (None: all)."""
-    space: dict[str, Any] = {"__name__": "user_function", "__file__": given["path"]}
+    module = types.ModuleType("user_function")  # registered, since dataclasses look up where they are defined
+    sys.modules[module.__name__] = module
+    space = vars(module)
+    space["__file__"] = given["path"]
     exec(compile(given["source"], given["path"], "exec"), space)
     function = space.get(given["name"])
     if not callable(function):

@@ -118,6 +118,20 @@ def test_a_file_that_cannot_be_run_is_refused_with_its_line(tmp_path):
         load_function(f"{tmp_path / 'rules.py'}:f", "grpo.reward")
 
 
+def test_a_file_may_define_what_looks_up_its_own_module(tmp_path):
+    lines = (
+        "from __future__ import annotations",
+        "from dataclasses import dataclass",
+        "@dataclass",
+        "class Found:",
+        "    words: int",
+        "def count(answer, **row): return Found(len(answer.split())).words",
+    )
+    (tmp_path / "rules.py").write_text("\n".join(lines))
+    with FunctionProcess(load_function(f"{tmp_path}/rules.py:count", "reward"), 20) as count:
+        assert count(rows("one two")) == [2.0]
+
+
 def test_a_function_is_identified_by_its_files_content(rules, tmp_path):
     first = read_function(f"{rules}:length", "reward")
     (tmp_path / "moved").mkdir()

@@ -3,9 +3,9 @@ it draws itself and a reward for each (GRPO, RLOO)."""
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.alignment.guards import GuardsConfig
 from pipeline.alignment.preferences import Preferences
@@ -51,6 +51,15 @@ class AlignConfig(TuningConfig):
     guards: GuardsConfig = GuardsConfig()
     """How far the model may go from where it began."""
 
+    @model_validator(mode="after")
+    def nothing_is_dropped_out(self) -> Self:
+        if self.adapter is not None and self.adapter.dropout:
+            raise ValueError(
+                f"adapter.dropout is {self.adapter.dropout:g}, and answers are compared with what the same "
+                "weights said before, with nothing left out at random: leave adapter.dropout out"
+            )
+        return self
+
 
 class DpoConfig(AlignConfig):
     """Direct preference optimization (Rafailov et al., 2023, arXiv:2305.18290)."""
@@ -63,10 +72,10 @@ class DpoConfig(AlignConfig):
     beta: float = Field(default=0.1, gt=0)
     """Weight of the KL divergence to the reference: the lower, the further the model may go from it."""
     loss: Literal["sigmoid", "hinge", "ipo", "robust"] = "sigmoid"
-    """Of the margin between the answers. "robust" (Chowdhury et al., 2024, arXiv:2403.00409) and
-    `label_smoothing` take into account that some pairs are the wrong way round."""
+    """Of the margin between the answers. "robust" (Chowdhury et al., 2024, arXiv:2403.00409) takes
+    into account that a share of the pairs, `label_smoothing`, is the wrong way round."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of pairs that are expected to be the wrong way round."""
+    """Share of pairs that are expected to be the wrong way round, for the loss "robust"."""
     likelihood_weight: float = Field(default=0.0, ge=0)
     """Weight of the chosen answer's own negative log-likelihood, so that it does not become less likely
     along with the other (Pang et al., 2024, arXiv:2404.19733)."""
@@ -75,6 +84,15 @@ class DpoConfig(AlignConfig):
     shorter."""
     evaluation_rows: int = Field(default=128, ge=1)
     """Held-out pairs of an evaluation, at most."""
+
+    @model_validator(mode="after")
+    def smoothing_has_a_loss_that_knows_it(self) -> Self:
+        if self.label_smoothing and self.loss != "robust":
+            raise ValueError(
+                f'label_smoothing is {self.label_smoothing:g}, and the loss "{self.loss}" knows none: set '
+                'loss = "robust", or leave it out'
+            )
+        return self
 
 
 class OnlineConfig(AlignConfig):
@@ -107,8 +125,10 @@ class OnlineConfig(AlignConfig):
         return self.batch_rows * self.answers
 
     def identity(self) -> dict[str, Any]:
-        """The function enters the key by its name and its file's content, wherever that lies."""
+        """The function enters the key by its name and its file's content, wherever that lies; the time that
+        it has does not."""
         values = super().identity()
+        values.pop("reward_seconds", None)
         if self.reward is not None:
             values["reward"] = identity_of(self.reward)
         return values
@@ -141,19 +161,19 @@ class AlignedModel(Model):
 class DpoModel(AlignedModel):
     """Aligned by pairs of answers."""
 
-    stage, role, revision = "dpo", "dpo", 1
+    stage, role, revision = "dpo", "dpo", 2
 
 
 class GrpoModel(AlignedModel):
     """Aligned by rewards, against the mean of a prompt's answers."""
 
-    stage, role, revision = "grpo", "grpo", 1
+    stage, role, revision = "grpo", "grpo", 2
 
 
 class RlooModel(AlignedModel):
     """Aligned by rewards, against the mean of a prompt's other answers."""
 
-    stage, role, revision = "rloo", "rloo", 1
+    stage, role, revision = "rloo", "rloo", 2
 
 
 @dataclass(frozen=True)

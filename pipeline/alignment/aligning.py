@@ -50,7 +50,13 @@ class Aligning:
     ) -> None:
         self.config, self.prompts, self.reference, self.reward = config, prompts, reference, reward
         self.good_weights: dict[str, torch.Tensor] = {}
-        """As they stood when nothing was wrong with the answers; empty until this process has seen that."""
+        """As they stood when nothing was wrong with the answers; in every checkpoint."""
+
+    def kept(self, run: Run) -> dict[str, Any]:
+        """The good weights, for a checkpoint or to be filled from one; at first those that it begins with."""
+        if not self.good_weights:
+            self.good_weights = weights_now(run.model)
+        return {"good": self.good_weights}
 
     def judge(self, run: Run) -> Judgement:
         """The model's answers at this step, journalled. Every rank calls it."""
@@ -62,9 +68,12 @@ class Aligning:
         run.memory["after"] = found.told()
         return found
 
-    def guarded(self, run: Run, vitals: Vitals, weights: dict[str, torch.Tensor]) -> str | None:
+    def guarded(
+        self, run: Run, vitals: Vitals, weights: dict[str, torch.Tensor], *, last: bool = False
+    ) -> str | None:
         """Why the training has to end, if so. `weights`: those that gave these answers; where nothing is
-        wrong with them, they are what is gone back to, should the next ones collapse."""
+        wrong with them, they are what is gone back to, should the next ones collapse. The last answers get
+        no second chance."""
         guards = Guards(self.config.guards, run.memory.setdefault("guards", {}))
         faults = guards.judge(vitals)
         if not faults:
@@ -74,11 +83,11 @@ class Aligning:
             run.journal.write(
                 "warning", message=f"{self.config.section}, step {run.done}: " + "; ".join(faults)
             )
-        return "; ".join(faults) if guards.gives_up else None
+        return "; ".join(faults) if guards.gives_up or last else None
 
     @torch.no_grad()
     def go_back(self, run: Run) -> None:
-        """Set the weights to the last good ones; as they are, where this process has seen none."""
+        """Set the weights to the last good ones."""
         weights = dict(run.model.named_parameters())
         for name, value in self.good_weights.items():
             weights[name].copy_(value)

@@ -101,10 +101,13 @@ class Dpo(Objective):
                 **judged.told(),
             )
         if run.stopped is None:
-            reason = self.aligning.guarded(run, judged.vitals, weights_now(run.model))
+            last = run.done == run.steps
+            reason = self.aligning.guarded(run, judged.vitals, weights_now(run.model), last=last)
             run.memory["collapse"] = reason
-            if run.done == run.steps:
+            if last:
                 run.stopped = self._back(run, reason)
+                if run.stopped is not None:
+                    return self.evaluate(run)  # what is told is what is exported
         return loss
 
     def _margins(self, run: Run) -> list[float]:
@@ -117,6 +120,9 @@ class Dpo(Objective):
         found = zip(_preference(run, run.model, own), self.reference_margins, strict=True)
         mine = [self.config.beta * (now - at_first) for now, at_first in found]
         return [margin for part in run.group.gather(mine) for margin in part]
+
+    def kept(self, run: Run) -> dict[str, Any]:
+        return self.aligning.kept(run)
 
     def tokens_of(self, rows: Sequence[int], logs: Mapping[str, float]) -> int:
         """Tokens of both answers."""

@@ -166,6 +166,10 @@ def _chosen(row: Row, number: int, where: str) -> Vote:
         margin = better - worse
     elif row.get("margin") is not None:
         margin = _number(row["margin"], "margin", where)
+        if margin < 0:
+            raise VoteError(
+                f"{where}: the chosen answer has the margin {margin:g}; exchange the answers, or leave it out"
+            )
     ended = {name: row.get(f"{name}_ended") is not False for name in ("chosen", "rejected")}
     first, second = Answer(chosen, ended["chosen"]), Answer(rejected, ended["rejected"])
     return Vote(prompt, first, second, margin, number, **_voter(row, where), **_known(row))

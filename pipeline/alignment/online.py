@@ -65,6 +65,11 @@ class Step:
             "repetition": fmean(fact.repetition for fact in self.facts),
         }
 
+    def equal_share(self, answers: int) -> float:
+        """Of the prompts those whose answers, so many each, all got the same reward."""
+        groups = [self.facts[first : first + answers] for first in range(0, len(self.facts), answers)]
+        return fmean(len({fact.reward for fact in group}) == 1 for group in groups)
+
     @property
     def deviation(self) -> float:
         """The standard deviation of the rewards."""
@@ -250,6 +255,9 @@ class Online(Objective):
             run.journal.metrics(run.done, **names)
         return -(judged.reward or 0.0)
 
+    def kept(self, run: Run) -> dict[str, Any]:
+        return self.aligning.kept(run)
+
     def tokens_of(self, rows: Sequence[int], logs: Mapping[str, float]) -> int:
         """Tokens of the answers."""
         return sum(fact.tokens for fact in self.step.facts)
@@ -257,7 +265,7 @@ class Online(Objective):
     def told(self, logs: Mapping[str, float]) -> dict[str, float]:
         return {
             **self.step.told(),
-            "equal_rewards_share": float(logs["frac_reward_zero_std"]),
+            "equal_rewards_share": self.step.equal_share(self.config.answers),
             "kl": self._kl(logs),
             "entropy": float(logs["entropy"]),
         }

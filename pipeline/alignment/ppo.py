@@ -74,8 +74,10 @@ class PpoConfig(AlignConfig):
     3e-6 for billions."""
 
     def identity(self) -> dict[str, Any]:
-        """A function enters the key by its name and its file's content, wherever that lies."""
+        """A function enters the key by its name and its file's content, wherever that lies; the time that it
+        has does not."""
         values = super().identity()
+        values.pop("reward_seconds", None)
         if self.reward is not None:
             values["reward"] = identity_of(self.reward)
         return values
@@ -102,7 +104,7 @@ class PpoConfig(AlignConfig):
 class PpoModel(AlignedModel):
     """A chat model that PPO has aligned."""
 
-    stage, role, revision = "ppo", "ppo", 1
+    stage, role, revision = "ppo", "ppo", 2
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.alignment.aligning import Aligning
 from pipeline.alignment.guards import Guards
-from pipeline.alignment.ppo import PpoJob
+from pipeline.alignment.ppo import PpoJob, check_minibatches
 from pipeline.alignment.ppo_rollouts import Rollout, scored, told_of, vitals_of
 from pipeline.alignment.ppo_updates import Updates
 from pipeline.alignment.prompts import Prompt, apart, prompts_of
@@ -41,6 +41,7 @@ class Ppo(Objective):
 
     def __init__(self, job: PpoJob, group: Group) -> None:
         self.job, self.config = job, job.config
+        check_minibatches(job.config, group.size)  # which may be others than at the start
         policy, self.tokenizer = job.base.load(torch.float32)
         self.reference = frozen(policy)
         torch.nn.Module.to(self.reference, group.device)

@@ -151,10 +151,18 @@ def collect_preferences(
 
 
 def check_preferences(config: PreferencesConfig) -> tuple[dict[str, str], UserFunction | None]:
-    """The identity of what comes from outside, by name, and the function that labels, loaded once. A flow
-    may call it before it starts anything. Raises SourceError, RevisionMissingError, UserFunctionError."""
+    """The identity of what comes from outside, by name, and the function that labels, loaded once; a file is
+    read through. A flow may call it before it starts anything. Raises SourceError, RevisionMissingError,
+    UserFunctionError, and for a file the errors of pipeline.alignment.forms."""
     if config.source != SAMPLED:
-        return user_source(config).identity(f', or set preferences.source to "{SAMPLED}"'), None
+        source = user_source(config)
+        identity = source.identity(f', or set preferences.source to "{SAMPLED}"')
+        path = source.path()
+        if path is not None and path.is_file():
+            from pipeline.alignment.forms import read_votes
+
+            read_votes(source.rows(), source.source)
+        return identity, None
     assert config.label is not None
     function = load_function(config.label, "preferences.label")
     return {"label": function.sha256}, function

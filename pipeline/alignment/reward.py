@@ -70,7 +70,7 @@ class RewardModel(Artifact):
     often it is right on held-out pairs, how sure it may be, what the length of an answer does to its reward;
     `plots/`."""
 
-    stage, role, revision = "reward", "reward", 1
+    stage, role, revision = "reward", "reward", 2
 
     def load(self, dtype: "torch.dtype | None" = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
         """Model (in evaluation mode) and tokenizer; `dtype` None keeps that of the file. Raises InputError if

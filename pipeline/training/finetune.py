@@ -60,7 +60,7 @@ class NoChatTemplateError(InputError):
 class ChatModel(Model):
     """A model that answers, and ends its answers with `<|end|>`."""
 
-    stage, role, revision = "finetune", "chat", 1
+    stage, role, revision = "finetune", "chat", 2
 
 
 @dataclass(frozen=True)

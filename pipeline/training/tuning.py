@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 STEPS_OF_LOSS = 20
 WINDOW_STEPS = 8
-"""Steps whose rows are shared out by length."""
+"""Steps whose rows are shared out by length, at most."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,10 @@ class Objective(ABC):
         to step it keeps in `run.memory`."""
         return None
 
+    def kept(self, run: "Run") -> dict[str, Any]:
+        """Tensors that belong into checkpoints beside weights and optimizer, in place."""
+        return {}
+
     def export(self, run: "Run", base: Model, folder: Path) -> None:
         """Write the model as transformers reads it, and its tokenizer. Rank 0 alone."""
         save_language_model(run.model, self.tokenizer, base, folder)
@@ -140,13 +144,17 @@ class Run:
         """The rows of a step: a pure function of seed and step, whatever the workers.
 
         Those of a window of steps are sorted by length, so that little of a batch is padding, and
-        the window's batches then come in an order of their own.
+        the window's batches then come in an order of their own. No window has more rows than there are,
+        or steps than are left: its batches would be copies of a few rows, or some of it never learned from.
         """
         size, seed, lengths = self.config.batch_rows, self.config.seed, self.objective.lengths
-        window, within = divmod(step, WINDOW_STEPS)
-        rows = batch_rows(seed, window, size * WINDOW_STEPS, len(lengths))
-        ordered = sorted((lengths[row], int(row)) for row in rows)
-        place = int(batch_rows(seed, window, WINDOW_STEPS, WINDOW_STEPS)[within])
+        steps = max(1, min(WINDOW_STEPS, len(lengths) // size))
+        window, within = divmod(step, steps)
+        rows = batch_rows(seed, window, size * steps, len(lengths))
+        if step < self.steps:
+            steps = min(steps, self.steps - window * steps)
+        ordered = sorted((lengths[row], int(row)) for row in rows[: size * steps])
+        place = int(batch_rows(seed, window, steps, steps)[within])
         return [row for _, row in ordered[place * size : (place + 1) * size]]
 
     def rows_left(self) -> list[int]:
@@ -187,7 +195,8 @@ class Run:
         """All tensors that a checkpoint holds, in place."""
         trained = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
         weights = {name: weight for name, weight in weights_of(self.model).items() if name in trained}
-        return {"model": weights, "optimizer": Optimizers([self.optimizer], self.model).state()}
+        kept = self.objective.kept(self)
+        return {"model": weights, "optimizer": Optimizers([self.optimizer], self.model).state(), **kept}
 
 
 def tuning_worker(settings: dict[str, Any]) -> None:

@@ -1,23 +1,27 @@
 """DPO, GRPO and RLOO: they learn, a killed run ends with the same bits, and nothing bad passes unseen."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from pipeline.alignment.align import OnlineConfig
-from pipeline.alignment.online import Online
+from pipeline.alignment.align import DpoConfig, GrpoConfig, OnlineConfig
+from pipeline.alignment.online import Fact, Online, Step
 from pipeline.alignment.pair_rows import pair_row, pair_rows
+from pipeline.alignment.ppo import PpoConfig
 from pipeline.alignment.preferences import Preferences
 from pipeline.store import Storage, Store, sha256_of
 from pipeline.tokens.markers import TURN_END_ID
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
-from pipeline.training.tuning import tune
+from pipeline.training.tuning import Run, tune
 from pipeline.training.tuning_config import AdapterConfig, TooFewRowsError, TuningJob
 from pipeline.user_function import FunctionRaisedError, FunctionTimeoutError, FunctionValueError
 from tests.alignment.align_toys import (
@@ -132,7 +136,42 @@ def test_a_collapse_ends_the_training_with_a_reason_and_the_last_good_weights(to
     assert "kl_ceiling" in story["stopped"]
     assert story["steps"] < story["planned_steps"]
     assert [line["reason"] for line in lines_of(attempt) if line["kind"] == "stopped"] == [story["stopped"]]
-    assert json.loads(attempt.path("result.json").read_text())["counts"]["stopped_early"] == 1
+    result = json.loads(attempt.path("result.json").read_text())
+    assert result["counts"]["stopped_early"] == 1
+    killed = attempt_at(Storage(str(tmp_path)), "collapse-killed")
+    run_until(online_job(toys, killed, config), story["steps"] - 1)
+    tune(online_job(toys, killed, config), Group.alone())
+    again = json.loads(killed.path("result.json").read_text())
+    weights = "model/model.safetensors"
+    assert again["files"][weights]["sha256"] == result["files"][weights]["sha256"]
+
+
+def test_settings_that_would_change_nothing_are_refused():
+    with pytest.raises(ValidationError, match=r"the loss \"sigmoid\" knows none: set loss = \"robust\""):
+        DpoConfig(label_smoothing=0.1)
+    assert DpoConfig(label_smoothing=0.1, loss="robust").label_smoothing == 0.1
+    with pytest.raises(ValidationError, match=r"leave adapter\.dropout out"):
+        DpoConfig(adapter=AdapterConfig(dropout=0.1))
+
+
+def test_a_functions_time_is_no_part_of_what_is_made():
+    assert GrpoConfig(reward_seconds=1).identity() == GrpoConfig(reward_seconds=2).identity()
+    assert PpoConfig(reward_seconds=1).identity() == PpoConfig(reward_seconds=2).identity()
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(40, 5), (100, 13), (100, 12), (2000, 40)])
+def test_every_row_is_learned_from_once_in_an_epoch(rows, steps):
+    objective = SimpleNamespace(lengths=[row % 17 for row in range(rows)])
+    run = SimpleNamespace(config=DpoConfig(batch_rows=8), objective=objective, steps=steps)
+    taken = [row for step in range(steps) for row in Run.rows_of_step(run, step)]
+    assert len(taken) == 8 * steps
+    times = Counter(taken)
+    assert max(times.values()) - min(times[row] for row in range(rows)) <= 1
+
+
+def test_prompts_whose_answers_are_rewarded_alike_are_counted():
+    facts = [Fact(reward, 3, True, 0.0) for reward in (1.0, 1.0, 0.0, 1.0)]
+    assert Step(facts=facts).equal_share(2) == 0.5
 
 
 def test_prompts_without_room_for_an_answer_are_left_out_and_said(toys, tmp_path):

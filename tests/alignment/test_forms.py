@@ -112,6 +112,7 @@ def test_two_answers_that_are_the_same_are_left_out_with_their_reason():
             "2 answers, and as scores",
         ),
         ({"prompt": "Why?", "answer_a": "So.", "answer_b": "No.", "vote": "c"}, VoteError, "the vote is 'c'"),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "margin": -1}, VoteError, "the margin -1;"),
         ({"prompt": "Why?", "answers": ["So.", "No."], "scores": [1, math.nan]}, VoteError, "score is nan"),
         ({"prompt": "Why?", "answers": ["So.", "No."], "scores": [1, None]}, VoteError, "score is None"),
         (
