@@ -46,6 +46,24 @@ def test_a_flow_has_its_stages_below_it_and_one_that_reuses_them_points_there(st
     assert again.data.metrics["clean.dropped.duplicate-near"] == 9
 
 
+def test_figures_of_a_stage_that_several_models_have_stand_beside_each_other(store: Store) -> None:
+    with Tracker(store.storage, Flow("toy", {})) as tracker:
+        store.listeners = [tracker]
+        for model, bits in (("chat", 1.5), ("ppo", 1.6)):
+
+            def build(attempt: Attempt, bits: float = bits) -> Made:
+                return Made({}, {}, {"bits": bits})
+
+            kind = type("Page", (Artifact,), {"stage": "assess", "role": f"assessment-{model}"})
+            store.make(kind, Config(), {}, build, content={"model": model})
+        tracker.ended()
+    assert tracker.close(60) is None
+    (flow,) = recorded(store).flows()
+    figures = {name: value for name, value in flow.data.metrics.items() if name.startswith("assess")}
+    assert figures == {"assess.chat.bits": 1.5, "assess.ppo.bits": 1.6}
+    assert "**assess.ppo**: finished" in flow.data.tags["mlflow.note.content"]
+
+
 def test_the_run_of_a_killed_driver_is_closed_and_its_curve_goes_on_in_the_next(store: Store) -> None:
     root = store.storage.root
     killed = subprocess.Popen([*DRIVER, root, "-", "1100"], start_new_session=True)
