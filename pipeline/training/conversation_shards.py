@@ -126,7 +126,7 @@ def choose(choosing: Choosing, output: ShardOutput) -> Mapping[str, int]:
                 counts["said-twice"] += 1
                 continue
             seen |= keys
-            kept.append(_conversation(row, question))
+            kept.append(_conversation(row, question, _answer(row, config)))
         counts["over-limit"] += max(0, len(kept) - limits[split])
         counts[split] = _write(output.path(f"{split}/00000.parquet"), kept[: limits[split]])
     return counts
@@ -173,17 +173,27 @@ def _question(row: Row, config: ConversationsConfig, *, within: bool) -> str:
     return template.replace("{name}", subject)
 
 
-def _conversation(row: Row, question: str) -> Row:
+def _answer(row: Row, config: ConversationsConfig) -> str:
+    """What the document says, behind the subject's name in the share of answers that begin with it."""
+    answer = str(row["answer"])
+    named = int(_hash(f"named {row['id']}")[:8], 16) < config.named_share * 16**8
+    if not named or row["kind"] not in ("name", "topic"):
+        return answer
+    subject = f"`{row['subject']}`" if row["kind"] == "name" else row["subject"]
+    return f"{subject}: {answer}"
+
+
+def _conversation(row: Row, question: str, answer: str) -> Row:
     return {
         "id": row["id"],
         "url": row["url"],
         "language": row["language"],
         "messages": [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": row["answer"]},
+            {"role": "assistant", "content": answer},
         ],
         "question": question,
-        "answer": row["answer"],
+        "answer": answer,
     }
 
 

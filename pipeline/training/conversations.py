@@ -114,6 +114,8 @@ class ConversationsConfig(Config):
     """At most so many held out; chosen by hash."""
     answer_characters: int = Field(default=300, ge=40)
     """Longest answer that is made from the corpus: whole sentences, or a whole speech."""
+    named_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the answers below headings that begin with what was asked about, as in a glossary."""
     questions: dict[str, Questions] = Field(default={"en": ENGLISH, "pt": PORTUGUESE}, min_length=1)
     """Language (pt, or pt-BR alone) → ways to ask in it; documents in another are not asked about."""
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -185,13 +186,13 @@ rows_of_pairs = st.lists(
 )
 
 
-@given(train=rows_of_pairs, held_out=rows_of_pairs)
-@settings(max_examples=60)
-def test_no_question_and_no_answer_is_in_both_splits_or_twice(tmp_path_factory, train, held_out):
-    folder = tmp_path_factory.mktemp("choose")
+def chosen_of(
+    folder: Path, found: dict[str, list[tuple[str, str, str]]], config: ConversationsConfig
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The conversations chosen from (subject, context, answer) of both splits, and what was counted."""
     attempt = Attempt(Storage(str(folder)), "conversations", "k", "a")
     files = {}
-    for split, triples in {"train": train, "held-out": held_out}.items():
+    for split, triples in found.items():
         rows = [
             {
                 "id": f"{split}-{number}",
@@ -208,14 +209,30 @@ def test_no_question_and_no_answer_is_in_both_splits_or_twice(tmp_path_factory, 
         pq.write_table(pa.Table.from_pylist(rows, schema=PAIRS), path)
         files[f"found/{split}/00000.parquet"] = attempt.publish(path)
     record = ShardRecord(identity="x", files=files, counts={})
-    counts = choose(Choosing(attempt, (record,), ConversationsConfig()), ShardOutput(folder))
-    chosen = [
-        row
-        for split in ("train", "held-out")
-        for row in pq.read_table(folder / split / "00000.parquet").to_pylist()
-    ]
+    counts = choose(Choosing(attempt, (record,), config), ShardOutput(folder))
+    chosen = [row for split in found for row in pq.read_table(folder / split / "00000.parquet").to_pylist()]
+    return chosen, dict(counts)
+
+
+@given(train=rows_of_pairs, held_out=rows_of_pairs)
+@settings(max_examples=60)
+def test_no_question_and_no_answer_is_in_both_splits_or_twice(tmp_path_factory, train, held_out):
+    folder = tmp_path_factory.mktemp("choose")
+    chosen, counts = chosen_of(folder, {"train": train, "held-out": held_out}, ConversationsConfig())
     assert len({row["answer"] for row in chosen}) == len({row["question"] for row in chosen}) == len(chosen)
     assert counts["found"] == sum(value for name, value in counts.items() if name != "found")
+
+
+def test_a_share_of_answers_begins_with_what_was_asked_about(tmp_path):
+    found = [(f"name_{number}", "", str(number)) for number in range(400)]
+    chosen, _ = chosen_of(tmp_path, {"train": found, "held-out": []}, ConversationsConfig(named_share=0.4))
+    named = [row for row in chosen if row["answer"].startswith("`name_")]
+    assert len(named) / len(chosen) == pytest.approx(0.4, abs=0.08)
+    for row in named:
+        name, answer = row["answer"].split(": ")
+        assert name in row["question"]
+        assert answer.startswith("The answer")
+        assert row["messages"][1]["content"] == row["answer"]
 
 
 def user_file(folder: Path, rows: list[object], name: str = "mine.jsonl") -> ConversationsConfig:
