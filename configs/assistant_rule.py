@@ -5,6 +5,7 @@ It labels pairs of answers, and judges the models in the end; no reward model, G
 """
 
 import re
+from difflib import SequenceMatcher
 
 MOST_TOKENS = 60
 QUOTED = re.compile(r"`([^`]+)`")
@@ -17,17 +18,13 @@ ASKING = (
     "what are",
 )
 """How questions about topics begin."""
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zà-ÿ]+")
-LEAST_LETTERS = 3
 
 
 def names_it_and_ends(prompt, answer, ended, tokens, **row):
-    """From 0 to 3: the share of the words of its name that the answer repeats, 1 if it ended by itself, 1
-    for at most 60 tokens."""
-    words = words_of(thing_asked(prompt[-1]["content"]))
-    said = answer.casefold()
-    named = sum(word in said for word in words) / len(words) if words else 0.0
-    return named + float(ended) + float(tokens <= MOST_TOKENS)
+    """From 0 to 3: how much of the thing's name the answer says, 1 if it ended by itself, 1 for at most 60
+    tokens."""
+    name = thing_asked(prompt[-1]["content"])
+    return share_said(name, answer) + float(ended) + float(tokens <= MOST_TOKENS)
 
 
 def thing_asked(question):
@@ -39,8 +36,9 @@ def thing_asked(question):
     return question[len(beginning) :].strip(" ?.!")
 
 
-def words_of(name):
-    """The words of a name in CamelCase or with underscores, or of a topic: those of three letters or more,
-    if there are any."""
-    words = [word.casefold() for word in WORD.findall(name)]
-    return [word for word in words if len(word) >= LEAST_LETTERS] or words
+def share_said(name, answer):
+    """The longest piece of the name that stands in the answer, as a share of its letters: 1 if it is said
+    whole, upper and lower case alike."""
+    name, answer = name.casefold(), answer.casefold()
+    longest = SequenceMatcher(None, name, answer, autojunk=False).find_longest_match()
+    return longest.size / max(1, len(name))

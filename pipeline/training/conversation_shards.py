@@ -161,23 +161,31 @@ def _question(row: Row, config: ConversationsConfig, *, within: bool) -> str:
     """The subject in one of its language's phrasings; which one hangs on the row's id."""
     if row["kind"] == "question":
         return str(row["subject"])
-    questions = _asked_in(row["language"], config)
-    assert questions is not None
+    questions, place = _phrasing(row, config)
     templates: Sequence[str] = questions.name if row["kind"] == "name" else questions.topic
-    template = templates[int(_hash(f"phrasing {row['id']}")[:8], 16) % len(templates)]
     subject = str(row["subject"])
     if within:
         subject = questions.within.replace("{name}", subject).replace("{context}", row["context"])
         if row["kind"] == "topic":
             subject = subject.replace("`", "")
-    return template.replace("{name}", subject)
+    return templates[place].replace("{name}", subject)
+
+
+def _phrasing(row: Row, config: ConversationsConfig) -> tuple[Questions, int]:
+    """The ways to ask in its language, and which of those about such a subject."""
+    questions = _asked_in(row["language"], config)
+    assert questions is not None
+    ways = len(questions.name if row["kind"] == "name" else questions.topic)
+    return questions, int(_hash(f"phrasing {row['id']}")[:8], 16) % ways
 
 
 def _answer(row: Row, config: ConversationsConfig) -> str:
     """What the document says, behind the subject's name in the share of answers that begin with it."""
     answer = str(row["answer"])
-    named = int(_hash(f"named {row['id']}")[:8], 16) < config.named_share * 16**8
-    if not named or row["kind"] not in ("name", "topic"):
+    if row["kind"] not in ("name", "topic"):
+        return answer
+    share = config.named_shares[_phrasing(row, config)[1] % len(config.named_shares)]
+    if int(_hash(f"named {row['id']}")[:8], 16) >= share * 16**8:
         return answer
     subject = f"`{row['subject']}`" if row["kind"] == "name" else row["subject"]
     return f"{subject}: {answer}"

@@ -8,7 +8,7 @@ conversations come from held-out documents alone.
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,8 @@ Split = Literal["train", "held-out"]
 
 FOUND_PER_BYTE = 0.9e-3
 """Conversations for a byte of text: 0.9 for a thousand bytes of English documentation, 0.5 of Portuguese."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 CORPUS = "corpus"
 FOUND_IN = {
@@ -114,8 +116,9 @@ class ConversationsConfig(Config):
     """At most so many held out; chosen by hash."""
     answer_characters: int = Field(default=300, ge=40)
     """Longest answer that is made from the corpus: whole sentences, or a whole speech."""
-    named_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the answers below headings that begin with what was asked about, as in a glossary."""
+    named_shares: tuple[Share, ...] = (0.0,)
+    """Share of the answers below headings that begin with what was asked about, as in a glossary: for the
+    first way to ask, the second and so on, and again from the first."""
     questions: dict[str, Questions] = Field(default={"en": ENGLISH, "pt": PORTUGUESE}, min_length=1)
     """Language (pt, or pt-BR alone) → ways to ask in it; documents in another are not asked about."""
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from pipeline.alignment.align import DpoConfig, GrpoConfig, OnlineConfig
+from pipeline.alignment.align import AlignConfig, DpoConfig, GrpoConfig, OnlineConfig
 from pipeline.alignment.online import Fact, Online, Step
 from pipeline.alignment.pair_rows import pair_row, pair_rows
 from pipeline.alignment.ppo import PpoConfig
@@ -41,6 +42,11 @@ from tests.alignment.align_toys import (
     values_of,
     write_rows,
 )
+
+
+def everything(config: AlignConfig) -> ParameterSet:
+    """A case of `make test-all` alone."""
+    return pytest.param(config, marks=pytest.mark.everything)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,9 @@ def test_a_rewarded_model_changes_as_it_is_rewarded(toys, tmp_path):
             assert values_of(attempt, name)
 
 
-@pytest.mark.parametrize("config", [DPO, GRPO, RLOO], ids=lambda config: config.section)
+@pytest.mark.parametrize(
+    "config", [DPO, everything(GRPO), everything(RLOO)], ids=lambda config: config.section
+)
 def test_killed_and_run_again_it_ends_with_the_same_bits(toys, tmp_path, config):
     def job(key: str, id: str) -> TuningJob:
         attempt = attempt_at(Storage(str(tmp_path)), key, id)
@@ -188,7 +196,9 @@ def test_pairs_of_equal_answers_alone_are_refused(toys, tmp_path):
         tune(job, Group.alone())
 
 
-@pytest.mark.parametrize("config", [DPO, GRPO, RLOO], ids=lambda config: config.section)
+@pytest.mark.parametrize(
+    "config", [everything(DPO), GRPO, everything(RLOO)], ids=lambda config: config.section
+)
 def test_two_workers_draw_and_learn_the_same_as_one(toys, tmp_path, config):
     found = []
     for workers in (1, 2):

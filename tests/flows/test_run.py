@@ -67,6 +67,24 @@ def test_a_stop_that_waited_for_ray_counts_although_ray_did_not_start() -> None:
         start_ray()
 
 
+def test_a_stop_that_a_destructor_swallowed_comes_again_and_shows_no_traceback(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Stopped:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):  # Python calls handlers between two instructions
+                pass
+
+    def work() -> None:
+        Stopped()
+        time.sleep(5)
+
+    with StopSignals(), pytest.raises(KeyboardInterrupt):
+        work()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_after_the_flow_signals_are_not_said_to_stop_it(capfd: pytest.CaptureFixture[str]) -> None:
     with StopSignals() as signals:
         signals.resume()

@@ -225,9 +225,14 @@ def test_no_question_and_no_answer_is_in_both_splits_or_twice(tmp_path_factory, 
 
 def test_a_share_of_answers_begins_with_what_was_asked_about(tmp_path):
     found = [(f"name_{number}", "", str(number)) for number in range(400)]
-    chosen, _ = chosen_of(tmp_path, {"train": found, "held-out": []}, ConversationsConfig(named_share=0.4))
+    chosen, _ = chosen_of(
+        tmp_path, {"train": found, "held-out": []}, ConversationsConfig(named_shares=(1.0, 0.0))
+    )
     named = [row for row in chosen if row["answer"].startswith("`name_")]
-    assert len(named) / len(chosen) == pytest.approx(0.4, abs=0.08)
+    assert len(named) / len(chosen) == pytest.approx(0.5, abs=0.08)
+    assert {row["question"].split("`")[0] for row in named}.isdisjoint(
+        row["question"].split("`")[0] for row in chosen if row not in named and row["question"].endswith("`?")
+    )
     for row in named:
         name, answer = row["answer"].split(": ")
         assert name in row["question"]
