@@ -374,7 +374,7 @@ def _tell_next(commands: Mapping[str, str], console: Console) -> None:
     width = max(map(len, commands))
     console.print("\nnext:")
     for command, told in commands.items():
-        console.print(f"  [bold]{command:<{width}}[/bold]    {told}", soft_wrap=True)
+        console.print(f"  [bold]{command:<{width}}[/bold]    {told}".rstrip(), soft_wrap=True)
 
 
 def _tell_comparison(comparison: VocabularyComparison, name: str, console: Console, *, shown: bool) -> None:
