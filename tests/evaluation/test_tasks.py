@@ -122,7 +122,7 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
     small_vocabulary: Vocabulary, model: PreTrainedModel, form: PromptForm, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    config = TasksConfig(items=3, shots=(0, 1), resamples=200)
+    config = TasksConfig(items=5, shots=(0, 1), resamples=200)
     results = run_tasks(model, small_vocabulary.tokenizer(), config, form, told.append)
     tasks = {f"{kind.name}.{language}" for kind in KINDS.values() for language in kind.languages}
     assert set(results.scores) == tasks
@@ -135,7 +135,7 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
                 assert 0 <= score["low"] <= score["high"] <= 1
                 assert score["low"] - 1e-9 <= score["value"] <= score["high"] + 1e-9
                 assert 0 <= score["baseline"] <= 1
-                assert score["n"] == results.prompts[task][shots]["n"] == 3
+                assert score["n"] == results.prompts[task][shots]["n"] == 5
             assert len(results.examples[task][shots]) == 3
     json.dumps(results.as_json())
     plot_shots({"base": results.scores, "chat": results.scores}).savefig(tmp_path / "shots.png")
