@@ -56,3 +56,10 @@ def wait_for_text(driver: webdriver.Chrome, *texts: str) -> None:
         return all(text in found for text in texts)
 
     WebDriverWait(driver, WAIT_SECONDS).until(all_there, f"not on the page: {texts}")
+
+
+def search_charts(driver: webdriver.Chrome, pattern: str) -> None:
+    """On MLflow's page of a run's metrics: leave those charts whose names have the pattern."""
+    boxes = "input[placeholder*='earch']"
+    WebDriverWait(driver, WAIT_SECONDS).until(lambda page: page.find_elements(By.CSS_SELECTOR, boxes))
+    driver.find_element(By.CSS_SELECTOR, boxes).send_keys(pattern)

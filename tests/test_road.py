@@ -217,7 +217,7 @@ def test_ctrl_c_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go
 def test_the_mlflow_page_shows_runs_curves_drops_and_models(road: Path, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    from tests.browser import browser, wait_for_text
+    from tests.browser import browser, search_charts, wait_for_text
 
     client = MlflowClient(f"sqlite:///{road}/mlflow.db")
     (experiment,) = [e for e in client.search_experiments() if e.name == "moinho"]
@@ -228,6 +228,8 @@ def test_the_mlflow_page_shows_runs_curves_drops_and_models(road: Path, tmp_path
         page.get(f"{home}/runs")
         wait_for_text(page, "road")
         page.get(f"{home}/runs/{stages['pretrain']}/model-metrics")
+        # charts come in the order of their names, and only those in sight are drawn
+        search_charts(page, "^loss|^held_out_bits|^learning_rate")
         wait_for_text(page, "loss", "held_out_bits_per_byte", "learning_rate")
         page.get(f"{home}/runs/{stages['clean']}/artifacts/dropped.png")
         wait_for_text(page, "dropped.png")
