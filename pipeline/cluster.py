@@ -1,6 +1,8 @@
 """A Ray cluster: one started on this machine alone, or one that is there already and is joined."""
 
 import contextlib
+import functools
+import importlib
 import json
 import logging
 import os
@@ -9,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -70,7 +73,7 @@ def start_local(temp_dir: str | None, is_wanted: Callable[[], bool] = lambda: Tr
     for start in range(1, STARTS + 1):
         before = {child.pid for child in psutil.Process().children()}
         try:
-            with _discreet():
+            with _discreet(), _apart_from_our_group():
                 _init_local(temp_dir)
             return
         except Exception as error:  # Ray raises Exception itself
@@ -232,6 +235,23 @@ def deferred_stop() -> Iterator[list[tuple[int, FrameType | None]]]:
             deferred = before[signal.Signals(number)]
             if callable(deferred):
                 deferred(number, frame)
+
+
+@contextlib.contextmanager
+def _apart_from_our_group() -> Iterator[None]:
+    """While Ray starts: its servers get process groups of their own.
+
+    A signal to our group (`timeout`, `kill -- -PGID`, the end of a terminal) is ours to hear: a GCS that
+    hears it too leaves the driver waiting for it, some eight seconds, when that leaves the cluster. With
+    us they end all the same: Ray has the kernel end them with their parent.
+    """
+    services: Any = importlib.import_module("ray._private.services")
+    start_process = services.ConsolePopen
+    services.ConsolePopen = functools.partial(start_process, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start_process
 
 
 @contextlib.contextmanager

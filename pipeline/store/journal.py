@@ -34,11 +34,14 @@ class Bound:
 
 
 class Journal:
-    """Appends the lines of one process to `<folder>/<name>-….jsonl`. Not shared between processes."""
+    """Appends the lines of one process to `<folder>/<name>-….jsonl`. Not shared between processes.
+
+    Journals of one name sort by when they began, so that a reader meets a restart's after the first's.
+    """
 
     def __init__(self, storage: Storage, folder: str, name: str) -> None:
         self.storage, self.folder = storage, folder
-        self.path = f"{folder}/{name}-{os.getpid()}-{time.time_ns():x}.jsonl"
+        self.path = f"{folder}/{name}-{time.time_ns():x}-{os.getpid()}.jsonl"
         self._pieces = None if storage.is_local else _Pieces(storage, self.path)
 
     def write(self, kind: str, **fields: Any) -> None:

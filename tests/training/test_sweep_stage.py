@@ -177,9 +177,9 @@ def test_how_far_a_sweep_is_counts_by_compute_and_names_what_runs(tmp_path):
     watch.tell()
     told = [line for line in JournalReader(attempt.storage, f"{attempt.folder}/journal").read()]
     first, last = [line for line in told if line["kind"] == "progress"]
-    assert (first["done"], first["total"]) == (2.5e12, 6e12)
+    assert (first["done"], first["total"], first["unit"]) == (2.5, 6, "TFLOP")
     assert first["figures"] == {"trials": "1 of 3", "best": 1.5}
-    assert (last["done"], last["figures"]) == (3e12, {"trials": "2 of 3", "best": 1.25})
+    assert (last["done"], last["figures"]) == (3, {"trials": "2 of 3", "best": 1.25})
     tables = [line["rows"] for line in told if line["kind"] == "table"]
     assert tables == [[["depth=2", "3/4 steps, loss 2.25"]], []]
 
