@@ -90,7 +90,8 @@ def find(finding: Finding, output: ShardOutput) -> Mapping[str, int]:
 def _pairs(document: Row, config: ConversationsConfig) -> list[Pair]:
     if config.form == "speeches":
         return find_speech_pairs(document["text"], config.answer_characters)
-    return find_pairs(document["text"], document["title"] or "", config.answer_characters)
+    title = document["title"] or ""
+    return find_pairs(document["text"], title, config.answer_characters, config.answer_paragraphs)
 
 
 def choose(choosing: Choosing, output: ShardOutput) -> Mapping[str, int]:

@@ -116,6 +116,8 @@ class ConversationsConfig(Config):
     """At most so many held out; chosen by hash."""
     answer_characters: int = Field(default=300, ge=40)
     """Longest answer that is made from the corpus: whole sentences, or a whole speech."""
+    answer_paragraphs: int = Field(default=1, ge=1)
+    """Most paragraphs below a heading that an answer goes through."""
     named_shares: tuple[Share, ...] = (0.0,)
     """Share of the answers below headings that begin with what was asked about, as in a glossary: for the
     first way to ask, the second and so on, and again from the first."""

@@ -21,6 +21,8 @@ LONGEST_TOPIC_WORDS = 8
 PARAGRAPHS_TRIED = 2
 """Below a heading; the first is often a signature."""
 
+BETWEEN_PARAGRAPHS = "\n\n"
+
 HEADING = re.compile(r"^(#{1,6}) +(.*?)[ #]*$")
 DEFINITION = re.compile(r"^(?:async +)?(?:def|class)\s+([A-Za-z_][\w.]*)")
 SIGNATURE = re.compile(r"^([A-Za-z_][\w.]*) ?\(.*\)(?: *(?:->|→).*)?:?$", re.DOTALL)
@@ -78,8 +80,8 @@ class Block:
     text: str
 
 
-def find_pairs(text: str, title: str, answer_characters: int) -> list[Pair]:
-    """All pairs of a document, in its order; answers have at most `answer_characters`."""
+def find_pairs(text: str, title: str, answer_characters: int, answer_paragraphs: int = 1) -> list[Pair]:
+    """All pairs of a document, in its order; answers have at most so many characters and paragraphs."""
     blocks = list(_blocks(text))
     top = next((block.text for block in blocks if block.level == 1), TITLE_TAIL.sub("", title))
     parents: list[Block] = []
@@ -90,7 +92,7 @@ def find_pairs(text: str, title: str, answer_characters: int) -> list[Pair]:
         parents = [parent for parent in parents if parent.level < block.level]
         named = _subject(block, parents)
         parents.append(block)
-        answer = _answer_below(blocks, place, answer_characters) if named else None
+        answer = _answer_below(blocks, place, answer_characters, answer_paragraphs) if named else None
         if named and answer:
             kind, subject = named
             context = _plain(top)
@@ -164,15 +166,24 @@ def _plain(heading: str) -> str:
     return re.sub(r"^(?:\d+\.)*\d+\.?\s+|¶$", "", text).strip()
 
 
-def _answer_below(blocks: list[Block], place: int, characters: int) -> str | None:
-    """From the first paragraph, or from the second where the first is code or a signature."""
-    for block in blocks[place + 1 : place + 1 + PARAGRAPHS_TRIED]:
-        if block.level:
-            return None
-        answer = first_sentences(block.text, characters)
-        if answer or (block.text and not CALL.search(block.text)):
-            return answer
-    return None
+def _answer_below(blocks: list[Block], place: int, characters: int, paragraphs: int) -> str | None:
+    """From the first paragraph, or from the second where the first is code or a signature; with those behind
+    it for as long as each is taken whole."""
+    said: list[str] = []
+    left = characters
+    for number, block in enumerate(blocks[place + 1 : place + PARAGRAPHS_TRIED + paragraphs]):
+        if block.level or (number == PARAGRAPHS_TRIED and not said):
+            break
+        piece = first_sentences(block.text, left)
+        if piece is None:
+            if said or (block.text and not CALL.search(block.text)):
+                break
+            continue
+        said.append(piece)
+        left -= len(piece) + len(BETWEEN_PARAGRAPHS)
+        if len(said) == paragraphs or len(piece) < len(block.text):
+            break
+    return BETWEEN_PARAGRAPHS.join(said) or None
 
 
 def first_sentences(paragraph: str, characters: int, sentences: int = 3) -> str | None:

@@ -109,14 +109,38 @@ def test_a_heading_that_is_a_question_asks_by_itself():
     ]
 
 
-@given(st.text(alphabet="Aa b.c?!`(\n#*é|", max_size=400), st.integers(40, 200))
+@given(st.text(alphabet="Aa b.c?!`(\n#*é|", max_size=400), st.integers(40, 200), st.integers(1, 3))
 @settings(max_examples=200)
-def test_answers_are_whole_sentences_of_the_document_and_never_too_long(text: str, characters: int):
+def test_answers_are_whole_sentences_of_the_document_and_never_too_long(
+    text: str, characters: int, paragraphs: int
+):
     flat = " ".join(text.split())
-    for pair in find_pairs(text, "t", characters):
+    for pair in find_pairs(text, "t", characters, paragraphs):
+        pieces = pair.answer.split("\n\n")
+        assert len(pieces) <= paragraphs
         assert len(pair.answer) <= characters + 1
-        assert pair.answer in flat or pair.answer[:-1] in flat
-        assert pair.answer.rstrip("\"'”’)]`")[-1] in ".!?"
+        for piece in pieces:
+            assert piece in flat or piece[:-1] in flat
+            assert piece.rstrip("\"'”’)]`")[-1] in ".!?"
+
+
+def test_an_answer_goes_through_as_many_paragraphs_as_are_allowed_fit_and_are_prose():
+    first, second, third = (
+        "The mill grinds the corn.",
+        "Two big stones turn in it.",
+        "Water drives both of them.",
+    )
+    text = "\n\n".join(["# Mill", "## The old mill", first, second, third, "- a list", "It is closed today."])
+
+    def answer(characters, paragraphs, text=text):
+        return find_pairs(text, "", characters, paragraphs)[-1].answer
+
+    assert answer(300, 1) == first
+    assert answer(300, 2) == f"{first}\n\n{second}"
+    assert answer(300, 9) == f"{first}\n\n{second}\n\n{third}"
+    assert answer(60, 9) == f"{first}\n\n{second}"
+    long = text.replace(second, f"{second} The corn is fed from above. A boy waits below. He holds a sack.")
+    assert answer(300, 9, long) == f"{first}\n\n{second} The corn is fed from above. A boy waits below."
 
 
 def test_what_is_not_prose_does_not_answer():
