@@ -37,6 +37,13 @@ def test_what_is_printed_is_no_verdict() -> None:
     assert not run_program("print('passed')", CHECKS, CONFIG).passed
 
 
+def test_what_is_printed_without_end_is_cut() -> None:
+    endless = "import os\nwhile True:\n    os.write({stream}, b'x' * 100_000)"
+    for stream in (1, 2, 3):
+        ends_with(endless.format(stream=stream), "")
+    assert run_program("import sys; print('x' * 100_000, file=sys.stderr)\n" + RIGHT, CHECKS, CONFIG).passed
+
+
 @pytest.mark.parametrize("leave", ["raise SystemExit(0)", "import os; os._exit(0)", "exit(0)"])
 def test_leaving_early_is_not_passing(leave: str) -> None:
     assert not run_program(leave, "assert False", CONFIG).passed

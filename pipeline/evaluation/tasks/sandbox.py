@@ -1,10 +1,9 @@
 """Programs that a model wrote, run against checks in a process of their own.
 
 Each program has a new process in an empty folder, without environment; its limits are set in
-sandbox_child.py before the program is read. What a program can do at worst is to use its CPU time
-and its memory, to print as much as it can in that time, which is read here, and to read what its
-user may read. It is meant for what models write by accident; where one must be held that is meant
-to break out, use a virtual machine.
+sandbox_child.py before the program is read. What a program can do at worst is to use its CPU time and its
+memory, to print a mebibyte, and to read what its user may read. It is meant for what models write by
+accident; where one must be held that is meant to break out, use a virtual machine.
 """
 
 import json
@@ -94,27 +93,33 @@ def run_program(program: str, checks: str, config: SandboxConfig) -> Verdict:
         "cpu_seconds": config.cpu_seconds,
         "memory_bytes": config.memory_bytes,
     }
-    with tempfile.TemporaryDirectory(prefix="program-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="program-") as folder,
+        tempfile.TemporaryFile() as out,  # files, since of those a program can be kept from writing much
+        tempfile.TemporaryFile() as error,
+    ):
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", str(CHILD)],
             cwd=folder,
             env={},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=out,
+            stderr=error,
             start_new_session=True,
         )
         try:
-            out, error = child.communicate(json.dumps(given).encode(), timeout=config.wall_seconds)
+            child.communicate(json.dumps(given).encode(), timeout=config.wall_seconds)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             return Verdict(False, "too slow")
-    if out == secret.encode():
+        out.seek(0)
+        error.seek(0)
+        said, told = out.read(), error.read().decode("utf-8", "replace").strip().splitlines()
+    if said == secret.encode():
         return Verdict(True, "")
     if child.returncode in (-signal.SIGKILL, -signal.SIGXCPU):
         return Verdict(False, "too slow")
-    told = error.decode("utf-8", "replace").strip().splitlines()
     return Verdict(False, told[-1][:TOLD_CHARACTERS] if told else f"ended with {child.returncode}")
 
 

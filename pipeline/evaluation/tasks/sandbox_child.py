@@ -72,6 +72,9 @@ FORBIDDEN = (
 )  # fmt: skip
 """Beginnings of audit events (Python's documentation, "Audit events table")."""
 
+PRINTED_BYTES = 1 << 20
+"""What a program may print: its streams are files that were opened for it, the only ones it can write to."""
+
 
 def limit(cpu_seconds: int, memory_bytes: int) -> None:
     """What the system enforces. The processes' limit does not bind root: there the filter does it."""
@@ -79,7 +82,7 @@ def limit(cpu_seconds: int, memory_bytes: int) -> None:
         resource.RLIMIT_CPU: cpu_seconds,
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_DATA: memory_bytes,
-        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_FSIZE: PRINTED_BYTES,
         resource.RLIMIT_NOFILE: 32,
         resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_CORE: 0,
