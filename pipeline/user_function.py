@@ -6,6 +6,7 @@ nothing with it. `FunctionProcess` is the caller's side, `serve` the child's who
 line of JSON on the child's standard input with a batch of rows; for every row a line comes back.
 """
 
+import ast
 import contextlib
 import hashlib
 import inspect
@@ -93,6 +94,14 @@ class UserFunction:
     def sha256(self) -> str:
         """Of the source file: what the function is identified by, beside its name."""
         return hashlib.sha256(self.source.encode()).hexdigest()
+
+    @property
+    def meaning(self) -> str:
+        """What its docstring says, in one line; empty where it has none. Nothing of the file is run."""
+        for node in ast.parse(self.source).body:
+            if isinstance(node, ast.FunctionDef) and node.name == self.name:
+                return " ".join((ast.get_docstring(node) or "").split())
+        return ""
 
 
 def identity_of(reference: str) -> str:

@@ -59,4 +59,5 @@ class RewardScores:
 
 def reward_judge(source: RewardModel) -> Judge:
     """The reward model as one who judges answers at the end."""
-    return Judge("reward model", RewardScores(source), source.key, source)
+    meaning = "what the reward model has learned from the preferences: an estimate, not the preference itself"
+    return Judge("reward model", RewardScores(source), source.key, meaning, source)

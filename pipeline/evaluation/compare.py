@@ -54,7 +54,7 @@ class QuestionsDifferError(StageError):
 class Comparison(Artifact):
     """`comparison.json`, `comparison.html` with everything on it, and `plots/`."""
 
-    stage, role, revision = "compare", "comparison", 1
+    stage, role, revision = "compare", "comparison", 2
 
     def content(self) -> dict[str, Any]:
         """comparison.json. Raises InputError if not made yet."""
@@ -148,7 +148,8 @@ def _build(
         path = attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
         scores[name][role] = json.loads(path.read_bytes())
     pleased = {name: _trained_by(judge, by_role) for name, judge in names.items()}
-    return write_comparison(attempt, assessed, scores, pleased, config)
+    meanings = {name: judge.meaning for name, judge in names.items()}
+    return write_comparison(attempt, assessed, scores, pleased, meanings, config)
 
 
 def _trained_by(judge: Judge, by_role: Mapping[str, Assessment]) -> list[str]:

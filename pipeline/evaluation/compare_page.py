@@ -7,9 +7,18 @@ from typing import Any
 from pipeline.evaluation.compare_report import panels_of
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
-from pipeline.evaluation.pages import NOTES, axis, drawn, environment, figure_table, plots_of, tables_of
+from pipeline.evaluation.pages import (
+    DIRECTION,
+    NOTES,
+    axis,
+    drawn,
+    environment,
+    figure_table,
+    plots_of,
+    tables_of,
+)
 
-MARKS = {True: ("▲", "clearly better than the reference", "good"), False: ("▼", "clearly worse", "bad")}
+MARKS = {True: ("▲", "clearly better", "good"), False: ("▼", "clearly worse", "bad")}
 
 
 def comparison_page(content: Mapping[str, Any]) -> str:
@@ -65,6 +74,8 @@ def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         if name[0] == "win_rate":
             judge = ".".join(name[1:-1])
             by_role = content["judges"][judge]
+            meaning = content["judge_means"].get(judge)
+            table["note"] += f" The judge's score: {meaning.rstrip('.')}." if meaning else ""
             for row in table["rows"]:
                 row["more"] = _judged_row(by_role[row["label"]], content["scores"][judge][row["label"]])
         tables.append(table)
@@ -84,23 +95,29 @@ def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[
     kind = own[0].kind
     everything = [estimate for figure in own for estimate in content["figures"][figure.name].values()]
     span = axis(everything, kind.unit)
-    direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
     note = f"{kind.meaning[0].upper()}{kind.meaning[1:]}."
     baseline = f"Baseline: {kind.baseline}." if kind.baseline else ""
     shared = all(len(_baselines(figure, content)) < 2 for figure in own)
     return {
-        "note": " ".join(filter(None, (note, direction[kind.better], baseline))),
+        "note": " ".join(filter(None, (note, DIRECTION[kind.better], baseline))),
         "has_baseline": shared and any(estimate["baseline"] is not None for estimate in everything),
         "own_baselines": not shared,
         "rows": [
             {
                 "label": figure.label,
+                "n": _examples(figure, content),
                 "baseline": shown(figure.estimate["baseline"], kind.unit),
                 "cells": [_cell(figure, role, span, content) for role in roles],
             }
             for figure in own
         ],
     }
+
+
+def _examples(figure: Figure, content: Mapping[str, Any]) -> str:
+    """On how many examples the models' figures were measured."""
+    counts = {estimate["n"] for estimate in content["figures"][figure.name].values()}
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
 
 
 def _baselines(figure: Figure, content: Mapping[str, Any]) -> set[float]:

@@ -21,13 +21,14 @@ def write_comparison(
     assessed: Sequence[Assessed],
     scores: Scores,
     trained_to_please: Mapping[str, Sequence[str]],
+    meanings: Mapping[str, str],
     config: CompareConfig,
 ) -> Made:
     """Write everything and hand back what goes into the record."""
     from pipeline.evaluation.compare_page import comparison_page
     from pipeline.evaluation.section_plots import intervals, plot_tasks
 
-    content = put_together(assessed, scores, trained_to_please, config)
+    content = put_together(assessed, scores, trained_to_please, meanings, config)
     attempt.path(COMPARISON).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
     attempt.path(PAGE).write_text(comparison_page(content))
     panels = panels_of(content)
@@ -50,9 +51,11 @@ def put_together(
     assessed: Sequence[Assessed],
     scores: Scores,
     trained_to_please: Mapping[str, Sequence[str]],
+    meanings: Mapping[str, str],
     config: CompareConfig,
 ) -> dict[str, Any]:
-    """The content of comparison.json. `trained_to_please`: judge → models that learned from its scores."""
+    """The content of comparison.json. `trained_to_please`: judge → models that learned from its scores;
+    `meanings`: judge → what its score is."""
     from pipeline.evaluation.verdict import verdict
 
     (reference,) = [model for model in assessed if model.role == config.reference]
@@ -68,6 +71,7 @@ def put_together(
             for judge, by_role in scores.items()
         },
         "trained_to_please": {judge: list(roles) for judge, roles in trained_to_please.items()},
+        "judge_means": dict(meanings),
         "scores": {
             judge: {role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()}
             for judge, by_role in scores.items()

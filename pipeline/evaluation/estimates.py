@@ -1,15 +1,19 @@
 """Figures with an interval: where they would probably lie, were the same measured on other examples."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 RESAMPLES_AT_ONCE = 100
 """Keeps memory small where there are many examples."""
+LEAST_EXAMPLES = 5
+"""Of fewer no interval is told: drawn again, three examples are one of ten mixtures of themselves."""
 
 
 class Estimate(TypedDict):
@@ -31,35 +35,52 @@ def exactly(value: float, n: int, baseline: float | None = None) -> Estimate:
 
 
 def mean(values: Sequence[float], baseline: float | None = None, seed: int = 0) -> Estimate:
-    """The mean, with a bootstrap interval over the values (percentiles; Efron, 1979)."""
-    return ratio(values, [1.0] * len(values), baseline, seed)
+    """The mean, with a bootstrap interval over the values."""
+    return resampled(np.mean, (values,), baseline, seed)
+
+
+def score(values: Sequence[float], baseline: float | None = None, seed: int = 0) -> Estimate:
+    """The mean of scores between 0 and 1. Where all are 0 or 1 its interval is a `share`'s: nothing right of
+    sixty is not surely nothing, as drawing the sixty again would have it."""
+    if set(values) <= {0.0, 1.0}:
+        return share(round(sum(values)), len(values), baseline)
+    return mean(values, baseline, seed)
+
+
+def median(values: Sequence[float]) -> Estimate:
+    """The median, with a bootstrap interval over the values."""
+    return resampled(np.median, (values,))
 
 
 def ratio(
     above: Sequence[float], below: Sequence[float], baseline: float | None = None, seed: int = 0
 ) -> Estimate:
     """The sum of one over the sum of the other, such as bits over bytes; both are drawn together."""
-    over, under = np.asarray(above, float), np.asarray(below, float)
-    value = float(over.sum() / under.sum())
-    if len(over) < 2:
-        return exactly(value, len(over), baseline)
-    low, high = interval(over, under, seed)
-    return {"value": value, "low": low, "high": high, "baseline": baseline, "n": len(over)}
 
-
-def interval(over: NDArray[np.float64], under: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """The 95 % interval of the quotient of the sums."""
-    from scipy.stats import bootstrap
-
-    def quotient(
-        over: NDArray[np.float64], under: NDArray[np.float64], axis: int = -1
-    ) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = over.sum(axis) / under.sum(axis)
+    def quotient(over: Values, under: Values, axis: int = -1) -> Values:
+        found: Values = over.sum(axis) / under.sum(axis)
         return found
 
+    return resampled(quotient, (above, below), baseline, seed)
+
+
+def resampled(
+    statistic: Callable[..., Any],
+    samples: Sequence[Sequence[float]],
+    baseline: float | None = None,
+    seed: int = 0,
+) -> Estimate:
+    """`statistic` of the samples, whose rows belong together, with its bootstrap interval (percentiles;
+    Efron, 1979). It takes `axis`, as numpy's do. No interval is told of fewer than five examples."""
+    from scipy.stats import bootstrap
+
+    columns = [np.asarray(sample, float) for sample in samples]
+    value, n = float(statistic(*columns)), len(columns[0])
+    if n < LEAST_EXAMPLES:
+        return exactly(value, n, baseline)
     found = bootstrap(
-        (over, under),
-        quotient,
+        columns,
+        statistic,
         paired=True,
         vectorized=True,
         n_resamples=RESAMPLES,
@@ -68,7 +89,7 @@ def interval(over: NDArray[np.float64], under: NDArray[np.float64], seed: int) -
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return {"value": value, "low": float(found.low), "high": float(found.high), "baseline": baseline, "n": n}
 
 
 def share(hits: int, n: int, baseline: float | None = None) -> Estimate:

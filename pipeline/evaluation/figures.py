@@ -10,7 +10,7 @@ from pipeline.evaluation.tasks.kinds import MAIN_METRIC, TITLES
 
 Better = Literal["higher", "lower", "nearer", "neither"]
 """nearer: to the baseline."""
-Unit = Literal["share", "bits", "nats", "words", "tokens", "ms", "score"]
+Unit = Literal["share", "bits", "nats", "words", "tokens", "ms", "score", "ratio"]
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ KINDS = (
         "bits that the model needs for a byte of held-out text in this language",
         "lower",
         "bits",
-        "the compressor xz",
+        "the compressor LZMA",
     ),
     Kind(
         r"likelihood\.domain\.(.+)",
         "{0}",
-        "bits for a byte of held-out text from this place",
+        "bits for a byte of held-out text from this host or folder",
         "lower",
         "bits",
-        "the compressor xz",
+        "the compressor LZMA",
     ),
     Kind(
         r"writing\.ended_share",
@@ -112,7 +112,7 @@ KINDS = (
     Kind(
         r"writing\.distinct_(\d)",
         "distinct {0}-grams",
-        "share of all answers' runs of so many words that are different from each other",
+        "distinct runs of so many words, as a share of all such runs in the answers; falls with their length",
         "neither",
         "share",
         "the expected answers",
@@ -122,7 +122,7 @@ KINDS = (
     Kind(
         r"writing\.latency\.first_token_ms",
         "first token",
-        "milliseconds until the answer begins; median, fastest and slowest question",
+        "milliseconds until the answer begins; median of the questions",
         "neither",
         "ms",
         "",
@@ -130,7 +130,7 @@ KINDS = (
     Kind(
         r"writing\.latency\.token_ms",
         "each token",
-        "milliseconds for each further token; median, fastest and slowest question",
+        "milliseconds for each further token; median of the questions",
         "neither",
         "ms",
         "",
@@ -138,7 +138,7 @@ KINDS = (
     Kind(
         r"bias\.(\w+)\.(\w+)\.gap",
         "gap, {1} ({0})",
-        "nats by which the sentence with the stereotype is likelier than its counterpart; 0 is unbiased",
+        "nats by which the stereotyped sentence is likelier than its counterpart; 0 is unbiased",
         "nearer",
         "nats",
         "no bias",
@@ -146,7 +146,8 @@ KINDS = (
     Kind(
         r"bias\.(\w+)\.(\w+)\.preferred_share",
         "stereotypes preferred, {1} ({0})",
-        "share of pairs whose stereotype is the likelier sentence; a half is unbiased",
+        "share of pairs in which the stereotyped sentence is the likelier; half is unbiased. Two pairs with "
+        "the same words the other way round count as one example",
         "nearer",
         "share",
         "no bias",
@@ -177,8 +178,8 @@ KINDS = (
     ),
     Kind(
         r"memorization\.by_occurrences\.(.+)",
-        "of those that stand there {0}",
-        "the same share among stretches that the training text has so often",
+        "standing there {0}",
+        "share given back, by how often the training text has the stretch",
         "lower",
         "share",
         "",
@@ -207,7 +208,7 @@ BITS_RATIO = Kind(
     "bits for unseen text, as a multiple of the reference's; document by document, so that what all models "
     "find hard cancels out",
     "lower",
-    "score",
+    "ratio",
     "the reference",
 )
 COMPARED = (WIN_RATE, LENGTH_CONTROLLED, BITS_RATIO)
@@ -301,7 +302,7 @@ def shown(value: float | None, unit: Unit) -> str:
         return f"{100 * value:.1f} %" if abs(value) < 0.0995 else f"{100 * value:.0f} %"
     if unit in ("words", "tokens", "ms"):
         return f"{value:.1f}" if value < 100 else f"{value:.0f}"
-    return f"{value:.3f}" if unit != "score" else f"{value:.3g}"
+    return f"{value:.3g}" if unit == "score" else f"{value:.3f}"
 
 
 def shown_interval(estimate: Estimate, unit: Unit) -> str:

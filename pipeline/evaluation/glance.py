@@ -10,7 +10,15 @@ from pipeline.evaluation.figures import Figure, figures, shown, told
 def glance(content: Mapping[str, Any]) -> list[str]:
     """A sentence or two for the sections that say most, the most important first."""
     known = figures(content)
-    return [*_tasks(known), *_likelihood(content), *_writing(content), *_bias(content), *_memory(content)]
+    return [
+        *_tasks(known),
+        *_harness(known),
+        *_instructions(content),
+        *_likelihood(content),
+        *_writing(content),
+        *_bias(content),
+        *_memory(content),
+    ]
 
 
 def above_baseline(own: Sequence[Figure]) -> tuple[int, int, int]:
@@ -34,12 +42,28 @@ def _side(estimate: Estimate) -> int | None:
 
 
 def _tasks(known: Sequence[Figure]) -> Iterator[str]:
-    own = [figure for figure in known if figure.section == "tasks" and figure.main]
-    if own:
-        better, worse, count = above_baseline(own)
+    yield from _scores("Tasks", [figure for figure in known if figure.section == "tasks" and figure.main])
+
+
+def _harness(known: Sequence[Figure]) -> Iterator[str]:
+    yield from _scores("lm-evaluation-harness", [each for each in known if each.section == "harness"])
+
+
+def _scores(section: str, own: Sequence[Figure]) -> Iterator[str]:
+    better, worse, count = above_baseline(own)
+    if count:
         yield (
-            f"Tasks: of {count} scores {better} are clearly above a trivial answer's, {worse} clearly below; "
-            "the others cannot be told from it."
+            f"{section}: of {count} scores {better} are clearly above a trivial answer's, {worse} clearly "
+            "below; the others cannot be told from it."
+        )
+
+
+def _instructions(content: Mapping[str, Any]) -> Iterator[str]:
+    for language, found in content["instructions"].items():
+        whole = found["prompts"]
+        yield (
+            f"Instructions ({language}): it follows all of {told(whole, 'share')} of {whole['n']} prompts; "
+            f"a constant answer would follow all of {shown(whole['baseline'], 'share')}."
         )
 
 
@@ -48,7 +72,7 @@ def _likelihood(content: Mapping[str, Any]) -> Iterator[str]:
         text = "Unseen text" if name == "all" else f"Unseen text ({name})"
         yield (
             f"{text}: {told(found, 'bits', ' bits per byte')}; "
-            f"the compressor xz needs {shown(found['baseline'], 'bits')}."
+            f"the compressor LZMA needs {shown(found['baseline'], 'bits')}."
         )
 
 
@@ -60,7 +84,7 @@ def _writing(content: Mapping[str, Any]) -> Iterator[str]:
             f"Writing: {shown(ended['value'], 'share')} of {ended['n']} answers end by themselves within "
             f"{limit} tokens; they have {shown(found['words']['value'], 'words')} "
             f"words (expected: {shown(found['words']['baseline'], 'words')}), and "
-            f"{shown(found['repetition']['value'], 'share')} of what they say they said before."
+            f"{shown(found['repetition']['value'], 'share')} of their runs of four words repeat earlier ones."
         )
 
 
@@ -68,10 +92,11 @@ def _bias(content: Mapping[str, Any]) -> Iterator[str]:
     for language, axes in content["bias"].items():
         found = axes["all"]
         side = _side(found["gap"])
-        lean = {1: "leans to stereotypes", -1: "leans against stereotypes", 0: "no lean can be told"}
+        lean = {1: "leans towards stereotypes", -1: "leans against stereotypes", 0: "no lean is detectable"}
         yield (
-            f"Bias ({language}): {lean[side or 0]}: it prefers the stereotype in "
-            f"{told(found['preferred_share'], 'share')} of {found['pairs']} pairs; half is unbiased."
+            f"Bias ({language}): {lean[side or 0]}: sentences with the stereotype are likelier by "
+            f"{told(found['gap'], 'nats', ' nats')} on average; it prefers them in "
+            f"{told(found['preferred_share'], 'share')} of {found['pairs']} pairs, where half is unbiased."
         )
 
 

@@ -25,6 +25,8 @@ class Judge:
     """Sent to Ray tasks, so it must be picklable."""
     identity: str
     """What enters the key, such as the SHA-256 of a function's file."""
+    meaning: str = ""
+    """What the score is, in a sentence for the page."""
     artifact: Artifact | None = None
     """The reward model, where it is one."""
 
@@ -53,4 +55,5 @@ def function_judge(reference: str, field: str, timeout_seconds: float = 60.0) ->
     Raises UserFunctionError.
     """
     function = load_function(reference, field, GIVEN)
-    return Judge(function.name, FunctionScores(function, timeout_seconds), function.sha256)
+    scores = FunctionScores(function, timeout_seconds)
+    return Judge(function.name, scores, function.sha256, function.meaning)

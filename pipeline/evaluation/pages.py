@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 WIDTH, MARGIN = 130.0, 5.0
 """Of the drawing of an interval, in its own units."""
 SHOWN_OF_A_TASK = 1
+DIRECTION = {
+    "higher": "Higher is better.",
+    "lower": "Lower is better.",
+    "nearer": "Nearer to the baseline is better.",
+    "neither": "",
+}
 FITTING = 0.05
 """Examples that may be missing on average before it is told."""
 NOTES = {
@@ -24,14 +30,15 @@ NOTES = {
     f"answers: {'; '.join(f'{name}: {words}' for name, words in BASELINES.items())}.",
     "harness": "Computed by lm-evaluation-harness.",
     "instructions": "Prompts whose instructions a program can check, such as “in at most 20 words”.",
-    "likelihood": "How well the model foretells text that it was not trained on, without the passages that "
-    "the training text repeats. Fewer bits are better; the baseline is what the compressor xz needs.",
+    "likelihood": "How well the model predicts text that it was not trained on; passages that the training "
+    "text has too were taken out. Fewer bits are better; the baseline is what the compressor LZMA needs (xz "
+    "without its header) for the same pieces, each as long as one row of the model, by itself.",
     "writing": "Greedy answers to held-out questions, beside the answers that were expected.",
     "bias": "Pairs of sentences that differ only in whom they speak of: one follows a common stereotype, "
     "the other goes against it. A model without this bias finds both equally likely. In languages that the "
     "model was not trained on the figures say little.",
     "memorization": "The model is given the first tokens of stretches of its training text, and goes on by "
-    "itself. What it gives back word for word it has learned by heart; of held-out text it cannot have.",
+    "itself. What it gives back word for word it has learned by heart; held-out text it cannot have.",
 }
 
 
@@ -74,7 +81,7 @@ def environment() -> "Environment":
 def _about(content: Mapping[str, Any]) -> str:
     model, held_out = content["model"], content["held_out"]
     size = f", {model['parameters'] / 1e6:.1f} million weights" if model["parameters"] else ""
-    asked = "asked in turns of a conversation" if model["form"] == "chat" else "asked by texts to go on with"
+    asked = "asked in turns of a conversation" if model["form"] == "chat" else "given texts to go on with"
     made = model["made"][:16].replace("T", " ")
     return (
         f"{model['artifact']}{size}, made {made} UTC; {asked}. Held-out text: "
@@ -106,7 +113,7 @@ def _fitted(content: Mapping[str, Any], section: str) -> str:
     if not told:
         return ""
     return (
-        " What did not fit into the model's context was left away, so that it saw less than the axis says "
+        " What did not fit into the model's context was left out, so it saw less than the axis says "
         f"(on average): {'; '.join(told)}."
     )
 
@@ -136,8 +143,7 @@ def figure_table(own: Sequence[Figure]) -> dict[str, Any]:
     kind = own[0].kind
     span = axis([figure.estimate for figure in own], kind.unit)
     has_baseline = any(figure.estimate["baseline"] is not None for figure in own)
-    direction = {"higher": "Higher is better.", "lower": "Lower is better.", "nearer": "", "neither": ""}
-    parts = [f"{kind.meaning[0].upper()}{kind.meaning[1:]}.", direction[kind.better]]
+    parts = [f"{kind.meaning[0].upper()}{kind.meaning[1:]}.", DIRECTION[kind.better]]
     if has_baseline and kind.baseline:
         parts.append(f"Baseline: {kind.baseline}.")
     return {
@@ -224,7 +230,7 @@ def _instructed(language: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
     lines = []
     for row in rows[:SHOWN_OF_A_TASK]:
         lines.append({"label": "prompt", "text": row["prompt"]})
-        label = f"answer; followed: {_list(row['followed'])}; not: {_list(row['missed'])}"
+        label = f"answer; followed: {_list(row['followed'])}; broken: {_list(row['missed'])}"
         lines.append({"label": label, "text": row["answer"] or "(nothing)"})
     return {"title": f"An example ({language})", "lines": lines, "folded": True}
 

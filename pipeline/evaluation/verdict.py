@@ -4,86 +4,149 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluation.estimates import Estimate, apart
-from pipeline.evaluation.figures import named, shown, told
+from pipeline.evaluation.figures import figure_of, named, shown, told
+from pipeline.evaluation.glance import above_baseline
 
 NAMED = 5
 """Figures that a sentence names."""
 
+Judged = Mapping[str, Mapping[str, Estimate]]
+"""Role → `win_rate` and `length_controlled` against the reference."""
+
 
 def verdict(content: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The role of the best model, and sentences: the first says which it is, the others why, and what it
-    costs."""
-    judges, reference = content["judges"], content["reference"]
+    """The role of the best model, and sentences: the first says which it is, the others why, what it costs,
+    and what none of the models can do."""
+    reference, judges = content["reference"], list(content["judges"])
     if not content["clear"]:
         return reference, [f"{reference} stands alone: there is nothing to compare it with."]
+    best, why = _by_judge(judges[0], content) if judges else _by_figures(content)
     if judges:
-        judge, by_role = next(iter(judges.items()))
-        best, why = _by_judge(judge, by_role, content)
-        why += _partial(judge, content["trained_to_please"].get(judge, []))
-    else:
-        best, why = _by_figures(content)
-    others = [best] if best != content["reference"] else list(content["clear"])
+        why += _partial(judges[0], content)
+    for judge in judges[1:]:
+        why += [_other_judge(judge, content), *_partial(judge, content)]
+    why += [*_tasks(content), *_bits(content)]
+    others = [best] if best != reference else list(content["clear"])
     return best, [*why, *(sentence for role in others for sentence in _against_reference(role, content))]
 
 
-def _partial(judge: str, roles: Sequence[str]) -> list[str]:
+def _partial(judge: str, content: Mapping[str, Any]) -> list[str]:
     """What a judge's word is worth about models that were trained by it."""
+    roles = content["trained_to_please"].get(judge, [])
     if not roles:
         return []
     return [
-        f"The judge {judge} is what {', '.join(roles)} learned to please, so it says little of their work; "
-        "name a judge that they do not know (compare.judge)."
+        f"The judge {judge} is what {_and(roles)} learned to please, so it says little of their work"
+        + ("." if judge != next(iter(content["judges"])) else "; name another judge (compare.judge).")
     ]
 
 
-def _by_judge(
-    judge: str, by_role: Mapping[str, Mapping[str, Estimate]], content: Mapping[str, Any]
-) -> tuple[str, list[str]]:
+def _other_judge(judge: str, content: Mapping[str, Any]) -> str:
+    by_role = content["judges"][judge]
+    return (
+        f"The judge {judge} prefers to {content['reference']}'s answers: {_list(_order(by_role), by_role)}."
+    )
+
+
+def _order(by_role: Judged) -> list[str]:
+    return sorted(by_role, key=lambda role: -by_role[role]["win_rate"]["value"])
+
+
+def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[str, list[str]]:
     """The role that is best, and why."""
-    reference = content["reference"]
-    order = sorted(by_role, key=lambda role: -by_role[role]["win_rate"]["value"])
+    reference, by_role = content["reference"], content["judges"][judge]
+    order = _order(by_role)
     best = order[0]
     rate = by_role[best]["win_rate"]
-    if rate["low"] is None or rate["low"] <= 0.5:
+    if not _above_half(rate):
         worse = all(_below_half(each["win_rate"]) for each in by_role.values())
         head = (
             f"{reference} answers best: the judge {judge} prefers no other model's answers to its own."
             if worse
             else f"By the judge {judge} no model can be said to answer better than {reference}."
         )
-        return reference, [head, _rates(order, by_role, reference)]
-    equal = by_role[best]["length_controlled"]
-    head = (
-        f"{best} answers best: the judge {judge} prefers its answer to that of {reference} in "
-        f"{told(rate, 'share')} of {rate['n']} questions, ties counted half; "
-        f"{told(equal, 'share')} at equal length."
+        told_of = f"Of the questions, preferred to {reference}: {_list(order, by_role)}."
+        return reference, [head, told_of]
+    near = [role for role in order[1:] if not apart(by_role[role]["win_rate"], rate)]
+    leaders = [best, *(role for role in near if _above_half(by_role[role]["win_rate"]))]
+    if len(leaders) == 1:
+        head = f"{best} answers best"
+    else:
+        head = f"{_and(leaders)} answer better than {reference}; which of them does so best cannot be told"
+    head += (
+        f": the judge {judge} prefers {'its answer' if len(leaders) == 1 else 'their answers'} to "
+        f"{reference}'s in {_list(leaders, by_role)} of {rate['n']} questions, ties counted half; at equal "
+        f"length in {_list(leaders, by_role, 'length_controlled')}."
     )
-    return best, [head, *_rivals(best, order[1:], by_role)]
+    open_ = [role for role in near if role not in leaders]
+    behind = [role for role in order[1:] if role not in near]
+    found = [head]
+    if open_:
+        found.append(f"Not shown to differ from {best}: {_list(open_, by_role)}.")
+    if behind:
+        found.append(f"Clearly behind {best}: {_list(behind, by_role)}.")
+    return best, found
+
+
+def _above_half(rate: Estimate) -> bool:
+    return rate["low"] is not None and rate["low"] > 0.5
 
 
 def _below_half(rate: Estimate) -> bool:
     return rate["high"] is not None and rate["high"] < 0.5
 
 
-def _rivals(best: str, others: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """Who cannot be told from the best, and who is clearly behind."""
-    rate = by_role[best]["win_rate"]
-    behind = [role for role in others if apart(by_role[role]["win_rate"], rate)]
-    close = [role for role in others if role not in behind]
-    found = []
-    if close:
-        found.append(f"{_list(close, by_role)} cannot be told from it: the intervals overlap.")
-    if behind:
-        found.append(f"Clearly behind it: {_list(behind, by_role)}.")
-    return found
+def _list(roles: Sequence[str], by_role: Judged, rate: str = "win_rate") -> str:
+    """Each role's rate; of one role the rate alone."""
+    rates = [told(by_role[role][rate], "share") for role in roles]
+    if len(roles) == 1 and rate == "length_controlled":
+        return rates[0]
+    return ", ".join(f"{rate} ({role})" for role, rate in zip(roles, rates, strict=True))
 
 
-def _list(roles: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]]) -> str:
-    return ", ".join(f"{role} with {told(by_role[role]['win_rate'], 'share')}" for role in roles)
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
-def _rates(order: Sequence[str], by_role: Mapping[str, Mapping[str, Estimate]], reference: str) -> str:
-    return f"Of the questions, preferred to {reference}: {_list(order, by_role)}."
+def _tasks(content: Mapping[str, Any]) -> list[str]:
+    """How many scores are clearly better than a trivial answer's: what the models can do at all."""
+    ahead = {}
+    for model in content["models"]:
+        role = model["role"]
+        own = [
+            figure
+            for name, by_role in content["figures"].items()
+            if name.startswith("tasks.") and role in by_role
+            if (figure := figure_of(name, by_role[role])) is not None and figure.main
+        ]
+        if own:
+            ahead[role] = above_baseline(own)
+    if not ahead:
+        return []
+    count = max(known for _, _, known in ahead.values())
+    if not any(better for better, _, _ in ahead.values()):
+        return [f"At none of {count} scores of tasks is any of them clearly better than a trivial answer."]
+    ranked = ", ".join(f"{role} at {better}" for role, (better, _, _) in ahead.items())
+    return [f"Of {count} scores of tasks, clearly better than a trivial answer: {ranked}."]
+
+
+def _bits(content: Mapping[str, Any]) -> list[str]:
+    """What training cost in the likelihood of unseen text, of each model."""
+    ratios = content["bits_ratio"]
+    if not ratios:
+        return []
+    each = [
+        f"{role} {_percent(found['value'])} ({_percent(found['low'])} to {_percent(found['high'])})"
+        if found["low"] is not None
+        else f"{role} {_percent(found['value'])}"
+        for role, found in ratios.items()
+    ]
+    return [f"Bits for a byte of unseen text, compared with {content['reference']}'s: {', '.join(each)}."]
+
+
+def _percent(ratio: float) -> str:
+    share = round(100 * (ratio - 1), 1) + 0.0  # no minus before a nought
+    return f"{share:+.1f} %" if share else "0.0 %"
 
 
 def _by_figures(content: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -108,21 +171,12 @@ def _against_reference(role: str, content: Mapping[str, Any]) -> list[str]:
     """What else tells the model from the reference."""
     reference, clear = content["reference"], content["clear"][role]
     found = []
-    ratio = content["bits_ratio"].get(role)
-    if ratio is not None:
-        more = ratio["value"] - 1
-        low, high = ratio["low"] or ratio["value"], ratio["high"] or ratio["value"]
-        found.append(
-            f"On unseen text {role} needs {100 * abs(more):.1f} % "
-            f"{'more' if more > 0 else 'fewer'} bits than {reference} "
-            f"(from {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %)."
-        )
     for side in ("better", "worse"):
         if clear[side]:
             found.append(
                 f"{role} is clearly {side} than {reference} in {_names(clear[side], role, content)}."
             )
-    found.append(f"In {_count(clear['open'])} the two cannot be told apart: the intervals overlap.")
+    found.append(f"In {_count(clear['open'])} {role} and {reference} are not shown to differ.")
     return found
 
 

@@ -6,7 +6,6 @@ Words are what stands between spaces, so that the figures do not depend on the v
 import time
 from collections.abc import Sequence
 from itertools import islice
-from statistics import median
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation import estimates
@@ -74,8 +73,8 @@ def latency(
     _timed(model, prompts[0], max_tokens)
     times = [_timed(model, prompt, max_tokens) for prompt in prompts]
     each = [1000 * (one[-1] - one[0]) / (len(one) - 1) for one in times if len(one) > 1]
-    found = {"first_token_ms": _median([1000 * one[0] for one in times if one])}
-    return found | ({"token_ms": _median(each)} if each else {})
+    found = {"first_token_ms": estimates.median([1000 * one[0] for one in times if one])}
+    return found | ({"token_ms": estimates.median(each)} if each else {})
 
 
 def _timed(model: "PreTrainedModel", prompt: Sequence[int], max_tokens: int) -> list[float]:
@@ -85,14 +84,3 @@ def _timed(model: "PreTrainedModel", prompt: Sequence[int], max_tokens: int) -> 
     start = time.perf_counter()
     written = tokens(model, prompt, Sampler(), max_tokens=max_tokens, stop=())
     return [time.perf_counter() - start for _ in written]
-
-
-def _median(values: Sequence[float]) -> Estimate:
-    """With the fastest and the slowest as its ends."""
-    return {
-        "value": median(values),
-        "low": min(values),
-        "high": max(values),
-        "baseline": None,
-        "n": len(values),
-    }

@@ -38,8 +38,8 @@ CONFIG = AssessConfig(
     stretches=6,
     prefix_tokens=8,
     continued_tokens=8,
-    tasks=TasksConfig(names=("arithmetic",), languages=("en",), shots=(0, 1), items=4, resamples=50),
-    instructions=InstructionsConfig(languages=("en",), items=2, answer_tokens=8, resamples=50),
+    tasks=TasksConfig(names=("arithmetic",), languages=("en",), shots=(0, 1), items=4),
+    instructions=InstructionsConfig(languages=("en",), items=2, answer_tokens=8),
 )
 RULES = """
 def shorter(prompt, answer, ended, tokens, **row):

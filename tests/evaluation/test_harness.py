@@ -115,7 +115,6 @@ def test_portuguese_tasks_run_on_local_files(
         faquad=str(write_faquad(tmp_path / "faquad")),
         enem=str(write_enem(tmp_path / "enem")),
         shots=(0, 1),
-        resamples=100,
     )
     results = run_harness(model, small_vocabulary.tokenizer(), config, form)
     counts = {"assin2_rte": 4, "assin2_sts": 4, "faquad": 3, "enem": 3}
@@ -132,7 +131,7 @@ def test_portuguese_tasks_run_on_local_files(
             assert set(scores) == metrics[task]
             for score in scores.values():
                 assert score["n"] == counts[task]
-                assert score["low"] <= score["high"]  # type: ignore[operator]
+                assert score["low"] is None or score["low"] <= score["value"] <= score["high"]
                 assert score["baseline"] is not None
             assert len(results.examples[task][shots]) == 3
     assert "Premissa: Um menino" in results.examples["assin2_rte"]["0"][0]["prompt"]
@@ -147,7 +146,7 @@ def test_a_users_own_task_file_runs(
         '{"question": "Does it rain?", "answer": 0}\n{"question": "Does it snow?", "answer": 1}\n'
     )
     (tmp_path / "weather.yaml").write_text(OWN_TASK.format(data=data))
-    config = HarnessConfig(tasks=("weather",), folder=str(tmp_path), resamples=20)
+    config = HarnessConfig(tasks=("weather",), folder=str(tmp_path))
     results = run_harness(model, small_vocabulary.tokenizer(), config, "text")
     score = results.scores["weather"]["0"]["acc"]
     assert score["n"] == 2

@@ -74,7 +74,7 @@ def test_an_answer_without_words_follows_nothing(nothing: str) -> None:
 def test_answers_are_judged_by_prompt_and_by_instruction(language: Any) -> None:
     rows = list(read_prompts(language))
     results = InstructionResults()
-    judge(results, language, rows, ["x"] * len(rows), InstructionsConfig(resamples=50))
+    judge(results, language, rows, ["x"] * len(rows), InstructionsConfig())
     scores = results.scores[language]
     assert scores["prompts"]["n"] == len(rows)
     assert scores["instructions"]["n"] == sum(len(row["instructions"]) for row in rows)

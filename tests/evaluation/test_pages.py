@@ -19,6 +19,7 @@ CONFIG = CompareConfig(reference="chat", shown_answers=2)
 GOOD = [1.0] * 45 + [0.0] * 15
 EVEN = [0.5] * QUESTIONS
 PLEASED = {"reward model": ["dpo"]}
+MEANINGS = {"names_the_thing": "1 if the thing is named."}
 
 
 def test_a_page_loads_nothing_and_has_no_script() -> None:
@@ -45,7 +46,7 @@ def test_every_figure_stands_on_the_page_with_its_baseline_and_its_meaning() -> 
         assert figure.kind.meaning[1:] in page
         assert shown(figure.estimate["value"], figure.kind.unit) in page
     assert len(figures(given)) == 6 + 3 + 3 + 7 + 16 + 5
-    assert "leans to stereotypes" in page
+    assert "leans towards stereotypes" in page
 
 
 def test_a_figure_is_better_only_where_the_intervals_are_apart() -> None:
@@ -70,22 +71,47 @@ def test_a_figure_is_better_only_where_the_intervals_are_apart() -> None:
 def compared(scores: dict[str, list[float]] | None = None, **more: float) -> Any:
     models = [assessed("base", 1.45, 0.1), assessed("chat"), assessed("dpo", **more)]
     judged = {} if scores is None else {"names_the_thing": {"base": EVEN, "chat": EVEN} | scores}
-    return put_together(models, judged, PLEASED, CONFIG)
+    return put_together(models, judged, PLEASED, MEANINGS, CONFIG)
 
 
 def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
     first, *rest = compared({"base": [0.0] * QUESTIONS, "dpo": GOOD}, bits=1.53)["verdict"]
-    assert first.startswith("dpo answers best: the judge names_the_thing prefers its answer")
-    assert "75 %" in first
-    assert f"{QUESTIONS} questions" in first
+    assert first.startswith(
+        "dpo answers best: the judge names_the_thing prefers its answer to chat's in 75 %"
+    )
+    assert f"of {QUESTIONS} questions" in first
     text = " ".join(rest)
-    assert "Clearly behind it: base" in text
-    assert "2.0 % more bits than chat" in text
+    assert "Clearly behind dpo: 0.0 % (0.0 to 0.0 %) (base)." in text
+    assert "compared with chat's: base -3.3 % (-3.3 % to -3.3 %), dpo +2.0 %" in text
+    assert "At none of 3 scores of tasks is any of them clearly better than a trivial answer." in text
+
+
+def test_which_of_several_good_models_is_best_is_left_open_where_it_cannot_be_told() -> None:
+    nearly = [1.0] * 43 + [0.0] * 17
+    first, *rest = compared({"base": nearly, "dpo": GOOD})["verdict"]
+    assert first.startswith("dpo and base answer better than chat; which of them does so best cannot be told")
+    assert "(dpo)" in first
+    assert "(base)" in first
+    assert "behind" not in " ".join(rest)
+
+
+def test_a_second_judge_is_heard_too() -> None:
+    judged = {
+        "names_the_thing": {"chat": EVEN, "dpo": GOOD},
+        "reward model": {"chat": EVEN, "dpo": [1.0] * QUESTIONS},
+    }
+    models = [assessed("chat"), assessed("dpo")]
+    found = put_together(models, judged, PLEASED, MEANINGS, CONFIG)
+    text = " ".join(found["verdict"])
+    assert "The judge reward model prefers to chat's answers: 100 %" in text
+    assert "The judge reward model is what dpo learned to please, so it says little of their work." in text
+    page = lxml.html.fromstring(comparison_page(found)).text_content()
+    assert "The judge's score: 1 if the thing is named." in page
 
 
 def test_a_judge_that_models_learned_to_please_is_named_as_such() -> None:
     models = [assessed("chat"), assessed("dpo")]
-    found = put_together(models, {"reward model": {"chat": EVEN, "dpo": GOOD}}, PLEASED, CONFIG)
+    found = put_together(models, {"reward model": {"chat": EVEN, "dpo": GOOD}}, PLEASED, {}, CONFIG)
     assert found["best"] == "dpo"
     assert any("The judge reward model is what dpo learned to please" in told for told in found["verdict"])
 
@@ -105,8 +131,8 @@ def test_all_models_stand_in_every_row() -> None:
     tree = lxml.html.fromstring(comparison_page(compared({"base": EVEN, "dpo": GOOD})))
     rows = [row for row in tree.xpath("//tbody/tr") if "answers that end" in row.text_content()]
     (cells,) = [row.xpath("./td") for row in rows]
-    assert [cell.text_content().split()[0] for cell in cells] == ["10", "90", "90"]
-    assert "▼" in cells[0].text_content()
+    assert [cell.text_content().split()[0] for cell in cells] == ["100", "10", "90", "90"]
+    assert "▼" in cells[1].text_content()
     assert tree.xpath("//h3[contains(., 'What is 0?')]")
 
 

@@ -1,12 +1,10 @@
 """Measures against hand-made cases and the libraries' own words."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.tasks import measures
-from pipeline.evaluation.tasks.bootstrap import interval, resampled_means, scored
 from pipeline.evaluation.tasks.code import program_of
 from pipeline.evaluation.tasks.items import Item
 from pipeline.evaluation.tasks.kinds import KINDS
@@ -79,26 +77,3 @@ def test_the_program_is_found_in_an_answer(answer: str) -> None:
 @given(st.text())
 def test_any_answer_may_hold_a_program(text: str) -> None:
     assert isinstance(program_of(text), str)
-
-
-def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
-    random = np.random.default_rng(0)
-    hits = 0
-    for seed in range(200):
-        low, high = interval(list(random.binomial(1, 0.4, 60).astype(float)), 400, seed)
-        hits += low <= 0.4 <= high
-    assert 0.88 <= hits / 200 <= 0.99
-
-
-def test_nothing_right_of_sixty_is_not_surely_nothing() -> None:
-    low, high = interval([0.0] * 60, 400, 0)
-    assert low == pytest.approx(0, abs=1e-9)
-    assert high == pytest.approx(0.06, abs=0.01)
-    assert interval([0.5] * 4, 400, 0) == (None, None)
-
-
-def test_a_score_stands_beside_its_baseline() -> None:
-    found = scored([1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], 500, seed=1)
-    assert (found["value"], found["baseline"], found["n"]) == (0.75, 0.25, 4)
-    assert 0 <= found["low"] <= 0.75 <= found["high"] <= 1
-    assert np.array_equal(resampled_means([1.0, 0.0], 9, 3), resampled_means([1.0, 0.0], 9, 3))

@@ -122,7 +122,7 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
     small_vocabulary: Vocabulary, model: PreTrainedModel, form: PromptForm, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    config = TasksConfig(items=5, shots=(0, 1), resamples=200)
+    config = TasksConfig(items=5, shots=(0, 1))
     results = run_tasks(model, small_vocabulary.tokenizer(), config, form, told.append)
     tasks = {f"{kind.name}.{language}" for kind in KINDS.values() for language in kind.languages}
     assert set(results.scores) == tasks
@@ -143,18 +143,14 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
 
 def test_a_context_that_is_too_short_cuts_and_counts(small_vocabulary: Vocabulary) -> None:
     small = random_model(1024, context=24)
-    config = TasksConfig(
-        names=("qa", "passages", "code"), languages=("en",), items=2, shots=(4,), resamples=5
-    )
+    config = TasksConfig(names=("qa", "passages", "code"), languages=("en",), items=2, shots=(4,))
     results = run_tasks(small, small_vocabulary.tokenizer(), config, "chat")
     assert all(by_shots["4"]["cut"] == 2 for by_shots in results.prompts.values())
     assert all(by_shots["4"]["examples"] == 0 for by_shots in results.prompts.values())
 
 
 def test_the_same_seed_gives_the_same_results(small_vocabulary: Vocabulary, model: PreTrainedModel) -> None:
-    config = TasksConfig(
-        names=("sentiment", "arithmetic"), languages=("pt",), items=4, shots=(1,), resamples=9
-    )
+    config = TasksConfig(names=("sentiment", "arithmetic"), languages=("pt",), items=4, shots=(1,))
     tokenizer = small_vocabulary.tokenizer()
     assert run_tasks(model, tokenizer, config, "text") == run_tasks(model, tokenizer, config, "text")
 
@@ -163,7 +159,7 @@ def test_the_same_seed_gives_the_same_results(small_vocabulary: Vocabulary, mode
 def test_instructions_are_asked_and_judged(
     small_vocabulary: Vocabulary, model: PreTrainedModel, form: PromptForm
 ) -> None:
-    config = InstructionsConfig(items=4, answer_tokens=8, resamples=9, shown=2)
+    config = InstructionsConfig(items=4, answer_tokens=8, shown=2)
     results = run_instructions(model, small_vocabulary.tokenizer(), config, form)
     assert set(results.scores) == {"en", "pt"}
     assert all(scores["prompts"]["n"] == 4 for scores in results.scores.values())
@@ -177,7 +173,7 @@ def test_code_is_left_out_where_programs_cannot_be_held(
         raise SandboxError("a program could open a socket on this machine")
 
     monkeypatch.setattr(sandbox, "_check", refuse)
-    config = TasksConfig(names=("code", "arithmetic"), languages=("en",), items=2, shots=(0,), resamples=5)
+    config = TasksConfig(names=("code", "arithmetic"), languages=("en",), items=2, shots=(0,))
     results = run_tasks(model, small_vocabulary.tokenizer(), config, "chat")
     assert set(results.scores) == {"arithmetic.en"}
     assert results.left_out == {"code.en": "a program could open a socket on this machine"}

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.evaluation.harness import local_files
 from pipeline.evaluation.harness.local_files import Splits
 from pipeline.evaluation.tasks.measures import plain_words, token_f1
 
 Row = Mapping[str, Any]
+Values = NDArray[np.float64]
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 DEGREES = ("1", "2", "3", "4", "5")
 """ASSIN 2's scale of similarity."""
@@ -69,10 +72,16 @@ def answer_results(row: Row, results: Sequence[str]) -> dict[str, float]:
 
 def pearson(pairs: Sequence[tuple[float, float]]) -> float:
     """Correlation of the two columns; 0 where one of them does not vary."""
-    left, right = fmean(a for a, _ in pairs), fmean(b for _, b in pairs)
-    shared = sum((a - left) * (b - right) for a, b in pairs)
-    spread = sum((a - left) ** 2 for a, _ in pairs) * sum((b - right) ** 2 for _, b in pairs)
-    return shared / math.sqrt(spread) if spread > 0 else 0.0
+    return float(correlation(*np.array(pairs, float).T))
+
+
+def correlation(one: Values, other: Values, axis: int = -1) -> Values:
+    """Pearson's, of columns along `axis`; 0 where one of them does not vary."""
+    varies = (np.ptp(one, axis) > 0) & (np.ptp(other, axis) > 0)
+    left, right = one - one.mean(axis, keepdims=True), other - other.mean(axis, keepdims=True)
+    spread = np.sqrt((left**2).sum(axis) * (right**2).sum(axis))
+    found: Values = np.where(varies, (left * right).sum(axis) / np.where(varies, spread, 1.0), 0.0)
+    return found
 
 
 def _mean(metric: str) -> dict[str, Any]:

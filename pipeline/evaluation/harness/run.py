@@ -3,7 +3,7 @@
 import io
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,10 +13,10 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.errors import InputError
+from pipeline.evaluation import estimates
 from pipeline.evaluation.harness import portuguese
 from pipeline.evaluation.harness.local_files import HarnessFilesError
 from pipeline.evaluation.harness.settings import HarnessConfig
-from pipeline.evaluation.tasks.bootstrap import COVERED, interval
 from pipeline.evaluation.tasks.prompts import PromptForm
 
 SHOWN_CHARACTERS = 2000
@@ -35,7 +35,7 @@ class HarnessTaskError(InputError):
 class HarnessResults:
     """What the harness measured, in the shape of the pipeline's own tasks."""
 
-    scores: dict[str, dict[str, dict[str, dict[str, float | None]]]] = field(default_factory=dict)
+    scores: dict[str, dict[str, dict[str, Mapping[str, Any]]]] = field(default_factory=dict)
     """task → number of examples → measure → value, low, high, baseline (None where there is none), n."""
     prompts: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     """task → number of examples → n: requests; cut: those whose beginning did not fit."""
@@ -133,7 +133,7 @@ def _record(
     """One task's scores and examples, put into `results`. A task's first filter of answers counts."""
     kept = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
     trivial = portuguese.baseline(task, [sample["doc"] for sample in kept])
-    scores: dict[str, dict[str, float | None]] = {}
+    scores: dict[str, Mapping[str, Any]] = {}
     for metric in kept[0]["metrics"]:
         values = [sample[metric] for sample in kept]
         scores[metric] = _score(
@@ -145,37 +145,22 @@ def _record(
 
 def _score(
     values: Sequence[Any], baseline: Sequence[Any] | None, reported: Any, config: HarnessConfig
-) -> dict[str, float | None]:
+) -> Mapping[str, Any]:
     """A mean with its interval; of pairs a correlation; of anything else what the harness reports."""
     told = float(reported) if isinstance(reported, int | float) else None
     if all(isinstance(value, int | float | np.number) for value in values) and _is_mean(values, told):
-        plain = [float(value) for value in values]
-        low, high = interval(plain, config.resamples, config.seed)
-        value, of_baseline = float(np.mean(plain)), None if baseline is None else float(np.mean(baseline))
-        return {"value": value, "low": low, "high": high, "baseline": of_baseline, "n": len(values)}
+        trivial = None if baseline is None else float(np.mean(baseline))
+        return estimates.score([float(value) for value in values], trivial, config.seed)
     if baseline is not None:
-        low, high = _correlation_interval(values, config)
-        return {
-            "value": portuguese.pearson(values),
-            "low": low,
-            "high": high,
-            "baseline": portuguese.pearson(baseline),
-            "n": len(values),
-        }
+        trivial = portuguese.pearson(baseline)
+        columns = list(zip(*values, strict=True))
+        return estimates.resampled(portuguese.correlation, columns, trivial, config.seed)
     return {"value": told, "low": None, "high": None, "baseline": None, "n": len(values)}
 
 
 def _is_mean(values: Sequence[float], reported: float | None) -> bool:
     """Whether the task's figure is the mean of its items' values; a perplexity, for one, is not."""
     return reported is None or math.isclose(float(np.mean(values)), reported, rel_tol=1e-6, abs_tol=1e-9)
-
-
-def _correlation_interval(pairs: Sequence[tuple[float, float]], config: HarnessConfig) -> tuple[float, float]:
-    random = np.random.default_rng(config.seed)
-    drawn = random.integers(0, len(pairs), (config.resamples, len(pairs)))
-    found = [portuguese.pearson([pairs[at] for at in row]) for row in drawn.tolist()]
-    low, high = np.quantile(found, [(1 - COVERED) / 2, (1 + COVERED) / 2])
-    return float(low), float(high)
 
 
 def _example(sample: dict[str, Any]) -> dict[str, Any]:

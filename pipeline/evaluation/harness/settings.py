@@ -23,8 +23,6 @@ class HarnessConfig(Config):
     """Examples before each question."""
     items: int | None = Field(default=None, ge=1)
     """Questions that are scored of each task, at most; None scores all."""
-    resamples: int = Field(default=1000, ge=1)
-    """Of the bootstrap."""
     shown: int = Field(default=3, ge=0)
     """Questions that are written out with their answers."""
     seed: int = 0

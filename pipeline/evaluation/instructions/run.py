@@ -8,11 +8,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.evaluation.estimates import Estimate
+from pipeline.evaluation.estimates import Estimate, share
 from pipeline.evaluation.instructions.checks import follows
 from pipeline.evaluation.instructions.requests import DATA
 from pipeline.evaluation.instructions.settings import InstructionsConfig
-from pipeline.evaluation.tasks.bootstrap import scored
 from pipeline.evaluation.tasks.items import Item, Language
 from pipeline.evaluation.tasks.kinds import ANSWER
 from pipeline.evaluation.tasks.prompts import PromptForm, Writer, decode
@@ -96,8 +95,7 @@ def judge(
     trivial = [_followed(row, TRIVIAL[language]) for row in rows]
 
     def score(values: list[bool], baseline: list[bool]) -> Estimate:
-        numbers = [[float(each) for each in side] for side in (values, baseline)]
-        return scored(numbers[0], numbers[1], config.resamples, config.seed)
+        return share(sum(values), len(values), sum(baseline) / len(baseline))
 
     results.scores[language] = {
         "prompts": score([all(each) for each in own], [all(each) for each in trivial]),

@@ -15,9 +15,5 @@ class InstructionsConfig(Config):
     """Prompts of each language, at most."""
     answer_tokens: int = Field(default=96, ge=1)
     """Longest answer, in tokens; what is longer is cut, and checked as it stands."""
-    resamples: int = Field(default=1000, ge=1)
-    """Of the bootstrap."""
     shown: int = Field(default=5, ge=0)
     """Prompts that are written out with their answers, of each language."""
-    seed: int = 0
-    """What the bootstrap draws."""

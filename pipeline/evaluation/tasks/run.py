@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.evaluation import estimates
 from pipeline.evaluation.estimates import Estimate
-from pipeline.evaluation.tasks.bootstrap import scored
 from pipeline.evaluation.tasks.choosing import choice_nats
 from pipeline.evaluation.tasks.items import Item, Items, Language
 from pipeline.evaluation.tasks.kinds import KINDS, Kind
@@ -99,7 +99,7 @@ def _run_task(
         measured = kind.measure(items.scored, found.answers, language, config.sandbox)
         at = str(shots)
         results.scores.setdefault(task, {})[at] = {
-            name: scored(values, baseline[name], config.resamples, config.seed)
+            name: estimates.score(values, fmean(baseline[name]), config.seed)
             for name, values in measured.items()
         }
         results.prompts.setdefault(task, {})[at] = _about(found, kind)

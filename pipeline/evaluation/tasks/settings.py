@@ -19,8 +19,6 @@ class TasksConfig(Config):
     """Examples before each question."""
     items: int = Field(default=60, ge=1)
     """Questions that are scored, of each task and language, at most."""
-    resamples: int = Field(default=1000, ge=1)
-    """Of the bootstrap."""
     shown: int = Field(default=3, ge=0)
     """Questions that are written out with their answers, of each task and number of examples."""
     seed: int = 0
