@@ -14,6 +14,7 @@ from pipeline.evaluation.pages import (
     drawn,
     environment,
     figure_table,
+    fitted,
     plots_of,
     tables_of,
 )
@@ -30,7 +31,7 @@ def comparison_page(content: Mapping[str, Any]) -> str:
     sections = [
         {
             "title": title,
-            "note": NOTES[section],
+            "note": NOTES[section] + fitted(content["task_prompts"], section),
             "tables": tables_of(own, partial(_side_by_side, roles=roles, content=content)),
             "plot": plots.get(section, ""),
         }

@@ -84,6 +84,7 @@ def put_together(
         "figures": _side_by_side(assessed),
         "clear": {model.role: _clear(model, reference) for model in assessed if model is not reference},
         "tasks": {model.role: model.content["tasks"] for model in assessed},
+        "task_prompts": reference.content["task_prompts"],
         "answers": _answers(assessed, config.shown_answers),
     }
     best, sentences = verdict(content)

@@ -49,7 +49,7 @@ def model_page(content: Mapping[str, Any]) -> str:
     sections = [
         {
             "title": title,
-            "note": NOTES[section] + _left_out(content, section) + _fitted(content, section),
+            "note": NOTES[section] + _left_out(content, section) + fitted(content["task_prompts"], section),
             "tables": tables_of(own, figure_table),
             "examples": _examples(content, section),
             "plot": plots.get(section, ""),
@@ -96,10 +96,11 @@ def _left_out(content: Mapping[str, Any], section: str) -> str:
     return " ".join(["", *(f"Left out: {task}: {why}." for task, why in content["tasks_left_out"].items())])
 
 
-def _fitted(content: Mapping[str, Any], section: str) -> str:
-    """Of which tasks fewer examples than asked for, or less than the whole question, fitted the context."""
+def fitted(prompts: Mapping[str, Any], section: str) -> str:
+    """Of which tasks fewer examples than asked for, or less than the whole question, fitted the context.
+    `prompts`: what the prompts of each task were, by number of examples."""
     told = []
-    for task, by_shots in content["task_prompts"].items() if section == "tasks" else ():
+    for task, by_shots in prompts.items() if section == "tasks" else ():
         fewer = [
             f"{found['examples']:.1f} of {shots} examples"
             for shots, found in by_shots.items()
@@ -109,7 +110,8 @@ def _fitted(content: Mapping[str, Any], section: str) -> str:
         if cut["cut"]:
             fewer.append(f"{cut['cut']:.0f} of {cut['n']:.0f} questions cut")
         if fewer:
-            told.append(f"{task}: {', '.join(fewer)}")
+            name, _, language = task.partition(".")
+            told.append(f"{next(iter(TITLES[name].values()))} ({language}): {', '.join(fewer)}")
     if not told:
         return ""
     return (

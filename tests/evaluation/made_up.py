@@ -47,7 +47,7 @@ def content(role: str, bits: float = 1.5, ended: float = 0.9) -> dict[str, Any]:
                 for place, shots in enumerate(("0", "1", "4"))
             }
         },
-        "task_prompts": {},
+        "task_prompts": {"qa.en": {"4": {"n": 60, "examples": 1.5, "cut": 3}}},
         "tasks_left_out": {"code.en": "no sandbox"},
         "task_examples": {
             "qa.en": {

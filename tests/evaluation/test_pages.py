@@ -45,6 +45,7 @@ def test_every_figure_stands_on_the_page_with_its_baseline_and_its_meaning() -> 
         assert figure.label in page
         assert figure.kind.meaning[1:] in page
         assert shown(figure.estimate["value"], figure.kind.unit) in page
+    assert "Questions about a text (en): 1.5 of 4 examples, 3 of 60 questions cut" in page
     assert len(figures(given)) == 6 + 3 + 3 + 7 + 16 + 5
     assert "leans towards stereotypes" in page
 
