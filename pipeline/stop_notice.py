@@ -45,6 +45,7 @@ def listening(unsaved: Callable[[], bool]) -> Iterator[None]:
         yield
     finally:
         _listening.clear()
+        _unsaved = None
 
 
 def give() -> bool:

@@ -217,16 +217,18 @@ class Training:
         return [replace(each, values=[first.of(value) for value in each.values]) for each in rollouts]
 
     def _save_if_due(self) -> None:
-        """These weights' answers are good. The first are always saved: there is something to go back to."""
+        """These weights' answers are good. The first are always saved: there is something to go back to.
+        Raises PreemptedError."""
         run = self.run
         judge = 0 < run.done < run.steps and run.done % self.evaluate_every == 0
         if judge:
             run.evaluate()
         at_clock = time.monotonic() - self.saved >= run.checkpoint_seconds
-        resumed = run.resumed is not None and run.resumed.manifest.step == run.done
-        if not resumed and (run.group.from_first(at_clock) or judge or run.done in (0, run.steps)):
+        if run.group.from_first(at_clock) or judge or run.done in (0, run.steps):
             run.save()
             self.saved = time.monotonic()
+        if run.done < run.steps:
+            run.leave_if_told()
 
     def _learn(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """The updates of this step, and what is told of them."""

@@ -97,6 +97,8 @@ class Watch(TrainerCallback):
         if run.group.from_first(due) or last:
             run.save()
             self.saved = time.monotonic()
+        if not last:
+            run.leave_if_told()
         control.should_training_stop = control.should_training_stop or run.stopped is not None
 
     def _tell(self, logs: dict[str, float], last: bool) -> None:

@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from pipeline import stop_notice
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.adapters import ADAPTER_FOLDER, base_of, write_adapter
 from pipeline.models.model import MODEL_FOLDER, Model
@@ -30,6 +31,7 @@ from pipeline.training.group import Group
 from pipeline.training.loop import weights_of
 from pipeline.training.memory import peak_memory
 from pipeline.training.optimizer import ADAM_BETAS, Optimizers
+from pipeline.training.preemption import PreemptedError
 from pipeline.training.resolve import Resolved, resolve
 from pipeline.training.retention import Retention
 from pipeline.training.tuning_config import RESULT, TuningConfig, TuningJob, check_batch
@@ -131,6 +133,8 @@ class Run:
     """Why it ended before its last step."""
     resumed: Checkpoint | None = None
     """Where this process goes on from."""
+    saved_step: int | None = None
+    """Of the newest checkpoint."""
 
     @property
     def model(self) -> PreTrainedModel:
@@ -179,7 +183,9 @@ class Run:
             set_seed(self.config.seed + self.group.rank)
 
     def save(self) -> None:
-        """Every rank calls this at the same step."""
+        """Begin a checkpoint of this step, if there is none. Every rank calls this at the same step."""
+        if self.saved_step == self.done:
+            return
         loop: dict[str, Any] = {"losses": list(self.losses), "memory": self.memory, "stopped": self.stopped}
         manifest = Manifest(
             step=self.done,
@@ -190,6 +196,21 @@ class Run:
             held_out_loss=self.held_out_loss,
         )
         self.checkpoints.save(self.group, manifest, self.state())
+        self.saved_step = self.done
+
+    def leave_if_told(self) -> None:
+        """Save this step and go, if a rank was told to. Every rank calls this after the same steps.
+
+        Raises PreemptedError.
+        """
+        if self.group.everywhere(not stop_notice.was_given()):
+            return
+        self.save()
+        self.checkpoints.finish()
+        if self.group.is_first:
+            self.journal.write("preempted", step=self.done, leaving=True)
+        stop_notice.tell_saved(self.done)
+        raise PreemptedError(f"a worker was told to go; step {self.done} is saved")
 
     def state(self) -> State:
         """All tensors that a checkpoint holds, in place."""
@@ -226,7 +247,7 @@ def tune(job: TuningJob, group: Group) -> None:
     if run.done == 0:
         run.evaluate()
     if run.done < run.steps and run.stopped is None:
-        with checkpoints:
+        with checkpoints, stop_notice.listening(lambda: run.saved_step != run.done):
             run.objective.train(run)
     if run.done:
         run.evaluate()
@@ -268,7 +289,7 @@ def assemble(
     if checkpoint is not None:
         manifest = checkpoint.manifest
         checkpoint.load(run.state())
-        run.done, run.tokens = manifest.step, manifest.tokens
+        run.done, run.tokens, run.saved_step = manifest.step, manifest.tokens, manifest.step
         run.losses.extend(manifest.loop["losses"])
         run.memory, run.stopped = manifest.loop.get("memory", {}), manifest.loop.get("stopped")
     run.restore_random()

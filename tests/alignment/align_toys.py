@@ -1,9 +1,5 @@
 """A tiny chat model with questions and preferences, and trainings on them in plain processes."""
 
-import multiprocessing
-import os
-import signal
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-import torch.distributed
 
 from pipeline.alignment.align import DpoConfig, DpoJob, GrpoConfig, OnlineConfig, OnlineJob, RlooConfig
 from pipeline.alignment.guards import GuardsConfig
@@ -22,9 +16,6 @@ from pipeline.models.model import Model
 from pipeline.store import Artifact, Attempt, JournalReader, Made, Storage, Store
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.conversations import Conversations
-from pipeline.training.group import Group
-from pipeline.training.tuning import Run, tune
-from pipeline.training.tuning_config import TuningJob
 from pipeline.user_function import read_function
 from tests.evaluation.stand_ins import NoConfig, publish_model, random_model
 
@@ -159,41 +150,3 @@ def lines_of(attempt: Attempt) -> Iterator[dict[str, Any]]:
 
 def values_of(attempt: Attempt, name: str) -> list[float]:
     return [line["values"][name] for line in lines_of(attempt) if name in line.get("values", {})]
-
-
-def run_until(job: TuningJob, kill_at: int | None) -> None:
-    """Train in a process of its own, which is killed once it has done so many steps."""
-    process = multiprocessing.get_context("spawn").Process(target=tune_until, args=(job, kill_at))
-    process.start()
-    process.join(600)
-    assert process.exitcode == (0 if kill_at is None else -signal.SIGKILL)
-
-
-def tune_until(job: TuningJob, kill_at: int | None) -> None:
-    save = Run.save
-
-    def save_then_die(self: Run) -> None:
-        self.checkpoints.finish()
-        if self.done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(self)
-
-    Run.save = save_then_die  # type: ignore[method-assign]
-    tune(job, Group.alone())
-
-
-def run_together(job: TuningJob, workers: int) -> None:
-    """Train in so many processes, over gloo, as Ray Train starts them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_tune_together, (job, workers, port), nprocs=workers)
-
-
-def _tune_together(rank: int, job: TuningJob, workers: int, port: int) -> None:
-    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": workers, "LOCAL_WORLD_SIZE": workers}
-    os.environ |= {name: str(value) for name, value in places.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=workers)
-    tune(job, Group(rank, workers, torch.device("cpu")))
-    torch.distributed.destroy_process_group()

@@ -1,16 +1,11 @@
 """A small run of PPO: a random chat model, a few prompts, and a reward that the user wrote."""
 
-import os
-import signal
-import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from pipeline.alignment.ppo import PpoConfig, PpoJob
 from pipeline.compute_config import ComputeConfig
@@ -18,8 +13,6 @@ from pipeline.models.model import Model
 from pipeline.store import Attempt, Made, Store
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.conversations import Conversations
-from pipeline.training.group import Group
-from pipeline.training.tuning import Run, tune
 from pipeline.user_function import read_function
 from tests.evaluation.stand_ins import NoConfig, publish_model, random_model
 
@@ -82,34 +75,3 @@ def _row(thing: str) -> dict[str, Any]:
     question, answer = f"What is {thing}?", f"It is {thing}."
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return {"id": thing, "url": "http://toys.test/", "language": "en", "messages": messages}
-
-
-def tune_until(job: PpoJob, kill_at: int | None) -> None:
-    """Train; the process is killed where it would save after so many steps."""
-    save = Run.save
-
-    def save_then_die(self: Run) -> None:
-        self.checkpoints.finish()
-        if self.done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(self)
-
-    Run.save = save_then_die  # type: ignore[method-assign]
-    tune(job, Group.alone())
-
-
-def tune_together(jobs: Sequence[PpoJob], workers: int) -> None:
-    """The jobs, one after another, by processes that train together."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (workers, port, jobs), nprocs=workers)  # type: ignore[no-untyped-call]
-
-
-def _worker(rank: int, workers: int, port: int, jobs: Sequence[PpoJob]) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers
-    )
-    for job in jobs:
-        tune(job, Group(rank, workers, torch.device("cpu")))
-    torch.distributed.destroy_process_group()

@@ -37,11 +37,10 @@ from tests.alignment.align_toys import (
     make_toys,
     online_job,
     pairs,
-    run_together,
-    run_until,
     values_of,
     write_rows,
 )
+from tests.training.tuning_processes import tune_together, tune_until
 
 
 def everything(config: AlignConfig) -> ParameterSet:
@@ -103,12 +102,12 @@ def test_killed_and_run_again_it_ends_with_the_same_bits(toys, tmp_path, config)
             return online_job(toys, attempt, config)
         return dpo_job(toys, attempt, config.model_copy(update={"steps": 6}))
 
-    run_until(job("whole", "1"), kill_at=None)
-    run_until(job("killed", "1"), kill_at=4)
+    tune_until(job("whole", "1"), kill_at=None)
+    tune_until(job("killed", "1"), kill_at=4)
     newest, _ = Checkpoints(job("killed", "1").attempt, "x").newest()
     assert newest is not None
     assert newest.manifest.step == 3
-    run_until(job("killed", "2"), kill_at=None)
+    tune_until(job("killed", "2"), kill_at=None)
     whole, killed = job("whole", "1").attempt, job("killed", "2").attempt
     assert [line["step"] for line in lines_of(killed) if line["kind"] == "resumed"] == [3]
     weights = [sha256_of(attempt.path("model/model.safetensors")) for attempt in (whole, killed)]
@@ -147,7 +146,7 @@ def test_a_collapse_ends_the_training_with_a_reason_and_the_last_good_weights(to
     result = json.loads(attempt.path("result.json").read_text())
     assert result["counts"]["stopped_early"] == 1
     killed = attempt_at(Storage(str(tmp_path)), "collapse-killed")
-    run_until(online_job(toys, killed, config), story["steps"] - 1)
+    tune_until(online_job(toys, killed, config), story["steps"] - 1)
     tune(online_job(toys, killed, config), Group.alone())
     again = json.loads(killed.path("result.json").read_text())
     weights = "model/model.safetensors"
@@ -205,7 +204,7 @@ def test_two_workers_draw_and_learn_the_same_as_one(toys, tmp_path, config):
         attempt = attempt_at(Storage(str(tmp_path)), f"by-{workers}")
         few = config.model_copy(update={"steps": 3, "learning_rate": 1e-4})
         job = online_job(toys, attempt, few) if isinstance(few, OnlineConfig) else dpo_job(toys, attempt, few)
-        run_together(job, workers) if workers > 1 else tune(job, Group.alone())
+        tune_together(job, workers) if workers > 1 else tune(job, Group.alone())
         found.append(attempt)
     judged = ["held_out_loss", "entropy", "answer_tokens"]
     if config is not DPO:
@@ -222,7 +221,7 @@ def test_two_workers_draw_and_learn_the_same_as_one(toys, tmp_path, config):
 def test_a_reward_that_fails_on_one_worker_ends_all(toys, tmp_path):
     job = online_job(toys, attempt_at(Storage(str(tmp_path)), "bad"), GRPO, "dislikes_ships")
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="no ships"):
-        run_together(job, 2)
+        tune_together(job, 2)
 
 
 @pytest.mark.parametrize("config", [DPO, GRPO], ids=lambda config: config.section)

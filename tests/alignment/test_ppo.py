@@ -2,8 +2,6 @@
 
 import json
 import math
-import multiprocessing
-import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.group import Group
 from pipeline.training.tuning import tune
 from pipeline.training.tuning_config import AdapterConfig, BatchRowsError
-from tests.alignment.ppo_toys import CONFIG, Toys, make_toys, tune_together, tune_until
+from tests.alignment.ppo_toys import CONFIG, Toys, make_toys
 from tests.evaluation.stand_ins import random_model
+from tests.training.tuning_processes import tune_and_leave, tune_together, tune_until
 
 ARMS = 12
 PAYS = torch.linspace(-1, 1, ARMS)[torch.tensor([3, 7, 0, 11, 5, 9, 1, 4, 10, 2, 8, 6])]
@@ -186,16 +185,24 @@ def test_a_run_tells_each_step_and_leaves_a_model_that_opens(undisturbed: Attemp
 
 
 def test_killed_and_run_again_it_ends_with_the_same_bits(toys: Toys, undisturbed: Attempt) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=tune_until, args=(toys.job("1", key="killed"), 4))
-    process.start()
-    process.join(300)
-    assert process.exitcode == -signal.SIGKILL
+    tune_until(toys.job("1", key="killed"), 4)
     job = toys.job("2", key="killed")
     tune(job, Group.alone())
     assert [line["step"] for line in told_by(job.attempt) if line["kind"] == "resumed"] == [3]
     name = "model/model.safetensors"
     assert sha256_of(job.attempt.path(name)) == sha256_of(undisturbed.path(name))
+
+
+def test_told_to_leave_it_saves_the_step_and_goes_on_to_the_same_bits(
+    toys: Toys, undisturbed: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (toys.job(id, key="told", checkpoint_seconds=1e6) for id in ("1", "2"))
+    tune_and_leave(first, 2, monkeypatch)
+    tune(second, Group.alone())
+    assert [line["step"] for line in told_by(first.attempt) if line["kind"] == "preempted"] == [2]
+    assert [line["step"] for line in told_by(second.attempt) if line["kind"] == "resumed"] == [2]
+    name = "model/model.safetensors"
+    assert sha256_of(second.attempt.path(name)) == sha256_of(undisturbed.path(name))
 
 
 def test_a_guard_ends_the_run_and_the_last_good_weights_are_what_comes_out(
@@ -231,7 +238,7 @@ def test_two_workers_learn_what_one_does(toys: Toys) -> None:
     config = CONFIG.model_copy(update={"steps": 3})
     alone, shared = (toys.job("1", key=key, config=config) for key in ("one", "two"))
     tune(alone, Group.alone())
-    tune_together([shared], workers=2)
+    tune_together(shared, workers=2)
     before = load_file(toys.chat.model_folder() / "model.safetensors")
     one, two = weights(alone.attempt), weights(shared.attempt)
     moved = max(float((one[name] - before[name]).abs().max()) for name in one)

@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +27,7 @@ from pipeline.training.tuning import tune
 from pipeline.training.tuning_config import TooFewRowsError, made_by
 from tests.alignment.in_process import InProcess
 from tests.evaluation.stand_ins import publish_model, random_model
+from tests.training.tuning_processes import tune_until
 
 CONFIG = RewardConfig(steps=30, batch_rows=8, learning_rate=3e-3, precision="fp32", evaluations=2)
 RESOLVED = ComputeConfig(threads=1, checkpoint_seconds=0)
@@ -116,29 +114,11 @@ def test_rewards_are_those_of_transformers_alone_and_an_end_is_read(given, made)
     }
 
 
-def _tune_until(job: RewardJob, kill_at: int | None) -> None:
-    from pipeline.training.tuning import Run
-
-    save = Run.save
-
-    def save_then_die(self: Run) -> None:
-        self.checkpoints.finish()
-        if self.done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(self)
-
-    Run.save = save_then_die  # type: ignore[method-assign]
-    tune(job, Group.alone())
-
-
 def test_killed_and_run_again_it_ends_with_the_same_bits(given, made):
     for id, kill_at in (("1", 13), ("2", None)):
         attempt = Attempt(given.store.storage, "reward", "killed", id)
         job = RewardJob(attempt, given.chat, CONFIG, RESOLVED, given.preferences)
-        process = multiprocessing.get_context("spawn").Process(target=_tune_until, args=(job, kill_at))
-        process.start()
-        process.join(300)
-        assert process.exitcode == (0 if kill_at is None else -signal.SIGKILL)
+        tune_until(job, kill_at)
     lines = list(JournalReader(given.store.storage, f"{attempt.folder}/journal").read())
     assert [line["step"] for line in lines if line["kind"] == "resumed"] == [12]
     weights = sha256_of(attempt.path("model/model.safetensors"))

@@ -27,6 +27,7 @@ from pipeline.training.tuning_config import (
 )
 from tests.training.test_conversations import talk
 from tests.training.tuned import CONFIG, RESOLVED, Inputs, inputs_in, run_until
+from tests.training.tuning_processes import tune_and_leave
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,19 @@ def test_killed_and_run_again_it_ends_with_the_same_bits(made, chat):
     lines = list(JournalReader(made.store.storage, f"{attempt.folder}/journal").read())
     assert [line["step"] for line in lines if line["kind"] == "resumed"] == [16]
     weights = sha256_of(attempt.path("model/model.safetensors"))
+    assert weights == chat.record.files["model/model.safetensors"].sha256
+
+
+def test_told_to_leave_it_saves_the_step_and_goes_on_to_the_same_bits(made, chat, monkeypatch):
+    rarely = RESOLVED.model_copy(update={"checkpoint_seconds": 1e6})
+    attempts = [Attempt(made.store.storage, "finetune", "told", id) for id in ("1", "2")]
+    first, second = (Job(attempt, made.base, CONFIG, rarely, made.conversations) for attempt in attempts)
+    tune_and_leave(first, 11, monkeypatch)
+    tune(second, Group.alone())
+    for attempt, kind in zip(attempts, ("preempted", "resumed"), strict=True):
+        lines = JournalReader(made.store.storage, f"{attempt.folder}/journal").read()
+        assert [line["step"] for line in lines if line["kind"] == kind] == [11]
+    weights = sha256_of(attempts[1].path("model/model.safetensors"))
     assert weights == chat.record.files["model/model.safetensors"].sha256
 
 

@@ -1,9 +1,6 @@
 """Fine-tunings of a random toy model in this process or in one that is killed: no Ray."""
 
 import dataclasses
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -20,6 +17,7 @@ from pipeline.training.tuning import tune
 from pipeline.training.tuning_config import made_by
 from tests.evaluation.stand_ins import publish_model, random_model
 from tests.training.test_conversations import Documents, talk, user_file
+from tests.training.tuning_processes import tune_until
 
 CONFIG = FinetuneConfig(
     steps=40, batch_rows=8, learning_rate=5e-3, precision="fp32", evaluations=2, shown_questions=2
@@ -71,23 +69,5 @@ def run_until(given: Inputs, key: str, id: str, kill_at: int | None, config: Fin
     """Fine-tune in a process of its own, which is killed once it has done so many steps."""
     attempt = Attempt(given.store.storage, "finetune", key, id)
     job = Job(attempt, given.base, config, RESOLVED, given.conversations)
-    process = multiprocessing.get_context("spawn").Process(target=_tune_until, args=(job, kill_at))
-    process.start()
-    process.join(120)
-    assert process.exitcode == (0 if kill_at is None else -signal.SIGKILL)
+    tune_until(job, kill_at)
     return attempt
-
-
-def _tune_until(job: Job, kill_at: int | None) -> None:
-    from pipeline.training.tuning import Run
-
-    save = Run.save
-
-    def save_then_die(self: Run) -> None:
-        self.checkpoints.finish()
-        if self.done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(self)
-
-    Run.save = save_then_die  # type: ignore[method-assign]
-    tune(job, Group.alone())
