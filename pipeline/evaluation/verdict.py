@@ -70,14 +70,18 @@ def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[str, list[str]]:
     near = [role for role in order[1:] if not apart(by_role[role]["win_rate"], rate)]
     leaders = [best, *(role for role in near if _above_half(by_role[role]["win_rate"]))]
     if len(leaders) == 1:
-        head = f"{best} answers best"
+        equal = by_role[best]["length_controlled"]
+        head = (
+            f"{best} answers best: the judge {judge} prefers its answer to {reference}'s in "
+            f"{told(rate, 'share')} of {rate['n']} questions, ties counted half; at equal length in "
+            f"{told(equal, 'share')}."
+        )
     else:
-        head = f"{_and(leaders)} answer better than {reference}; which of them does so best cannot be told"
-    head += (
-        f": the judge {judge} prefers {'its answer' if len(leaders) == 1 else 'their answers'} to "
-        f"{reference}'s in {_list(leaders, by_role)} of {rate['n']} questions, ties counted half; at equal "
-        f"length in {_list(leaders, by_role, 'length_controlled')}."
-    )
+        head = (
+            f"{_and(leaders)} answer better than {reference}; which of them does so best cannot be told: of "
+            f"{rate['n']} questions, ties counted half, the judge {judge} prefers to {reference}'s answers: "
+            f"{_list(leaders, by_role)}; at equal length: {_list(leaders, by_role, 'length_controlled')}."
+        )
     open_ = [role for role in near if role not in leaders]
     behind = [role for role in order[1:] if role not in near]
     found = [head]
@@ -96,12 +100,8 @@ def _below_half(rate: Estimate) -> bool:
     return rate["high"] is not None and rate["high"] < 0.5
 
 
-def _list(roles: Sequence[str], by_role: Judged, rate: str = "win_rate") -> str:
-    """Each role's rate; of one role the rate alone."""
-    rates = [told(by_role[role][rate], "share") for role in roles]
-    if len(roles) == 1 and rate == "length_controlled":
-        return rates[0]
-    return ", ".join(f"{rate} ({role})" for role, rate in zip(roles, rates, strict=True))
+def _list(roles: Sequence[str], by_role: Judged, kind: str = "win_rate") -> str:
+    return ", ".join(f"{role} {told(by_role[role][kind], 'share')}" for role in roles)
 
 
 def _and(names: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
     )
     assert f"of {QUESTIONS} questions" in first
     text = " ".join(rest)
-    assert "Clearly behind dpo: 0.0 % (0.0 to 0.0 %) (base)." in text
+    assert "Clearly behind dpo: base 0.0 % (0.0 to 0.0 %)." in text
     assert "compared with chat's: base -3.3 % (-3.3 % to -3.3 %), dpo +2.0 %" in text
     assert "At none of 3 scores of tasks is any of them clearly better than a trivial answer." in text
 
@@ -91,8 +91,8 @@ def test_which_of_several_good_models_is_best_is_left_open_where_it_cannot_be_to
     nearly = [1.0] * 43 + [0.0] * 17
     first, *rest = compared({"base": nearly, "dpo": GOOD})["verdict"]
     assert first.startswith("dpo and base answer better than chat; which of them does so best cannot be told")
-    assert "(dpo)" in first
-    assert "(base)" in first
+    assert "prefers to chat's answers: dpo 75 %" in first
+    assert ", base 72 %" in first
     assert "behind" not in " ".join(rest)
 
 
@@ -104,7 +104,7 @@ def test_a_second_judge_is_heard_too() -> None:
     models = [assessed("chat"), assessed("dpo")]
     found = put_together(models, judged, PLEASED, MEANINGS, CONFIG)
     text = " ".join(found["verdict"])
-    assert "The judge reward model prefers to chat's answers: 100 %" in text
+    assert "The judge reward model prefers to chat's answers: dpo 100 %" in text
     assert "The judge reward model is what dpo learned to please, so it says little of their work." in text
     page = lxml.html.fromstring(comparison_page(found)).text_content()
     assert "The judge's score: 1 if the thing is named." in page
