@@ -43,6 +43,16 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = LOCAL_RAY_ENVIRONMENT["RAY_ENA
 hypothesis.settings.register_profile("moinho", deadline=None)
 hypothesis.settings.load_profile("moinho")
 
+LONGEST = ("test_road.py", "test_deaths.py", "test_pretrain_stage.py", "test_kills.py")
+"""Files that take minutes. The first and the last wait for one and the same run."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that at the end no process is left with one while the others idle."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def no_tracking_uri_left() -> Iterator[None]:
