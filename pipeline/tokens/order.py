@@ -8,6 +8,8 @@ walking": Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 ORDER = 1
 """Bumped by hand when another row comes at any step; records of trainings name it."""
 ROUNDS = 8
+ALL = 1 - 1e-9
+"""Of what is left, a share above this is all of it: sums of shares are rounded."""
 MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 
@@ -33,24 +37,64 @@ def batch_rows(seed: int, step: int, batch_rows: int, total_rows: int) -> NDArra
     return _rows_at(seed, step * batch_rows, batch_rows, total_rows)
 
 
-def mixed_rows(
-    seed: int, step: int, batch_rows: int, domain_rows: int, general_rows: int, general_share: float
-) -> NDArray[np.int64]:
-    """The same of two texts: those of the domain, numbered from 0, then those of the general text, which are
-    numbered behind them.
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of a training in which each text has the same share of the rows."""
 
-    Of the first n rows of a training n * general_share are general ones, rounded down, whatever the batch;
-    each text goes through its own epochs. Raises ValueError where one has no rows to give.
+    first_row: int
+    """Rows that were drawn before it."""
+    shares: tuple[float, ...]
+    """Of each text; together 1, as far as numbers of 64 bits are."""
+
+
+def drawn(rows: int, plan: Sequence[Stretch]) -> list[int]:
+    """How many of a training's first `rows` rows each text gives.
+
+    None is ever taken back as `rows` grows, all are given, and within a stretch each text has its share but
+    for fewer rows than there are texts: from the last text on each gives its part of what those behind it
+    left, rounded down, and the first gives the rest.
     """
-    drawn, after = (int(rows * general_share) for rows in (step * batch_rows, (step + 1) * batch_rows))
-    if domain_rows < 1 or (general_share > 0 and general_rows < 1) or not 0 <= general_share < 1:
+    counts = [0] * len(plan[0].shares)
+    ends = [*(stretch.first_row for stretch in plan[1:]), rows]
+    for stretch, end in zip(plan, ends, strict=True):
+        left, share_left = max(0, min(end, rows) - stretch.first_row), 1.0
+        for text in range(len(counts) - 1, 0, -1):
+            share = stretch.shares[text]
+            part = share / share_left if share > 0 else 0.0
+            given = left if part > ALL else int(left * part)
+            counts[text] += given
+            left, share_left = left - given, share_left - share
+        counts[0] += left
+    return counts
+
+
+def mixed_rows(
+    seed: int, step: int, batch_rows: int, text_rows: Sequence[int], plan: Sequence[Stretch]
+) -> NDArray[np.int64]:
+    """The same of several texts: the first one's rows are numbered from 0, those of the next behind them.
+
+    Of any beginning of the training each text has given what `drawn` says, whatever the batch, and goes
+    through epochs of its own. Raises ValueError where a text with a share has no rows to give.
+    """
+    before, after = drawn(step * batch_rows, plan), drawn((step + 1) * batch_rows, plan)
+    if (
+        step < 0
+        or batch_rows < 1
+        or any(b > a and rows < 1 for a, b, rows in zip(before, after, text_rows, strict=True))
+    ):
         raise ValueError(
-            f"no batch with a share of {general_share} general rows out of {domain_rows} rows of the domain "
-            f"and {general_rows} general ones: both must have some, the share be at least 0 and below 1"
+            f"no batch {step} of {batch_rows} rows out of texts of {', '.join(map(str, text_rows))} rows, of "
+            f"which {', '.join(str(b - a) for a, b in zip(before, after, strict=True))} are to be drawn: "
+            "step must be 0 or more, the batch 1 or more, and each text that has a share must have rows"
         )
-    domain = _rows_at(seed, step * batch_rows - drawn, batch_rows - (after - drawn), domain_rows)
-    general = _rows_at(seed, drawn, after - drawn, general_rows)
-    return np.concatenate([domain, domain_rows + general])
+    first = np.cumsum([0, *text_rows])
+    return np.concatenate(
+        [
+            first[text] + _rows_at(seed, before[text], after[text] - before[text], text_rows[text])
+            for text in range(len(text_rows))
+            if after[text] > before[text]
+        ]
+    )
 
 
 def _rows_at(seed: int, first: int, count: int, total_rows: int) -> NDArray[np.int64]:
@@ -78,22 +122,38 @@ def permute(positions: NDArray[np.uint64], size: int, seed: int, epoch: int) -> 
     return found.astype(np.int64)
 
 
+def places(rows: NDArray[np.int64], size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Where in the order of (seed, epoch) each row stands: the inverse of `permute`."""
+    keys = round_keys(seed, epoch)
+    bits = max(2, (size - 1).bit_length())
+    found = _feistel(rows.astype(np.uint64), bits, keys, backwards=True)
+    outside = np.flatnonzero(found >= size)
+    while outside.size:
+        found[outside] = _feistel(found[outside], bits, keys, backwards=True)
+        outside = outside[found[outside] >= size]
+    return found.astype(np.int64)
+
+
 def round_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
     """One key per round, from SHA-256: equal on every machine and for integers of any size."""
     digests = (hashlib.sha256(f"rows {seed} {epoch} {number}".encode()).digest() for number in range(ROUNDS))
     return np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
 
 
-def _feistel(values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _feistel(
+    values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64], backwards: bool = False
+) -> NDArray[np.uint64]:
     """A permutation of [0, 2**bits): the halves take turns in being masked by a hash of the other.
 
-    With an odd number of bits one half is a bit wider; ROUNDS is even, so each keeps its place.
+    With an odd number of bits one half is a bit wider; ROUNDS is even, so each keeps its place. Each round is
+    its own inverse, so the same rounds backwards lead back.
     """
     low_bits = np.uint64(bits // 2)
     low_mask = np.uint64((1 << (bits // 2)) - 1)
     high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
     high, low = values >> low_bits, values & low_mask
-    for number, key in enumerate(keys):
+    rounds = list(enumerate(keys))
+    for number, key in reversed(rounds) if backwards else rounds:
         if number % 2:
             low = low ^ (_mix(high ^ key) & low_mask)
         else:

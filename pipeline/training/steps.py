@@ -1,16 +1,19 @@
 """Which rows, and so which URLs, each step of a training took: recorded in a few numbers.
 
 The batch of a step is a pure function of the seed, the step and the number of rows. What a record has
-to hold besides is which version of that function was used and which updates were skipped; where a general
-text was mixed in, how many rows that has and which share of all they are.
+to hold besides is which version of that function was used and which updates were skipped; where texts were
+mixed, how many rows each has and which share of all they are.
 """
 
-from typing import Any, Literal, Self
+import bisect
+from typing import Any, Self
+
+import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.store.records import Frozen
 from pipeline.tokens.mixture import MixedRows, TrainingRows
-from pipeline.tokens.order import ORDER, batch_rows, mixed_rows
+from pipeline.tokens.order import ORDER, Stretch, batch_rows, drawn, mixed_rows, places
 from pipeline.tokens.rows import Origin
 
 STEPS = "steps.json"
@@ -22,12 +25,22 @@ class UnknownOrderError(InputError):
     remedy = "Use the version of moinho that the training's record names."
 
 
-class GeneralRows(Frozen):
-    """The rows of a general text that were drawn beside those of the domain."""
+class Shares(Frozen):
+    """A stretch of a training in which each text has the same share of the rows."""
 
-    total_rows: int
-    share: float
-    """Of all rows of the training."""
+    first_row: int
+    shares: tuple[float, ...]
+
+
+class Mixture(Frozen):
+    """The texts of a training, in the order in which their rows are numbered."""
+
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+    plan: tuple[Shares, ...]
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        return tuple(Stretch(each.first_row, each.shares) for each in self.plan)
 
 
 class Steps(Frozen):
@@ -37,49 +50,84 @@ class Steps(Frozen):
     seed: int
     batch_rows: int
     total_rows: int
-    """Rows of the training split; where a general text was mixed in, of the domain's."""
+    """Rows of the training split, or of all texts of a mixture."""
     steps: int
     skipped: tuple[int, ...] = ()
     """Steps whose update was not made."""
-
-    general: GeneralRows | None = None
-    """Their numbers come behind those of the domain's rows."""
+    mixture: Mixture | None = None
 
     @classmethod
     def of(
         cls, rows: TrainingRows, *, seed: int, batch_rows: int, steps: int, skipped: tuple[int, ...] = ()
     ) -> Self:
         """Of a training on these rows."""
-        general, total = None, len(rows)
+        mixture = None
         if isinstance(rows, MixedRows):
-            general = GeneralRows(total_rows=len(rows.general), share=rows.general_share)
-            total = len(rows.domain)
+            mixture = Mixture(
+                names=rows.names,
+                rows=rows.sizes,
+                plan=tuple(Shares(first_row=each.first_row, shares=each.shares) for each in rows.plan),
+            )
         return cls(
-            seed=seed, batch_rows=batch_rows, total_rows=total, steps=steps, skipped=skipped, general=general
+            seed=seed,
+            batch_rows=batch_rows,
+            total_rows=len(rows),
+            steps=steps,
+            skipped=skipped,
+            mixture=mixture,
         )
 
     def rows(self, step: int) -> list[int]:
         """The rows of the batch of a step, from 0. Raises UnknownOrderError."""
-        if self.order != ORDER:
-            raise UnknownOrderError(
-                f"the steps were recorded with order {self.order} of the rows, this version knows {ORDER}; "
-                "use the version of moinho that the training's record names"
-            )
-        size, total, mixed = self.batch_rows, self.total_rows, self.general
-        if mixed is None:
-            found = batch_rows(self.seed, step, size, total)
+        self._require_known_order()
+        if self.mixture is None:
+            found = batch_rows(self.seed, step, self.batch_rows, self.total_rows)
         else:
-            found = mixed_rows(self.seed, step, size, total, mixed.total_rows, mixed.share)
+            of_texts, plan = self.mixture.rows, self.mixture.stretches()
+            found = mixed_rows(self.seed, step, self.batch_rows, of_texts, plan)
         return [int(row) for row in found]
 
-    def text_of(self, row: int) -> Literal["domain", "general"]:
-        """Which of the two texts a row is of; without a mixture all are the domain's."""
-        return "domain" if row < self.total_rows else "general"
+    def uses(self, row: int) -> list[int]:
+        """The steps whose batch has the row, in their order. Raises UnknownOrderError."""
+        self._require_known_order()
+        text, row = self._place(row)
+        total = self.total_rows if self.mixture is None else self.mixture.rows[text]
+        plan = (Stretch(0, (1.0,)),) if self.mixture is None else self.mixture.stretches()
+
+        def before(step: int) -> int:
+            """Rows of the same text that were drawn before this step."""
+            return drawn(step * self.batch_rows, plan)[text]
+
+        found = []
+        for epoch in range(-(-before(self.steps) // total)):
+            number = epoch * total + int(places(np.array([row]), total, self.seed, epoch)[0])
+            if number < before(self.steps):
+                found.append(bisect.bisect_right(range(self.steps + 1), number, key=before) - 1)
+        return list(dict.fromkeys(found))
+
+    def text_of(self, row: int) -> str | None:
+        """The name of the text that a row is of; None where there is but one."""
+        return None if self.mixture is None else self.mixture.names[self._place(row)[0]]
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Number of the text, and of the row in it."""
+        for text, rows in enumerate(self.mixture.rows if self.mixture is not None else ()):
+            if row < rows:
+                return text, row
+            row -= rows
+        return 0, row
 
     def origins(self, step: int, rows: TrainingRows) -> dict[int, list[Origin]]:
         """Row → the documents in it with their URLs, for the batch of a step. `text_of` tells the texts
         of a mixture apart."""
         return rows.origins(self.rows(step))
+
+    def _require_known_order(self) -> None:
+        if self.order != ORDER:
+            raise UnknownOrderError(
+                f"the steps were recorded with order {self.order} of the rows, this version knows {ORDER}; "
+                "use the version of moinho that the training's record names"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """What there is nothing of is left out, so that a training of one text is told as ever."""

@@ -17,7 +17,7 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.encode import Tokens
-from pipeline.tokens.mixture import MixedRows, TrainingRows
+from pipeline.tokens.mixture import TrainingRows, training_rows
 from pipeline.tokens.rows import Rows
 from pipeline.training import fp8, fused_loss, optimizer
 from pipeline.training.beginning import first_model, token_ids
@@ -72,14 +72,11 @@ class Data:
 
     @classmethod
     def of(cls, job: Job) -> "Data":
-        train: TrainingRows = job.tokens.rows("train")
         general, mixed = None, job.config.general
-        if job.general is not None and mixed is not None:
+        if job.general is not None:
             general = GeneralText(job.general.rows("held-out"), _tokens_per_byte(job.general))
-            if mixed.share > 0:
-                train = MixedRows(job.tokens.rows("train"), job.general.rows("train"), mixed.share)
         return cls(
-            train=train,
+            train=training_rows(job.tokens, job.general, mixed.share if mixed else 0.0),
             held_out=job.tokens.rows("held-out"),
             held_out_tokens_per_byte=_tokens_per_byte(job.tokens),
             tokenizer_folder=job.vocabulary.folder("tokenizer"),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tokens.order import batch_rows
+from pipeline.tokens.order import batch_rows, permute, places
 
 
 @given(
@@ -22,6 +22,12 @@ def test_rows_of_huge_corpora_are_in_range(total: int, step: int):
     assert rows.dtype == np.int64
     assert rows.min() >= 0
     assert rows.max() < total
+
+
+@given(seed=st.integers(0, 2**70), size=st.integers(1, 2_000), epoch=st.integers(0, 5))
+def test_from_a_row_back_to_its_place(seed: int, size: int, epoch: int):
+    rows = permute(np.arange(size, dtype=np.uint64), size, seed, epoch)
+    assert places(rows, size, seed, epoch).tolist() == list(range(size))
 
 
 def test_the_order_does_not_depend_on_how_steps_are_cut():

@@ -13,7 +13,7 @@ import pytest
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.foreign_model import read_model
 from pipeline.store import Attempt, JournalReader, sha256_of
-from pipeline.tokens.mixture import MixedRows
+from pipeline.tokens.mixture import with_general
 from pipeline.tokens.rows import Rows
 from pipeline.training.continuing import continuing
 from pipeline.training.forgetting import CURVES, Forgetting, Point
@@ -54,7 +54,7 @@ class Texts:
 
     def data(self, share: float) -> Data:
         return Data(
-            train=MixedRows(self.domain, self.general, share) if share else self.domain,
+            train=with_general(self.domain, self.general, share),
             held_out=self.domain_held_out,
             held_out_tokens_per_byte=1.02,
             tokenizer_folder=self.tokenizer,
@@ -159,7 +159,7 @@ def test_the_record_tells_which_rows_were_general(mixed, texts):
     steps = Steps.model_validate_json(mixed.path(STEPS).read_bytes())
     found = [steps.text_of(row) for step in range(steps.steps) for row in steps.rows(step)]
     assert found.count("general") == len(found) // 2
-    rows = MixedRows(texts.domain, texts.general, 0.5)
+    rows = with_general(texts.domain, texts.general, 0.5)
     for row in steps.origins(7, rows):
         tokens = rows.batch(np.array([row])).tokens_BT[0]
         assert any(ord("a") <= token <= ord("z") for token in tokens) == (steps.text_of(row) == "domain")
