@@ -11,7 +11,20 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from flows.commands import crawl, jobs, machine, models, plans, profiles, runs, store, sweeps, vocabularies
+from flows.commands import (
+    corpora,
+    crawl,
+    jobs,
+    machine,
+    models,
+    plans,
+    profiles,
+    runs,
+    store,
+    sweeps,
+    traces,
+    vocabularies,
+)
 from pipeline.errors import MoinhoError
 
 EXIT_STOPPED = 130
@@ -61,10 +74,12 @@ for command, example in (
     (jobs.logs, "logs quickstart-1a2b3c -f"),
     (jobs.cancel, "cancel quickstart-1a2b3c"),
     (store.ls, "ls quickstart"),
-    (store.show, "show quickstart/documents --dropped"),
+    (store.show, "show quickstart/chat --figures"),
     (store.verify, "verify quickstart/chat"),
     (store.rm, "rm quickstart/chat --dry-run"),
     (store.gc, "gc --dry-run"),
+    (corpora.follow, "follow http://docs.moinho.test/argparse.html quickstart"),
+    (traces.trace, "trace quickstart/base --step 41"),
     (models.tokenize, 'tokenize quickstart/vocabulary "A moagem do trigo"'),
     (models.complete, 'complete quickstart/base "The quick brown fox jumps over the lazy" --top 10'),
     (models.chat, 'chat quickstart/chat "What is a decorator?"'),
@@ -74,6 +89,7 @@ for command, example in (
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
 app.add_typer(crawl.crawl_group, name="crawl")
 app.add_typer(crawl.frontier_group, name="frontier")
+app.add_typer(corpora.corpus_group, name="corpus")
 app.add_typer(vocabularies.vocabulary_group, name="vocabulary")
 
 

@@ -163,7 +163,7 @@ def record_lines(artifact: Artifact) -> Iterator[tuple[str, str]]:
     kinds = Counter(name.partition("/")[0] for name in record.files if "/" in name)
     listed = ", ".join(f"{kind}/ {count}" for kind, count in sorted(kinds.items()))
     if "dropped" in kinds:
-        yield "dropped", "--dropped lists those documents, each with its reason"
+        yield "dropped", "`moinho corpus dropped` lists those documents, each with its reason"
     for folder, other in (("contamination", "example"), ("overlap", "held-out document")):
         if folder in kinds:
             yield "overlap", f"{folder}/ has which {other} each document shares words with, and which words"
@@ -221,6 +221,8 @@ class Dropped:
     detail: str
     """Such as the language; of a duplicate the URL of the document that was kept in its place, with the name
     of its run where that is an earlier one."""
+    text: str = ""
+    """What it says, if that was asked for."""
 
 
 class NothingDroppedError(InputError):
@@ -229,7 +231,9 @@ class NothingDroppedError(InputError):
     remedy = "Look at what clean made, such as quickstart/documents, or at what extract made, quickstart/raw."
 
 
-def dropped_pages(artifact: Artifact, names: Mapping[str, Sequence[str]]) -> list[Dropped]:
+def dropped_pages(
+    artifact: Artifact, names: Mapping[str, Sequence[str]], *, texts: bool = False
+) -> list[Dropped]:
     """All documents that `extract` or `clean` dropped, by id; `names` are those of the store by `stage/key`.
 
     Raises NothingDroppedError.
@@ -241,7 +245,7 @@ def dropped_pages(artifact: Artifact, names: Mapping[str, Sequence[str]]) -> lis
             f"{artifact.base} has no list of dropped pages: the stages extract and clean have one, "
             "such as quickstart/documents"
         )
-    columns = [field.name for field in fields(Dropped)]
+    columns = [field.name for field in fields(Dropped) if texts or field.name != "text"]
     found = [Dropped(**row) for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
     inputs = artifact.record.inputs.values()
     earlier = [Documents(artifact.storage, each.key) for each in inputs if each.stage == Documents.stage]

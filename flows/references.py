@@ -17,6 +17,7 @@ from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import Files
+from pipeline.corpus.text_index import TextIndex
 from pipeline.errors import InputError
 from pipeline.evaluation.assess import Assessment
 from pipeline.evaluation.compare import Comparison
@@ -44,6 +45,7 @@ KINDS: dict[str, type[Artifact]] = {
         Classifier,
         Documents,
         Corpus,
+        TextIndex,
         Vocabulary,
         VocabularyComparison,
         Tokens,

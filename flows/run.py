@@ -325,7 +325,7 @@ def _tell_road(road: Road, name: str, console: Console) -> None:
         f"moinho show {name}/{best}": "what it was made from",
         f"moinho show {name}/scores --figures": "all figures, and what each means",
         **({f"moinho show {name}/assessment-{best}": "where its own page lies"} if road.comparison else {}),
-        f"moinho show {name}/documents --dropped": "pages left out, and why",
+        f"moinho corpus dropped {name}/documents": "pages left out, and why",
         "moinho ui": "curves, counts and models in MLflow",
     }
     _tell_next(commands, console)
@@ -343,7 +343,7 @@ def _tell_end(artifact: Artifact, name: str, console: Console, *, until: str) ->
     """Where a run ended that its user let end early, and what to look at next."""
     commands = {f"moinho show {name}/{artifact.role}": "what it holds, and where its files lie"}
     if artifact.role in (Documents.role, Corpus.role):
-        commands[f"moinho show {name}/{Documents.role} --dropped"] = "what was left out, and why"
+        commands[f"moinho corpus dropped {name}/{Documents.role}"] = "what was left out, and why"
     commands["the same command without --until"] = "goes on from here"
     console.print(
         f"\nEnded with {artifact.stage}, as --until {until} asks: it lies in "

@@ -3,8 +3,6 @@
 import dataclasses
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 progress_console = Console(stderr=True)
 """Bars go where they do not mix with what is piped on."""
 
-SAMPLE = 20
-"""Dropped documents that are shown unless told otherwise."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -67,26 +63,16 @@ def ls(
 
 def show(
     artifact: Reference,
-    dropped: Annotated[
-        bool, typer.Option("--dropped", help="The documents that extract or clean dropped, and why.")
-    ] = False,
-    sample: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many of the dropped documents. Default: 20, in JSON all."),
-    ] = None,
     figures: Annotated[bool, typer.Option("--figures", help="The figures, and what each means.")] = False,
     store: StoreRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the record of one artifact, and what it was made from as a tree."""
     from flows.inspection import lineage, record_lines
-    from flows.references import find_artifact, names_by_base
+    from flows.references import find_artifact
 
     home = open_store(store)
     found = find_artifact(home, artifact)
-    if dropped or sample is not None:
-        _show_dropped(found, names_by_base(home.named()), sample, as_json)
-        return
     if figures:
         _show_figures(found, as_json)
         return
@@ -97,65 +83,6 @@ def show(
         console.print(f"[bold]{label:<10}[/bold] {escape(value)}", soft_wrap=True)
     names = {target: name for name, target in home.named().items()}
     console.print(_tree(lineage(found.storage, found.stage, found.key), names))
-
-
-def _show_dropped(
-    artifact: "Artifact", names: Mapping[str, Sequence[str]], sample: int | None, as_json: bool
-) -> None:
-    """How many documents each reason dropped, and some of them."""
-    from flows.inspection import dropped_pages, sample_by_reason
-    from pipeline.corpus.reasons import REASONS
-
-    pages = dropped_pages(artifact, names)
-    if as_json:
-        chosen = pages if sample is None else sample_by_reason(pages, sample)
-        print_json([dataclasses.asdict(page) for page in chosen])
-        return
-    if not pages:
-        console.print("Nothing was dropped: every document was kept.")
-        return
-    chosen = sample_by_reason(pages, sample or SAMPLE)
-    reasons = Counter(page.reason for page in pages)
-    counts = Table("reason", "documents", "what it means", box=None, pad_edge=False)
-    counts.columns[1].justify = "right"
-    for reason, count in reasons.most_common():
-        # What another version dropped may have a reason that this one does not know.
-        counts.add_row(reason, f"{count:,}", REASONS.get(reason, "").replace("`", ""))
-    counts.add_row("[bold]in all[/bold]", f"[bold]{len(pages):,}[/bold]")
-    console.print(counts, "")
-    table = Table("reason", "value", "limit", "detail", "source", "URL or place", box=None, pad_edge=False)
-    for column in table.columns[3:]:
-        column.overflow = "fold"
-    for page in chosen:
-        table.add_row(
-            page.reason,
-            _measured(page.value),
-            _measured(page.threshold),
-            escape(page.detail),
-            escape(page.source),
-            escape(page.url),
-        )
-    console.print(table)
-    console.print(
-        "[dim]limits: for each language and kind of document in pipeline/corpus/rules/LANGUAGE.toml; "
-        "those of extract and of duplicates in the configuration (moinho config)[/dim]",
-        soft_wrap=True,
-    )
-    console.print(
-        "[dim]places: source/file#place, the byte that a line of JSONL or a WARC record begins at, or the "
-        "row of a Parquet file; source#id where a row has an id[/dim]",
-        soft_wrap=True,
-    )
-    if len(chosen) < len(pages):
-        console.print(
-            f"[dim]{len(chosen)} of {len(pages):,} documents; --sample {len(pages)} shows all[/dim]"
-        )
-
-
-def _measured(value: float | None) -> str:
-    from flows.display import number
-
-    return "" if value is None else number(value)
 
 
 def _show_figures(artifact: "Artifact", as_json: bool) -> None:

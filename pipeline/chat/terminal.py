@@ -139,7 +139,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, console: Console, text: str) ->
     table = Table("id", "piece", "bytes", box=None, header_style="dim", pad_edge=False)
     table.columns[0].justify = table.columns[2].justify = "right"
     for token in ids:
-        table.add_row(str(token), Text(_visible(spelt[token])), str(len(spelt[token])))
+        table.add_row(str(token), Text(visible(spelt[token])), str(len(spelt[token])))
     console.print(table)
     letters = sum(character.isalpha() for character in text)
     size = len(text.encode())
@@ -150,7 +150,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, console: Console, text: str) ->
     )
 
 
-def _visible(piece: bytes) -> str:
+def visible(piece: bytes) -> str:
     """The piece with its spaces and line ends to be seen; a part of a character as hexadecimal."""
     try:
         text = piece.decode()

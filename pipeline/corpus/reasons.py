@@ -94,7 +94,7 @@ REASONS: Mapping[str, str] = EXTRACTION | DAMAGE | LANGUAGE | QUALITY | COMPARIS
 HEAD = """# Why a document was dropped
 
 Every document that goes into the stages `extract` and `clean` is kept, or is dropped with one of these
-reasons, in the counts `dropped.<reason>` and in the rows that `moinho show NAME/documents --dropped`
+reasons, in the counts `dropped.<reason>` and in the rows that `moinho corpus dropped NAME/documents`
 shows, with what was measured and the limit. The two always add up to what went in. This page is made by
 `python -m pipeline.corpus.reasons > docs/reasons.md`; do not edit it by hand.
 """

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from flows.commands import store as commands
+from flows.commands import corpora as commands
 from flows.figures import meaning_of
 from flows.inspection import (
     Dropped,
@@ -101,12 +101,12 @@ def test_what_drops_no_pages_is_told_where_they_are(store: Store) -> None:
         dropped_pages(store.make(Grain, Config(), {}, lambda attempt: Made({})), {})
 
 
-def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
+def test_the_dropped_are_counted_by_reason_and_some_or_all_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = Store(str(tmp_path))
     home.name("farm/documents", dropping(home))
-    commands.show("farm/documents", dropped=True, sample=3, store=str(tmp_path))
+    commands.dropped("farm/documents", sample=3, store=str(tmp_path))
     told = capsys.readouterr().out
     counts = re.findall(r"^(few-letters|language|duplicate-near|in all) +(\d+)(?: |$)", told, re.MULTILINE)
     assert counts == [("few-letters", "5"), ("language", "1"), ("duplicate-near", "1"), ("in all", "7")]
@@ -115,7 +115,7 @@ def test_show_counts_the_dropped_by_reason_and_shows_some_or_all(
         line.split() for line in told.splitlines()
     ]
     assert "3 of 7 documents" in told
-    commands.show("farm/documents", dropped=True, store=str(tmp_path), as_json=True)
+    commands.dropped("farm", store=str(tmp_path), as_json=True)
     assert len(json.loads(capsys.readouterr().out)) == 7
 
 

@@ -1,0 +1,85 @@
+"""The story of a page is what the store says of it, and holds from the crawl to the steps of the training."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from flows.accounts import UnknownRunError, story
+from flows.commands.corpora import UnknownReasonError, dropped
+from flows.following import follow
+from flows.references import find_artifact
+from flows.tracing import find_base, trace_step
+from pipeline.store import Store
+from tests.road import moinho
+
+
+@pytest.fixture
+def road(filled_road: Path) -> Store:
+    return Store(str(filled_road / "store"))
+
+
+def test_the_steps_of_a_story_are_those_whose_batches_have_the_page(road: Store) -> None:
+    base = find_base(road, "road")
+    urls = {step: {piece.url for piece in trace_step(base, step).pieces} for step in range(60)}
+    url, times = Counter(url for of_step in urls.values() for url in of_step).most_common()[-1]
+    chapters = {chapter.stage: dict(chapter.facts) for chapter in story(road, "road", url)}
+    assert list(chapters) == ["crawl", "extract", "clean", "hold-out", "tokens", "pretrain"]
+    told = chapters["pretrain"]["steps"]
+    assert told.startswith(f"{times} of 60")
+    named = [int(number) for number in re.findall(r"\d+", told.partition(":")[2].partition(" and ")[0])]
+    assert named == sorted(step for step, of_step in urls.items() if url in of_step)[: len(named)]
+
+
+def test_every_dropped_page_has_its_reason_and_what_was_measured(road: Store) -> None:
+    rows = json.loads(moinho("corpus", "dropped", "road", "--json", store=Path(road.storage.root)).stdout)
+    assert len(rows) == sum(
+        count
+        for name, count in find_artifact(road, "road/documents").record.counts.items()
+        if name.startswith("dropped.")
+    )
+    for row in rows:
+        facts = [dict(chapter.facts) for chapter in story(road, "road", row["url"])]
+        assert any(each.get("dropped", "").startswith(row["reason"]) for each in facts)
+
+
+def test_a_page_that_nobody_asked_for_is_told_of_by_the_crawl(road: Store) -> None:
+    (chapter,) = story(road, "road", "http://docs.moinho.test/nothing-here.html")
+    assert "never seen" in dict(chapter.facts)["became"]
+
+
+def test_a_run_that_is_not_there_is_told_with_those_that_are(road: Store) -> None:
+    with pytest.raises(UnknownRunError, match="road"):
+        list(story(road, "rode", "http://docs.moinho.test/"))
+
+
+def test_a_page_is_followed_to_what_the_model_learned_of_it(road: Store) -> None:
+    url = "http://docs.moinho.test/argparse.html"
+    followed = follow(road, "road", url)
+    assert "".join(line.text for line in followed.lines if line.is_kept)
+    learned = followed.learned
+    assert learned is not None
+    step = trace_step(find_base(road, "road"), learned.steps[0])
+    here = [piece for piece in step.pieces if piece.row == learned.row and piece.url == url]
+    assert here[0].tokens == len(learned.pieces) + 1
+    before, after = (
+        sum(getattr(piece, name) for piece in learned.pieces) for name in ("nats_before", "nats_after")
+    )
+    assert after < before
+    assert before / len(learned.pieces) == pytest.approx(6.93, abs=0.7)  # a vocabulary of 1,024, all alike
+    told = moinho("follow", url, "road", store=Path(road.storage.root))
+    assert f"row {learned.row:,}" in told.stdout
+
+
+def test_the_dropped_are_listed_by_reason_and_can_be_read(road: Store) -> None:
+    store = Path(road.storage.root)
+    rows = json.loads(moinho("corpus", "dropped", "road", "--json", "--text", store=store).stdout)
+    reason = rows[0]["reason"]
+    some = moinho("corpus", "dropped", "road", "--reason", reason, "--sample", "2", "--text", store=store)
+    assert some.returncode == 0, some.stderr
+    assert reason in some.stdout
+    assert any(row["text"] and row["text"].split("\n")[0][:60] in some.stdout for row in rows)
+    with pytest.raises(UnknownReasonError, match=reason):
+        dropped("road", reason="too-blue", store=str(store))
