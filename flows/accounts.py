@@ -1,20 +1,27 @@
 """A page's whole story: what each stage of a run made of it, from the fetch to the steps of the training."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crawler.inquiry import Frontiers
+from crawler.outcomes import meaning_of
 from crawler.urls import canonical
 from crawler.why import why
+from flows.crawl_answers import answer_lines
 from flows.display import number
-from flows.references import KINDS
+from flows.references import KINDS, made_from
+from flows.tracing import steps_of
+from pipeline.corpus.candidates import canonical_url
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.extract_shards import CRAWL
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.personal.matching import PLACEHOLDERS
@@ -23,13 +30,16 @@ from pipeline.errors import InputError
 from pipeline.store import Artifact, Store
 from pipeline.tokens.encode import Tokens
 from pipeline.training.pretrain import BaseModel
-from pipeline.training.steps import STEPS, Steps
 
 A = TypeVar("A", bound=Artifact)
 Facts = tuple[tuple[str, str], ...]
 """Label and value, in the order in which they are told."""
 STEPS_TOLD = 10
 ROWS_TOLD = 10
+ROAD: tuple[type[Artifact], ...] = (BaseModel, Tokens, Corpus, Documents, RawDocuments, Pages)
+"""From the end to the beginning."""
+INPUTS = ("tokens", "corpus", "documents", "raw", "pages")
+"""By these names each was given to the one after it."""
 
 
 class UnknownRunError(InputError):
@@ -48,21 +58,24 @@ class Chapter:
     facts: Facts
 
 
-def story(store: Store, run: str, url: str) -> Iterator[Chapter]:
+def story(found: "RunArtifacts", url: str) -> Iterator[Chapter]:
     """What became of a URL in a run, a chapter for each stage that has seen it, in the order of the road.
 
-    Raises UnknownRunError, NoWebPageError.
+    Raises NoWebPageError of what is no URL, and no place in a file that the run has read.
     """
-    found = RunArtifacts(store, run)
-    if (pages := found.get(Pages)) is not None:
+    raw, documents, corpus = found.get(RawDocuments), found.get(Documents), found.get(Corpus)
+    read = rows_of_url(raw, "raw/", url) if raw is not None else []
+    unread = rows_of_url(raw, "dropped/", url) if raw is not None else []
+    pages = found.get(Pages)
+    if pages is not None and (any(row["source"] == CRAWL for row in read + unread) or not read + unread):
         yield from _crawled(pages, url)
-    raw = found.get(RawDocuments)
     if raw is not None:
-        yield from _extracted(raw, url)
-    documents = found.get(Documents)
+        yield from (Chapter(raw.stage, raw.base, _read(row)) for row in read)
+        yield from (Chapter(raw.stage, raw.base, _drop(row, {})) for row in unread)
     if documents is not None:
-        yield from _cleaned(documents, raw, url)
-    corpus = found.get(Corpus)
+        yield from _cleaned(
+            documents, {row["id"]: row["text"] for row in read} if raw is not None else None, url
+        )
     if corpus is None:
         return
     parts = [(split, row) for split in ("train", "held-out") for row in rows_of_url(corpus, f"{split}/", url)]
@@ -94,99 +107,120 @@ def rows_with(tokens: Tokens, documents: Sequence[str]) -> dict[str, list[int]]:
 
 
 class RunArtifacts:
-    """The artifacts that a run's names lead to."""
+    """What a run made on the road from pages to a base model: the last of it that is there, and what that was
+    made from, so that all belong together even while another run of the name is on its way."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._found: dict[type[Artifact], Artifact] = {}
+        """Raises UnknownRunError, StaleArtifactError."""
+        named = {}
         for each, (stage, key) in store.named().items():
             if each.rpartition("/")[0] == name and stage in KINDS:
-                kind = KINDS[stage]
-                self._found[Pages if issubclass(kind, Pages) else kind] = kind(store.storage, key)
-        if not self._found:
+                named[_kind(KINDS[stage])] = KINDS[stage](store.storage, key)
+        there = [named[kind] for kind in ROAD if kind in named and named[kind].exists()]
+        if not there:
             runs = sorted({each.rpartition("/")[0] for each in store.named()})
             raise UnknownRunError(
-                f"{name}: no run of that name in the store at {store.storage.address}; there is "
-                f"{', '.join(runs) or 'none'}"
+                f"{name}: no run of that name in the store at {store.storage.address} has made anything of "
+                f"pages; there is {', '.join(runs) or 'none'}"
             )
+        self._found: dict[type[Artifact], Artifact] = {}
+        above: list[Artifact | None] = [there[0]]
+        while above:
+            artifact = above.pop()
+            if artifact is not None and _kind(type(artifact)) not in self._found:
+                self._found[_kind(type(artifact))] = artifact
+                above += [made_from(artifact, role) for role in INPUTS if role in artifact.record.inputs]
 
     def get(self, kind: type[A]) -> A | None:
         found = self._found.get(kind)
-        return found if isinstance(found, kind) and found.exists() else None
+        return found if isinstance(found, kind) else None
+
+
+def _kind(kind: type[Artifact]) -> type[Artifact]:
+    """Pages are pages, whether crawled or taken from archives."""
+    return Pages if issubclass(kind, Pages) else kind
 
 
 def rows_of_url(artifact: Artifact, prefix: str, url: str) -> list[dict[str, Any]]:
-    """The rows of that URL, as a crawl spells it, in its Parquet files."""
-    paths = [path for path in artifact.paths(prefix) if path.suffix == ".parquet"]
-    of_page = pc.field("url") == (canonical(url) or url)
-    return [row for path in paths for row in pq.read_table(path, filters=of_page).to_pylist()]
+    """The rows of that URL, in any of its usual spellings, in the artifact's Parquet files."""
+    spelt = {url, canonical(url) or url}
+    spellings = pa.array(sorted(spelt | set(map(canonical_url, spelt))))
+    found: list[dict[str, Any]] = []
+    for path in artifact.paths(prefix):
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                urls = file.read_row_group(group, columns=["url"])["url"]
+                places = np.flatnonzero(pc.is_in(urls, value_set=spellings).to_numpy(zero_copy_only=False))
+                if len(places):
+                    found += file.read_row_group(group).take(places).to_pylist()
+    return found
 
 
 def _crawled(pages: Pages, url: str) -> Iterator[Chapter]:
-    """What the crawl knows of it; of archives that were taken in nothing but what was made of their pages."""
+    """What the frontier of a crawl knows of it; of archives that were taken in what their log says."""
     frontiers = pages.paths("frontier/")
     if not frontiers:
+        for line in pages.log():
+            if line["url"] in (url, canonical(url)):
+                meaning = meaning_of(line["outcome"])
+                facts = [("state", f"{line['outcome']}: {meaning.told}"), ("detail", line["detail"] or "")]
+                yield Chapter(pages.stage, pages.base, _told(facts))
         return
     with Frontiers(frontiers, finished=True) as known:
         answer = why(known, url, pages.record.config, finished=True)
-    visit = answer.known.visit if answer.known else None
-    facts = [("became", f"{visit.outcome if visit else answer.state}: {answer.told}")]
-    if visit is not None:
-        size = None if visit.bytes is None else f"{visit.bytes:,} bytes"
-        status = None if visit.status is None else f"status {visit.status}"
-        parts = [status, visit.content_type, size, f"at {visit.fetched}"]
-        facts.append(("answer", ", ".join(part for part in parts if part)))
-    facts += [("way" if not n else "", step.url) for n, step in enumerate(answer.way)]
-    if answer.leads_to is not None:
-        facts.append(("leads to", f"{answer.leads_to.url}: {answer.leads_to.told}"))
-    if answer.advice is not None:
-        facts.append(("to do", answer.advice))
-    yield Chapter(pages.stage, pages.base, tuple(facts))
+        host = known.host(answer.known.host) if answer.known and answer.known.host else None
+    yield Chapter(pages.stage, pages.base, tuple(answer_lines(answer, host)))
 
 
-def _extracted(raw: RawDocuments, url: str) -> Iterator[Chapter]:
-    for row in rows_of_url(raw, "raw/", url):
-        stated = [f"{name} {row[name]}" for name in ("title", "author", "date", "licence") if row[name]]
-        facts = [
-            (
-                "read",
-                f"{len(row['text'].encode()):,} bytes of text out of {row['bytes']:,}, as {row['kind']}",
-            ),
-            ("states", "; ".join(stated)),
-            ("document", row["id"]),
-        ]
-        yield Chapter(raw.stage, raw.base, _told(facts))
-    for row in rows_of_url(raw, "dropped/", url):
-        yield Chapter(raw.stage, raw.base, _drop(row, {}))
+def _read(row: Mapping[str, Any]) -> Facts:
+    stated = [f"{name} {row[name]}" for name in ("title", "author", "date", "licence") if row[name]]
+    facts = [
+        ("read", f"{len(row['text'].encode()):,} bytes of text out of {row['bytes']:,}, as {row['kind']}"),
+        ("states", "; ".join(stated)),
+        ("source", row["source"]),
+        ("document", row["id"]),
+    ]
+    return _told(facts)
 
 
-def _cleaned(documents: Documents, raw: RawDocuments | None, url: str) -> Iterator[Chapter]:
-    """Kept or dropped; what extraction dropped is told there."""
-    before = {row["id"]: row["text"] for row in (rows_of_url(raw, "raw/", url) if raw is not None else ())}
+def _cleaned(documents: Documents, before: Mapping[str, str] | None, url: str) -> Iterator[Chapter]:
+    """Kept or dropped. `before` are the texts as they were read, by id: what is not among them extraction
+    dropped, which is told there; None if that is not known any more."""
     for row in rows_of_url(documents, "kept/", url):
-        size, text = len(row["text"].encode()), before.get(row["id"])
+        text = before.get(row["id"]) if before is not None else None
         cut = f" of {len(text.encode()):,}" if text is not None else ""
         private = {sign: row["text"].count(sign) for sign in PLACEHOLDERS.values() if sign in row["text"]}
         quality = "" if row["quality"] is None else f", quality {number(row['quality'])}"
+        told = f"in {row['language']} (score {row['language_score']:.2f}{quality})"
         facts = [
-            (
-                "kept",
-                f"{size:,} bytes{cut}, in {row['language']} (score {row['language_score']:.2f}{quality})",
-            ),
-            ("cut", _missing_lines(text, row["text"]) if text is not None else ""),
+            ("kept", f"{len(row['text'].encode()):,} bytes{cut}, {told}"),
+            ("cut", _missing(text, row["text"]) if text is not None else ""),
             ("replaced", ", ".join(f"{count} {sign}" for sign, count in private.items())),
         ]
         yield Chapter(documents.stage, documents.base, _told(facts))
     for row in rows_of_url(documents, "dropped/", url):
-        if row["id"] in before:
+        if before is None or row["id"] in before:
             yield Chapter(documents.stage, documents.base, _drop(row, _urls_of(documents, row["detail"])))
 
 
-def _missing_lines(before: str, after: str) -> str:
+def kept_lines(before: str, after: str) -> list[tuple[str, bool]]:
+    """The lines of a text, and whether each is still there as it was, in the same order."""
+    lines, new = before.split("\n"), after.split("\n")
+    left, place, found = Counter(lines), 0, []
+    for line in lines:
+        while place < len(new) and new[place] != line and not left[new[place]]:
+            place += 1  # a line that was changed
+        is_kept = place < len(new) and new[place] == line
+        place += is_kept
+        left[line] -= 1
+        found.append((line, is_kept))
+    return found
+
+
+def _missing(before: str, after: str) -> str:
     """How many lines are not there any more as they were, and the first of them."""
-    there = set(after.split("\n"))
-    gone = [line for line in before.split("\n") if line.strip() and line not in there]
-    first = f", the first: {gone[0].strip()[:80]}" if gone else ""
-    return f"{len(gone):,} lines cut or changed{first}" if gone else ""
+    gone = [line for line, is_kept in kept_lines(before, after) if not is_kept and line.strip()]
+    return f"{len(gone):,} lines cut or changed, the first: {gone[0].strip()[:80]}" if gone else ""
 
 
 def _urls_of(documents: Documents, id: str | None) -> Mapping[str, str]:
@@ -228,7 +262,7 @@ def _packed(tokens: Tokens, rows: Mapping[str, Sequence[int]]) -> Facts:
 
 def _learned(base: BaseModel, rows: Mapping[str, Sequence[int]]) -> Facts:
     """The steps in whose batches the rows were."""
-    steps = Steps.model_validate_json(base.path(STEPS).read_bytes())
+    steps = steps_of(base)
     numbers = dict.fromkeys(row for each in rows.values() for row in each)
     used = sorted({step for row in numbers for step in steps.uses(row)})
     if not used:

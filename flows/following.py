@@ -2,23 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flows.accounts import Chapter, RunArtifacts, rows_of_url, rows_with, story
-from flows.references import KINDS
-from flows.tracing import rows_of
+from flows.accounts import Chapter, RunArtifacts, kept_lines, rows_of_url, rows_with, story
+from flows.references import made_from
+from flows.tracing import NoDocumentsLeftError, rows_of, steps_of
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.hold_out import Corpus
+from pipeline.errors import InputError
 from pipeline.models.model import Model
 from pipeline.store import Store
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.rows import Origin
 from pipeline.training.pretrain import BaseModel, PretrainConfig
-from pipeline.training.steps import STEPS, Steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -66,57 +65,56 @@ class Followed:
     lines: tuple[Line, ...]
     """Empty of a page that was not read, or not kept."""
     learned: LearnedRow | None
-    """None where no row has it, or there is no model yet."""
+    unlearned: str = ""
+    """Why there is no row to show."""
 
 
 def follow(store: Store, run: str, url: str) -> Followed:
-    """Raises UnknownRunError, NoWebPageError."""
+    """Raises UnknownRunError, NoWebPageError, StaleArtifactError."""
     found = RunArtifacts(store, run)
-    chapters = tuple(story(store, run, url))
-    return Followed(chapters, tuple(_lines(found, url)), _learned(found, url))
+    chapters, lines = tuple(story(found, url)), tuple(_lines(found, url))
+    try:
+        learned = _learned(found, url)
+    except InputError as error:  # a page's way is worth telling where its losses cannot be had
+        return Followed(chapters, lines, None, str(error))
+    return Followed(chapters, lines, learned, "" if learned else "no row of a training has it")
 
 
 def _lines(found: RunArtifacts, url: str) -> list[Line]:
     """The text that extraction read, and which of its lines cleaning left as they were."""
     raw, documents = found.get(RawDocuments), found.get(Documents)
-    before = rows_of_url(raw, "raw/", url) if raw is not None else []
+    before = {row["id"]: row for row in rows_of_url(raw, "raw/", url)} if raw is not None else {}
     after = rows_of_url(documents, "kept/", url) if documents is not None else []
-    if not before or not after:
-        return []
-    old, new = before[0]["text"].split("\n"), after[0]["text"].split("\n")
-    kept = {
-        place
-        for match in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
-        for place in range(match.a, match.a + match.size)
-    }
-    return [Line(text, place in kept) for place, text in enumerate(old)]
+    texts = next(((before[row["id"]]["text"], row["text"]) for row in after if row["id"] in before), None)
+    return [Line(*line) for line in kept_lines(*texts)] if texts else []
 
 
 def _learned(found: RunArtifacts, url: str) -> LearnedRow | None:
-    """The row with the longest stretch of the page; of equal ones the first."""
+    """The row that was learned from and has the longest stretch of the page; of equal ones the first.
+
+    Raises NoDocumentsLeftError, FilesMissingError.
+    """
     corpus, tokens, base = found.get(Corpus), found.get(Tokens), found.get(BaseModel)
     if corpus is None or tokens is None or base is None:
         return None
-    documents = [row["id"] for row in rows_of_url(corpus, "train/", url)]
-    numbers = {row for rows in rows_with(tokens, documents).values() for row in rows}
-    if not numbers:
-        return None
-    rows = rows_of(base)
+    documents = {row["id"] for row in rows_of_url(corpus, "train/", url)}
+    numbers = {row for rows in rows_with(tokens, sorted(documents)).values() for row in rows}
+    rows, steps = rows_of(base), steps_of(base)
     origins = rows.origins(numbers)
     here = [
-        (-origin.tokens, row, place)
+        (not steps.uses(row), -origin.tokens, row, place)
         for row, inside in origins.items()
         for place, origin in enumerate(inside)
         if origin.document in documents
     ]
-    _, row, place = min(here)
+    if not here:
+        return None
+    *_, row, place = min(here)
     batch = rows.batch(np.array([row]))
     ids = [int(each) for each in batch.tokens_BT[0][batch.documents_BT[0] == place]]
-    steps = Steps.model_validate_json(base.path(STEPS).read_bytes())
     beside = tuple(origin for number, origin in enumerate(origins[row]) if number != place)
-    return LearnedRow(
-        row, tuple(steps.uses(row)), origins[row][place].start, beside, tuple(_pieces(base, ids))
-    )
+    first = origins[row][place].start
+    return LearnedRow(row, tuple(steps.uses(row)), first, beside, tuple(_pieces(base, ids)))
 
 
 def _pieces(base: BaseModel, ids: Sequence[int]) -> list[Piece]:
@@ -127,9 +125,10 @@ def _pieces(base: BaseModel, ids: Sequence[int]) -> list[Piece]:
     from pipeline.evaluation.likelihood import token_nats
     from pipeline.models.generation import piece_bytes
 
-    trained, tokenizer = base.load(torch.float32)
+    model, tokenizer = base.load(torch.float32)
+    (after,) = token_nats(model, [ids])
+    del model  # one of them in memory at a time
     (before,) = token_nats(_untrained(base, tokenizer), [ids])
-    (after,) = token_nats(trained, [ids])
     spelt = piece_bytes(tokenizer)
     return [
         Piece(id, visible(spelt[id]) or str(tokenizer.convert_ids_to_tokens(id)), one, other)
@@ -141,11 +140,15 @@ def _untrained(base: BaseModel, tokenizer: "PreTrainedTokenizerBase") -> "PreTra
     """The model as it was before its first step: drawn by the seed, or the one that was gone on from."""
     from pipeline.training.beginning import first_model
 
-    start = base.record.inputs.get("start")
-    begun_from = KINDS[start.stage](base.storage, start.key) if start is not None else None
+    begun_from = made_from(base, "start")
+    if "start" in base.record.inputs and not isinstance(begun_from, Model):
+        raise NoDocumentsLeftError(f"the model that {base.base} began from is no longer in the store")
     folder = begun_from.model_folder() if isinstance(begun_from, Model) else None
-    known = {name: value for name, value in base.config().items() if name in PretrainConfig.model_fields}
-    row_tokens = Tokens(base.storage, base.record.inputs["tokens"].key).row_tokens
+    settings = base.config()
+    # Of a model that is gone on from the seed alone counts: its shape is its own.
+    names = ("seed",) if folder is not None else PretrainConfig.model_fields
+    known = {name: settings[name] for name in names if name in settings}
+    row_tokens = rows_of(base).row_tokens
     model = first_model(PretrainConfig.model_validate(known), tokenizer, row_tokens, folder)
     model.train(False)
     return model

@@ -221,8 +221,8 @@ class Dropped:
     detail: str
     """Such as the language; of a duplicate the URL of the document that was kept in its place, with the name
     of its run where that is an earlier one."""
-    text: str = ""
-    """What it says, if that was asked for."""
+    text: str | None = None
+    """What it says, if that was looked up (`with_texts`)."""
 
 
 class NothingDroppedError(InputError):
@@ -231,9 +231,7 @@ class NothingDroppedError(InputError):
     remedy = "Look at what clean made, such as quickstart/documents, or at what extract made, quickstart/raw."
 
 
-def dropped_pages(
-    artifact: Artifact, names: Mapping[str, Sequence[str]], *, texts: bool = False
-) -> list[Dropped]:
+def dropped_pages(artifact: Artifact, names: Mapping[str, Sequence[str]]) -> list[Dropped]:
     """All documents that `extract` or `clean` dropped, by id; `names` are those of the store by `stage/key`.
 
     Raises NothingDroppedError.
@@ -245,7 +243,7 @@ def dropped_pages(
             f"{artifact.base} has no list of dropped pages: the stages extract and clean have one, "
             "such as quickstart/documents"
         )
-    columns = [field.name for field in fields(Dropped) if texts or field.name != "text"]
+    columns = [field.name for field in fields(Dropped) if field.name != "text"]
     found = [Dropped(**row) for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
     inputs = artifact.record.inputs.values()
     earlier = [Documents(artifact.storage, each.key) for each in inputs if each.stage == Documents.stage]
@@ -263,6 +261,17 @@ def dropped_pages(
         for page in found
     ]
     return sorted(told, key=lambda page: page.id)
+
+
+def with_texts(artifact: Artifact, pages: Sequence[Dropped]) -> list[Dropped]:
+    """The same documents with what they say."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    wanted = pc.field("id").isin([page.id for page in pages])
+    tables = (pq.read_table(path, columns=["id", "text"], filters=wanted) for path in artifact.paths(DROPPED))
+    texts = {row["id"]: row["text"] for table in tables for row in table.to_pylist()}
+    return [replace(page, text=texts[page.id]) for page in pages]
 
 
 def _kept_urls(documents: Artifact) -> dict[str, str]:
@@ -315,10 +324,11 @@ def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> Non
         tables = tomlkit.aot()
         for each in several:
             inner = tomlkit.table()
-            _fill(inner, each.resolved())
+            _fill(inner, each.resolved() if isinstance(each, Config) else each)
             tables.append(inner)
         table.add(name, tables)
 
 
 def _is_list_of_sections(value: Any) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(isinstance(each, Config) for each in value)
+    several = isinstance(value, tuple | list) and bool(value)
+    return several and all(isinstance(each, Config | Mapping) for each in value)

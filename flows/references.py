@@ -26,6 +26,7 @@ from pipeline.models.model import LOOKS, NotAModelError
 from pipeline.models.start import StartModel
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
+from pipeline.store.store import StaleArtifactError
 from pipeline.store.verify import artifact_folders
 from pipeline.tokens.comparison import VocabularyComparison
 from pipeline.tokens.encode import Tokens
@@ -148,6 +149,25 @@ def names_by_base(named: Named) -> dict[str, list[str]]:
 def with_names(base: str, names: Mapping[str, list[str]]) -> str:
     """`stage/key (name, name)`."""
     return f"{base} ({', '.join(names[base])})" if base in names else base
+
+
+def made_from(artifact: Artifact, role: str) -> Artifact | None:
+    """What was given to it as that input; None if nothing was, or if it is no longer in the store.
+
+    Raises StaleArtifactError if the input was made again since, with other content.
+    """
+    given = artifact.record.inputs.get(role)
+    if given is None or given.stage not in KINDS:
+        return None
+    found = KINDS[given.stage](artifact.storage, given.key)
+    if not found.exists():
+        return None
+    if found.record.digest != given.digest:
+        raise StaleArtifactError(
+            f"{artifact.base} was made from {found.base}, which was made again since with other content: "
+            "what is in the store is not what it was made from"
+        )
+    return found
 
 
 def find_base(store: Store, reference: str) -> str:

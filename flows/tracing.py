@@ -1,27 +1,33 @@
 """From a model back to what it learned from: the documents of a training step, and those that have a text."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
 from flows.display import Display
-from flows.references import find_artifact, names_by_base
+from flows.references import find_artifact, made_from
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.text_index import TextIndex, TextIndexConfig, index_texts
 from pipeline.errors import InputError
-from pipeline.store import PlanningStore, Store, read_record
+from pipeline.models.start import StartModel
+from pipeline.store import Artifact, PlanningStore, Store
+from pipeline.store.artifacts import FilesMissingError
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.encoders import Encoder
 from pipeline.tokens.markers import restore
-from pipeline.tokens.mixture import TrainingRows, training_rows
+from pipeline.tokens.mixture import MixedRows, TrainingRows
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.pretrain import BaseModel
 from pipeline.training.steps import STEPS, Steps
+
+A = TypeVar("A", bound=Artifact)
 
 
 class NoSuchStepError(InputError):
@@ -71,30 +77,36 @@ class TracedStep:
     pieces: tuple[Piece, ...]
 
 
-def find_base(store: Store, reference: str) -> BaseModel:
+def pretrained(store: Store, reference: str) -> BaseModel:
     """The pretrained model that `reference` means, or that the model it means was made from; of a run's name
-    its base. Raises UnknownArtifactError, NotPretrainedError."""
+    its base. Raises UnknownArtifactError, NotPretrainedError, StaleArtifactError."""
     own = f"{reference}/{BaseModel.role}"
     artifact = named = find_artifact(store, own if own in store.named() else reference)
     while artifact.stage != BaseModel.stage:
-        above = [artifact.record.inputs[role] for role in ("base", "chat") if role in artifact.record.inputs]
-        if not above:
+        role = next((role for role in ("base", "chat") if role in artifact.record.inputs), None)
+        if role is None:
             raise NotPretrainedError(
                 f"{reference} is what the stage {named.stage} made, and no model that was pretrained here "
                 "went into it: name a model"
             )
-        artifact = find_artifact(store, f"{above[0].stage}/{above[0].key}")
+        given, above = artifact.record.inputs[role], made_from(artifact, role)
+        if above is None:
+            raise NotPretrainedError(
+                f"{reference} was made from {given.stage}/{given.key}, which is no longer in the store: run "
+                "its configuration again"
+            )
+        artifact = above
     return BaseModel(artifact.storage, artifact.key)
 
 
 def trace_step(base: BaseModel, step: int) -> TracedStep:
     """The rows of a step of its pretraining, and the documents in them. Raises NoSuchStepError."""
-    steps = Steps.model_validate_json(base.path(STEPS).read_bytes())
+    steps = steps_of(base)
     if not 0 <= step < steps.steps:
         raise NoSuchStepError(
             f"{base.base} has no step {step}: it has {steps.steps}, from 0 to {steps.steps - 1}"
         )
-    rows, vocabulary = rows_of(base), Vocabulary(base.storage, base.record.inputs["vocabulary"].key)
+    rows, vocabulary = rows_of(base), _needed(base, "vocabulary", Vocabulary)
     encoder, numbers = vocabulary.encoder(), steps.rows(step)
     batch, origins = rows.batch(np.array(numbers)), rows.origins(numbers)
     pieces = [
@@ -119,48 +131,93 @@ def _content(encoder: Encoder, ids: NDArray[np.int64]) -> str:
     return restore(encoder.decode(inside), encoder.markers)
 
 
+def steps_of(base: BaseModel) -> Steps:
+    """Which rows each of its steps took. Raises FilesMissingError."""
+    if STEPS not in base.record.files:
+        raise FilesMissingError(f"{base.base} has no {STEPS}: which rows its steps took was not recorded")
+    return Steps.model_validate_json(base.path(STEPS).read_bytes())
+
+
 def rows_of(base: BaseModel) -> TrainingRows:
-    """What it was pretrained on."""
-    tokens = Tokens(base.storage, base.record.inputs["tokens"].key)
-    given = base.record.inputs.get("general")
-    general = Tokens(base.storage, given.key) if given is not None else None
-    mixed = base.config().get("general")
-    return training_rows(tokens, general, mixed["share"] if mixed else 0.0)
+    """What it was pretrained on. Raises NoDocumentsLeftError, StaleArtifactError, FilesMissingError."""
+    own, mixture = _needed(base, "tokens", Tokens).rows("train"), steps_of(base).mixture
+    if mixture is None:
+        return own
+    given = ("general",) if "general" in base.record.inputs else ()
+    parts = (own, *(_needed(base, role, Tokens).rows("train") for role in given))
+    return MixedRows(parts, mixture.names, mixture.rows, mixture.stretches())
 
 
-def corpora_of(base: BaseModel) -> list[Corpus]:
-    """The documents that it was pretrained on, and those of the models that it began from, each once."""
-    given = base.record.inputs
-    tokens = [given[role] for role in ("tokens", "general") if role in given]
-    records = [read_record(base.storage, f"{each.stage}/{each.key}") for each in tokens]
-    found = [Corpus(base.storage, record.inputs["corpus"].key) for record in records if record is not None]
-    start = given.get("start")
-    if start is not None and start.stage == BaseModel.stage:
-        found += corpora_of(BaseModel(base.storage, start.key))
-    return list({corpus.key: corpus for corpus in found}.values())
+def _needed(base: BaseModel, role: str, kind: type[A]) -> A:
+    found = made_from(base, role)
+    if not isinstance(found, kind):
+        given = base.record.inputs[role]
+        raise NoDocumentsLeftError(
+            f"{base.base} learned from {given.stage}/{given.key}, which is no longer in the store"
+        )
+    return found
 
 
-def indexes_of(base: BaseModel, console: Console) -> list[TextIndex]:
-    """An index of each of its corpora, named beside them; one that is not there yet is made, and shown.
+@dataclass(frozen=True)
+class Learned:
+    """What a model learned from, as far as the store has it."""
 
-    Raises NoDocumentsLeftError.
+    corpora: tuple[Corpus, ...]
+    unknown: tuple[str, ...]
+    """What cannot be looked through, in words."""
+
+
+def learned_by(base: BaseModel) -> Learned:
+    """The documents that it was pretrained on, and those of the models that it began from.
+
+    Raises StaleArtifactError.
     """
-    corpora = [corpus for corpus in corpora_of(base) if corpus.exists()]
-    if not corpora:
-        raise NoDocumentsLeftError(f"the documents that {base.base} learned from are no longer in the store")
+    corpora: dict[str, Corpus] = {}
+    unknown: list[str] = []
+    for role in ("tokens", "general"):
+        if role not in base.record.inputs:
+            continue
+        tokens = made_from(base, role)
+        corpus = made_from(tokens, "corpus") if tokens is not None else None
+        if isinstance(corpus, Corpus):
+            corpora[corpus.key] = corpus
+        else:
+            unknown.append(f"the documents of {base.base} ({role}) are no longer in the store")
+    if "start" in base.record.inputs:
+        above = _begun_from(base)
+        if isinstance(above, str):
+            unknown.append(above)
+        else:
+            more = learned_by(above)
+            corpora |= {corpus.key: corpus for corpus in more.corpora}
+            unknown += more.unknown
+    return Learned(tuple(corpora.values()), tuple(unknown))
+
+
+def _begun_from(base: BaseModel) -> "BaseModel | str":
+    """The pretrained model below the one that it began from, or why there is none to look into."""
+    artifact = made_from(base, "start")
+    while artifact is not None and artifact.stage != BaseModel.stage:
+        if artifact.stage == StartModel.stage:
+            return f"{base.base} began from a foreign model, and what that learned from is not known"
+        role = next((role for role in ("base", "chat") if role in artifact.record.inputs), "base")
+        artifact = made_from(artifact, role)
+    if artifact is None:
+        return f"the model that {base.base} began from is no longer in the store"
+    return BaseModel(artifact.storage, artifact.key)
+
+
+def indexes_of(corpora: Sequence[Corpus], console: Console) -> list[TextIndex]:
+    """An index of each corpus; one that is not in the store yet is made, and shown."""
     return [_index_of(corpus, console) for corpus in corpora]
 
 
 def _index_of(corpus: Corpus, console: Console) -> TextIndex:
     root = corpus.storage.root
-    compute = Compute(ComputeConfig(store=root))
-    found = index_texts(PlanningStore(root), corpus, TextIndexConfig(), compute)
-    if not found.exists():
-        store = Store(root)
-        with contextlib.ExitStack() as closing:
-            closing.callback(compute.stop)
+    compute, store = Compute(ComputeConfig(store=root)), Store(root)
+    is_there = index_texts(PlanningStore(root), corpus, TextIndexConfig(), compute).exists()
+    with contextlib.ExitStack() as closing:
+        closing.callback(compute.stop)
+        if not is_there:
             store.listeners = [closing.enter_context(Display(console))]
-            found = index_texts(store, corpus, TextIndexConfig(), compute)
-        for name in names_by_base(store.named()).get(corpus.base, ()):
-            store.name(f"{name.rpartition('/')[0]}/{found.role}", found)
-    return found
+        return index_texts(store, corpus, TextIndexConfig(), compute)

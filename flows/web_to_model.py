@@ -34,6 +34,7 @@ from pipeline.models.start import StartConfig
 from pipeline.store import PlanningStore, Store
 from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
 from pipeline.tokens.encode import TokensConfig, tokenize
+from pipeline.tokens.texts import names_of
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from pipeline.training.continuing import SHAPE, continuing, require_context
 from pipeline.training.conversations import ConversationsConfig, write_conversations
@@ -187,6 +188,22 @@ class WebToModel(Config):
             raise ValueError(
                 "pretrain.general is set, and training begins from nothing, which knows no text: name the "
                 'model in [start], such as model = "quickstart/base", or leave it out'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def what_is_mixed_is_there(self) -> Self:
+        mixture, there = self.pretrain.mixture, names_of(self.tokens.texts)
+        unknown = sorted(mixture.named() - set(there)) if mixture is not None else []
+        if unknown:
+            known = f"there is {', '.join(there)}" if there else "all documents are one text"
+            raise ValueError(
+                f"pretrain.mixture names {', '.join(unknown)}, and {known}: add a [[tokens.texts]] of that "
+                "name, or leave it out of the mixture"
+            )
+        if there and self.pretrain.general is not None:
+            raise ValueError(
+                "tokens.texts and pretrain.general are both set: a training mixes the one or the other"
             )
         return self
 

@@ -48,14 +48,14 @@ def dropped(
     as_json: AsJson = False,
 ) -> None:
     """The documents that extract or clean dropped: how many for each reason, and some with their values."""
-    from flows.inspection import dropped_pages, sample_by_reason
+    from flows.inspection import dropped_pages, sample_by_reason, with_texts
     from flows.references import find_artifact, names_by_base
     from pipeline.corpus.clean import Documents
 
     home = open_store(store)
     named, own = home.named(), f"{artifact}/{Documents.role}"
     found = find_artifact(home, own if own in named else artifact)
-    pages = dropped_pages(found, names_by_base(named), texts=text)
+    pages = dropped_pages(found, names_by_base(named))
     reasons = Counter(page.reason for page in pages)
     if reason is not None and reason not in reasons:
         there = ", ".join(f"{name} ({count:,})" for name, count in reasons.most_common())
@@ -63,15 +63,20 @@ def dropped(
             f"{found.base} dropped nothing for {reason!r}; there is {there or 'nothing'}"
         )
     wanted = [page for page in pages if reason in (None, page.reason)]
+    most = len(wanted) if as_json and sample is None else sample or SAMPLE
+    chosen = sample_by_reason(wanted, most)
+    if text:
+        chosen = with_texts(found, chosen)
     if as_json:
-        chosen = wanted if sample is None else sample_by_reason(wanted, sample)
-        print_json([dataclasses.asdict(page) for page in chosen])
+        facts = [dataclasses.asdict(page) for page in chosen]
+        print_json(
+            [{name: value for name, value in each.items() if name != "text" or text} for each in facts]
+        )
         return
     if not pages:
         console.print("Nothing was dropped: every document was kept.")
         return
     _tell_counts(reasons)
-    chosen = sample_by_reason(wanted, sample or SAMPLE)
     if text:
         _tell_texts(chosen)
     else:
@@ -89,15 +94,15 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """A page's whole story: what each stage made of it, from the crawl to the steps of the training."""
-    from flows.accounts import story
+    from flows.accounts import RunArtifacts, story
 
-    chapters = list(story(open_store(store), run, url))
+    chapters = list(story(RunArtifacts(open_store(store), run), url))
     if as_json:
         print_json([dataclasses.asdict(chapter) for chapter in chapters])
         return
     _tell_chapters(chapters)
     if not chapters:
-        console.print(f"Nothing in the run {run} has heard of {url}.", soft_wrap=True)
+        console.print(f"Nothing in the run {escape(run)} has heard of {escape(url)}.", soft_wrap=True)
 
 
 def follow(
@@ -118,11 +123,13 @@ def follow(
         return
     _tell_chapters(followed.chapters)
     if not followed.chapters:
-        console.print(f"Nothing in the run {run} has heard of {url}.", soft_wrap=True)
+        console.print(f"Nothing in the run {escape(run)} has heard of {escape(url)}.", soft_wrap=True)
     if followed.lines:
         _tell_lines(followed.lines, lines)
     if followed.learned is not None:
         _tell_learned(followed.learned, tokens)
+    elif followed.chapters:
+        console.print(f"\nno loss on it: {escape(followed.unlearned)}", soft_wrap=True)
 
 
 def _tell_chapters(chapters: "Sequence[Chapter]") -> None:
@@ -231,7 +238,7 @@ def _tell_texts(pages: "Sequence[Dropped]") -> None:
             if value is not None
         ]
         why = ", ".join([page.reason, *limits, *filter(None, [page.detail])])
-        console.rule(f"[bold]{escape(page.url)}[/bold]", align="left")
+        console.print(f"\n[bold underline]{escape(page.url)}[/bold underline]", soft_wrap=True)
         console.print(f"[bold]{escape(why)}[/bold]", soft_wrap=True)
         console.print(escape(page.text or "(it has no text)"), soft_wrap=True)
 

@@ -49,18 +49,19 @@ def trace(
     """Say what a model learned from: the documents of one training step, or those that contain a text.
 
     MODEL may be the name of a run. Of a model that was fine-tuned or aligned, the documents are those of the
-    base that it was made from. To find texts, an index of the documents is made once (five to six megabytes
-    a second on one processor).
+    base that it was made from. To find texts, an index of them is made at the first question (five to six
+    megabytes a second on one processor).
     """
-    from flows.tracing import find_base, indexes_of, trace_step
-    from pipeline.corpus.text_index import find_text
+    from flows.tracing import indexes_of, learned_by, pretrained, trace_step
+    from pipeline.corpus.text_index import as_asked, find_text, words_in
 
-    if (step is None) == (not text):
+    if (step is None) == (text is None):
         given = "neither was given" if step is None else "both were given"
         raise NothingToTraceError(
             f'trace tells of a step or of a text, and {given}: --step 41, or --text "…"'
         )
-    base = find_base(open_store(store), model)
+    asked = as_asked(text) if text is not None else b""
+    base = pretrained(open_store(store), model)
     if step is not None:
         traced = trace_step(base, step)
         if as_json:
@@ -68,12 +69,16 @@ def trace(
         else:
             _tell_step(traced, limit)
         return
-    indexes = indexes_of(base, Console(stderr=True))
-    found = find_text(indexes, text or "", least_words=least_words, most=limit, most_places=PLACES)
+    learned = learned_by(base)
+    indexes = indexes_of(learned.corpora, Console(stderr=True))
+    found = find_text(indexes, asked, least_words=least_words, most=limit, most_places=PLACES)
     if as_json:
-        print_json([dataclasses.asdict(each) for each in found])
-    else:
-        _tell_found(found, least_words)
+        print_json({"found": [dataclasses.asdict(each) for each in found], "unknown": learned.unknown})
+        return
+    if indexes:
+        _tell_found(found, min(least_words, words_in(asked)))
+    for each in learned.unknown:
+        console.print(f"[yellow]not looked through: {escape(each)}[/yellow]", soft_wrap=True)
 
 
 def _tell_step(traced: "TracedStep", limit: int) -> None:
@@ -106,6 +111,8 @@ def _tell_step(traced: "TracedStep", limit: int) -> None:
 
 def _tell_found(found: "Sequence[Found]", least_words: int) -> None:
     """Each stretch with the documents that have it."""
+    from flows.display import counted
+
     if not found:
         few = (
             f"{least_words} words of it in a row; --words 1 looks for less"
@@ -115,12 +122,14 @@ def _tell_found(found: "Sequence[Found]", least_words: int) -> None:
         console.print(f"The training documents have no {few}.")
         return
     for each in found:
-        times = "once" if each.count == 1 else f"{each.count:,} times"
+        times = (
+            "once" if each.times == 1 else f"{each.times:,} times in {counted(each.documents, 'document')}"
+        )
         console.print(f"[bold]{escape(repr(each.text))}[/bold]", soft_wrap=True)
         console.print(f"  {len(each.text):,} characters, {times}", soft_wrap=True)
         for place in each.places:
-            console.print(
-                f"  {escape(place.url)}  [dim]byte {place.byte:,} of {place.document}[/dim]", soft_wrap=True
-            )
-        if each.count > len(each.places):
-            console.print(f"  [dim]and {each.count - len(each.places):,} more[/dim]")
+            more = f", {place.times:,} times" if place.times > 1 else ""
+            where = f"byte {place.byte:,} of {place.document}{more}"
+            console.print(f"  {escape(place.url)}  [dim]{where}[/dim]", soft_wrap=True)
+        if each.documents > len(each.places):
+            console.print(f"  [dim]and {each.documents - len(each.places):,} documents more[/dim]")

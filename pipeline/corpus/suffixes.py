@@ -22,7 +22,7 @@ UNSPACED = 0x0E00
 """From here on (Thai, Lao, Han, kana, Hangul) every letter counts as a word: spaces do not divide them."""
 BLOCK_BYTES = 1 << 20
 Positions = NDArray[np.uint32]
-Stretch = tuple[int, int]
+Span = tuple[int, int]
 """The first byte, and the one behind the last."""
 
 
@@ -70,61 +70,75 @@ class SearchedText:
         with text.open("rb") as file:
             size = os.fstat(file.fileno()).st_size  # an empty file cannot be mapped
             self.text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        self._bytes = np.frombuffer(self.text, np.uint8)
         self.starts: Positions = np.load(starts, mmap_mode="r" if size else None)
 
-    def longest(self, asked: bytes) -> list[Stretch]:
+    def longest(self, asked: bytes, least_words: int = 1) -> list[Span]:
         """The stretches of `asked` (UTF-8) that stand in the text, from left to right, none within another.
+        In each begin so many words at least.
 
         If all of it stands there, that is the one, wherever it begins. Of the rest there is, for every word,
         the longest stretch that begins with it, and the end of the word before it if that stands there too.
         """
         starts = word_starts(asked).tolist()
         if len(starts) < 2:
-            return [(0, len(asked))] if self.places(asked) else []
-        found: list[Stretch] = []
-        for before, start in zip([0, *starts], starts, strict=False):
-            stretch = self._through(asked, before, start)
-            if stretch is not None:
-                found.append(stretch)
-                if stretch[1] == len(asked):
-                    break
+            return [(0, len(asked))] if len(self.places(asked)) else []
+        found: list[Span] = []
+        for number, (before, start) in enumerate(zip([0, *starts], starts, strict=False)):
+            length = self._longest_from(asked[start:])
+            words = bisect.bisect_left(starts, start + length) - number
+            # The word before is one more, if all of it stands there.
+            if not length or words + (number > 0) < least_words:
+                continue
+            left = self._left(asked[before:start], self._starts_with(asked[start : start + length]))
+            if words + (left == start - before and number > 0) >= least_words:
+                found.append((start - left, start + length))
+            if start + length == len(asked):
+                break
         return outermost(found)
 
-    def places(self, stretch: bytes) -> list[int]:
+    def places(self, stretch: bytes) -> Positions:
         """Bytes at which it begins, sorted."""
-        starts = word_starts(stretch)
-        inner = [int(start) for start in starts if start]
+        inner = [int(start) for start in word_starts(stretch) if start]
         if not inner:  # perhaps the midst of a word, by which nothing is sorted
-            return list(self._scanned(stretch))
+            return np.fromiter(self._scanned(stretch), np.uint32)
         above, rest = stretch[: inner[0]], stretch[inner[0] :]
-        begins = (place - len(above) for place in self._starts_with(rest))
-        return sorted(at for at in begins if at >= 0 and self._after(at, len(above)) == above)
+        starts = self._starts_with(rest)
+        whole = starts[self._common_left(above, starts) == len(above)]
+        return np.sort(whole) - np.uint32(len(above))
 
-    def _through(self, asked: bytes, before: int, start: int) -> Stretch | None:
-        """The longest stretch from the word that begins at `start`, and as much of `asked[before:start]` to
-        its left as stands there."""
-        sought = asked[start:]
+    def _longest_from(self, sought: bytes) -> int:
+        """How many bytes of it, from the first on, stand where a word begins; no part of a character."""
         at = self._place_of(sought)
         near = self.starts[max(0, at - 1) : at + 1].tolist()
-        length = _whole(
+        return _whole(
             sought, max((_common(sought, self._after(each, len(sought))) for each in near), default=0)
         )
-        if not length:
-            return None
-        above = asked[before:start]
-        left = max(
-            _common(above[::-1], self.text[max(0, place - len(above)) : place][::-1])
-            for place in self._starts_with(sought[:length])
-        )
-        while asked[start - left] & 0xC0 == 0x80:
-            left -= 1
-        return start - left, start + length
 
-    def _starts_with(self, sought: bytes) -> list[int]:
+    def _left(self, above: bytes, starts: Positions) -> int:
+        """How many bytes of what stands before a word in the question stand before one of these, too."""
+        left = int(self._common_left(above, starts).max(initial=0))
+        while left and above[len(above) - left] & 0xC0 == 0x80:
+            left -= 1
+        return left
+
+    def _common_left(self, above: bytes, starts: Positions) -> NDArray[np.int64]:
+        """For each place how many bytes before it are as in `above`, counted from its end."""
+        found = np.zeros(len(starts), np.int64)
+        going, here = np.arange(len(starts)), starts.astype(np.int64)
+        for length, byte in enumerate(reversed(above), start=1):
+            inside = here[going] >= length
+            going = going[inside]
+            going = going[self._bytes[here[going] - length] == byte]
+            if not len(going):
+                break
+            found[going] = length
+        return found
+
+    def _starts_with(self, sought: bytes) -> Positions:
         """Places at which a word begins, and `sought` with it."""
         last = self._place_of(sought, bisect.bisect_right)
-        found: list[int] = self.starts[self._place_of(sought) : last].tolist()
-        return found
+        return np.asarray(self.starts[self._place_of(sought) : last])
 
     def _place_of(self, sought: bytes, place: Callable[..., int] = bisect.bisect_left) -> int:
         """Where in the order of `starts` the text `sought` is, or would be."""
@@ -140,9 +154,9 @@ class SearchedText:
             at = self.text.find(stretch, at + 1)
 
 
-def outermost(stretches: Iterable[Stretch]) -> list[Stretch]:
+def outermost(stretches: Iterable[Span]) -> list[Span]:
     """Those that lie within no other, from left to right, each once."""
-    found: list[Stretch] = []
+    found: list[Span] = []
     for start, end in sorted(set(stretches), key=lambda stretch: (stretch[0], -stretch[1])):
         if not found or end > found[-1][1]:
             found.append((start, end))

@@ -1,9 +1,8 @@
 """The stage that makes a corpus searchable: documents → an index that finds any stretch of their text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import partial
 
 from pydantic import Field
 
@@ -12,11 +11,6 @@ from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Attempt, Made, Store, Work
-
-if TYPE_CHECKING:
-    import pyarrow
-
-    from pipeline.corpus.suffixes import Stretch
 
 TEXT, STARTS, DOCUMENTS = ".text", ".starts.npy", ".documents.parquet"
 MOST_ASKED_BYTES = 20_000
@@ -30,20 +24,21 @@ class TextIndexConfig(Config):
     """UTF-8 bytes of text; a task needs seven bytes of memory for each."""
 
 
-class TooLongToFindError(InputError):
-    """A text of many pages is looked for in an index."""
+class NotToBeFoundError(InputError):
+    """A text is looked for that has no word, is as long as a book, or is not UTF-8."""
 
-    remedy = "Look for a passage of it."
+    remedy = "Look for a passage of some words."
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stretch stands in a document."""
+    """A document that has a stretch of text."""
 
     document: str
     url: str
     byte: int
-    """Of the document's UTF-8 text."""
+    """Of the document's UTF-8 text, at which it first stands there."""
+    times: int
 
 
 @dataclass(frozen=True)
@@ -54,10 +49,12 @@ class Found:
     """First byte of the stretch in what was looked for (UTF-8)."""
     end: int
     text: str
-    count: int
-    """Times that it stands in the corpus."""
+    times: int
+    """How often it stands in the documents."""
+    documents: int
+    """In how many of them."""
     places: tuple[Place, ...]
-    """Some of them, by document."""
+    """Some of them."""
 
 
 class TextIndex(Artifact):
@@ -69,10 +66,11 @@ class TextIndex(Artifact):
 
     stage, role, revision = "index", "index", 1
 
-    def chunks(self) -> "list[Chunk]":
-        """Its parts, opened."""
-        names = [name.removesuffix(TEXT) for name in self.names("chunks/") if name.endswith(TEXT)]
-        return [Chunk(self, name) for name in names]
+    def chunks(self) -> "Iterator[Chunk]":
+        """Its parts, opened one by one."""
+        for name in self.names("chunks/"):
+            if name.endswith(TEXT):
+                yield Chunk(self, name.removesuffix(TEXT))
 
 
 class Chunk:
@@ -84,56 +82,89 @@ class Chunk:
         self.text = SearchedText(index.path(f"{name}{TEXT}"), index.path(f"{name}{STARTS}"))
         self._documents = index.path(f"{name}{DOCUMENTS}")
 
-    @cached_property
-    def documents(self) -> "pyarrow.Table":
-        """Columns id, url, offset: the byte of the chunk at which the document begins."""
+    def count(self, stretch: bytes, most_places: int) -> tuple[int, int, list[Place]]:
+        """How often it stands there, in how many documents, and the first of them."""
+        import numpy as np
         import pyarrow.parquet as pq
 
-        return pq.read_table(self._documents)
+        at = self.text.places(stretch).astype(np.int64)
+        if not len(at):
+            return 0, 0, []
+        offsets = pq.read_table(self._documents, columns=["offset"])["offset"].to_numpy()
+        rows, first, times = np.unique(
+            np.searchsorted(offsets, at, "right") - 1, return_index=True, return_counts=True
+        )
+        shown = rows[:most_places]
+        documents = pq.read_table(self._documents, columns=["id", "url"]).take(shown).to_pylist()
+        places = [
+            Place(document["id"], document["url"], int(at[place] - offsets[row]), int(count))
+            for document, row, place, count in zip(
+                documents, shown, first[:most_places], times[:most_places], strict=True
+            )
+        ]
+        return len(at), len(rows), places
 
-    def place(self, at: int) -> Place:
-        """Of a byte of the chunk."""
-        import numpy as np
 
-        offsets = self.documents["offset"].to_numpy()
-        row = int(np.searchsorted(offsets, at, "right")) - 1
-        document = self.documents.slice(row, 1).to_pylist()[0]
-        return Place(document["id"], document["url"], at - document["offset"])
+def as_asked(text: str) -> bytes:
+    """What is looked for, in UTF-8. Raises NotToBeFoundError."""
+    from pipeline.corpus.suffixes import word_starts
+
+    try:
+        asked = text.encode()
+    except UnicodeEncodeError as error:
+        raise NotToBeFoundError(f"character {error.start} of the text is no UTF-8") from None
+    if len(asked) > MOST_ASKED_BYTES:
+        raise NotToBeFoundError(
+            f"the text has {len(asked):,} bytes, and at most {MOST_ASKED_BYTES:,} are looked for at once"
+        )
+    if not len(word_starts(asked)):
+        raise NotToBeFoundError(f"the text {text!r} has no word")
+    return asked
+
+
+def words_in(asked: bytes) -> int:
+    from pipeline.corpus.suffixes import word_starts
+
+    return len(word_starts(asked))
 
 
 def find_text(
-    indexes: Sequence[TextIndex], text: str, *, least_words: int = 1, most: int = 10, most_places: int = 5
+    indexes: Sequence[TextIndex],
+    asked: bytes,
+    *,
+    least_words: int = 1,
+    most: int = 10,
+    most_places: int = 5,
 ) -> list[Found]:
-    """The `most` longest stretches of `text` that stand in the documents, the longest first, none within
-    another. In each begin `least_words` words, or as many as `text` has.
+    """The `most` longest stretches of `asked` that stand in the documents, the longest first, none within
+    another. In each begin `least_words` words, or as many as there are.
 
-    Letters and spaces are compared as they are. Raises TooLongToFindError.
+    Letters and spaces are compared as they are.
     """
-    import numpy as np
+    from pipeline.corpus.suffixes import outermost
 
-    from pipeline.corpus.suffixes import outermost, word_starts
-
-    asked = text.encode()
-    if len(asked) > MOST_ASKED_BYTES:
-        raise TooLongToFindError(
-            f"the text has {len(asked):,} bytes, and at most {MOST_ASKED_BYTES:,} are looked for at once"
-        )
-    chunks = [chunk for index in indexes for chunk in index.chunks()]
-    words = word_starts(asked)
-    long_enough = [
-        (start, end)
-        for start, end in outermost(stretch for chunk in chunks for stretch in chunk.text.longest(asked))
-        if np.count_nonzero((words >= start) & (words < end)) >= min(least_words, len(words))
+    least = min(least_words, words_in(asked))
+    stretches = outermost(
+        stretch
+        for index in indexes
+        for chunk in index.chunks()
+        for stretch in chunk.text.longest(asked, least)
+    )
+    longest = sorted(stretches, key=lambda stretch: (stretch[0] - stretch[1], stretch[0]))[:most]
+    times, documents = [0] * len(longest), [0] * len(longest)
+    places: list[list[Place]] = [[] for _ in longest]
+    for index in indexes if longest else ():
+        for chunk in index.chunks():
+            for number, (start, end) in enumerate(longest):
+                room = most_places - len(places[number])
+                more, in_documents, some = chunk.count(asked[start:end], room)
+                times[number] += more
+                documents[number] += in_documents
+                places[number] += some
+    return [
+        Found(start, end, asked[start:end].decode(), times[n], documents[n], tuple(places[n]))
+        for n, (start, end) in enumerate(longest)
     ]
-    longest = sorted(long_enough, key=lambda stretch: (stretch[0] - stretch[1], stretch[0]))[:most]
-    return [_found(asked, stretch, chunks, most_places) for stretch in longest]
-
-
-def _found(asked: bytes, stretch: "Stretch", chunks: Sequence[Chunk], most_places: int) -> Found:
-    start, end = stretch
-    here = [(chunk, at) for chunk in chunks for at in chunk.text.places(asked[start:end])]
-    places = tuple(chunk.place(at) for chunk, at in here[:most_places])
-    return Found(start, end, asked[start:end].decode(), len(here), places)
 
 
 def index_texts(store: Store, corpus: Corpus, config: TextIndexConfig, compute: Compute) -> TextIndex:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
 from pipeline.config import Config
@@ -23,6 +23,7 @@ from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
 from pipeline.tokens.encoders import Encoder, Ids
 from pipeline.tokens.markers import PAD_ID, neutralise
 from pipeline.tokens.rows import PIECE, Rows
+from pipeline.tokens.texts import COLUMNS, TextConfig, names_of, text_of
 from pipeline.tokens.vocabulary import FOLDER, Vocabulary, require_unchanged
 
 SPLITS = ("train", "held-out")
@@ -36,6 +37,17 @@ class TokensConfig(Config):
 
     row_tokens: int = Field(default=512, ge=8, le=1 << 20)
     """Context length T, in tokens; a longer document is cut."""
+    texts: tuple[TextConfig, ...] = ()
+    """Documents for training that are packed into rows of their own, for [pretrain.mixture]. Default: all are
+    one text."""
+
+    @model_validator(mode="after")
+    def texts_have_names_of_their_own(self) -> Self:
+        names = [text.name for text in self.texts]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two texts are called {', '.join(twice)}; give each a name of its own")
+        return self
 
 
 class EmptySplitError(StageError):
@@ -53,6 +65,11 @@ class Tokens(Artifact):
     @property
     def row_tokens(self) -> int:
         return int(self.config()["row_tokens"])
+
+    def text_rows(self) -> dict[str, int]:
+        """Rows for training of each text, in the order of their numbers; empty where all are one text."""
+        names = names_of([TextConfig.model_validate(text) for text in self.config().get("texts", ())])
+        return {name: int(self.counts().get(f"train.rows.{name}", 0)) for name in names}
 
     def rows(self, split: str) -> Rows:
         """The packed rows of `train` or `held-out`, memory-mapped."""
@@ -112,6 +129,7 @@ class EncodeShard:
     vocabulary: Vocabulary
     name: str
     """Logical name in the corpus, such as train/00003.parquet."""
+    texts: tuple[TextConfig, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,13 +141,15 @@ class PackSplit:
     split: str
     indexes: list[File]
     row_tokens: int
+    texts: tuple[str, ...] = ()
+    """Names, if documents of several texts do not come into one row."""
 
 
 def _build(
     attempt: Attempt, corpus: Corpus, vocabulary: Vocabulary, config: TokensConfig, compute: Compute
 ) -> Made:
     shards = {
-        name.removesuffix(".parquet").replace("/", "-"): EncodeShard(corpus, vocabulary, name)
+        name.removesuffix(".parquet").replace("/", "-"): EncodeShard(corpus, vocabulary, name, config.texts)
         for split in SPLITS
         for name in corpus.names(f"{split}/")
     }
@@ -165,7 +185,8 @@ def _pack_payload(attempt: Attempt, split: str, files: dict[str, File], config: 
         for name in sorted(files)
         if name.startswith(f"{split}/") and name.endswith(".documents.parquet")
     ]
-    return PackSplit(attempt.storage, attempt.base, split, indexes, config.row_tokens)
+    texts = tuple(names_of(config.texts)) if split == "train" else ()
+    return PackSplit(attempt.storage, attempt.base, split, indexes, config.row_tokens, texts)
 
 
 def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
@@ -173,7 +194,7 @@ def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
 
     A few documents are in memory at a time, however large the file is.
     """
-    from pipeline.tokens.token_files import DocumentIndex, TokenFile
+    from pipeline.tokens.token_files import INDEX, INDEX_OF_TEXTS, DocumentIndex, TokenFile
 
     split, name = shard.name.removesuffix(".parquet").split("/")
     kind = _id_type(shard.vocabulary.pieces)
@@ -182,12 +203,17 @@ def encode_shard(shard: EncodeShard, output: ShardOutput) -> dict[str, int]:
     documents = tokens = size = 0
     with (
         TokenFile(output.path(f"{split}/{name}.tokens.npy"), kind) as file,
-        DocumentIndex(output.path(f"{split}/{name}.documents.parquet")) as index,
+        DocumentIndex(
+            output.path(f"{split}/{name}.documents.parquet"), INDEX_OF_TEXTS if shard.texts else INDEX
+        ) as index,
     ):
         for rows, encoded in _encoded(shard, encoder):
             for row, ids in zip(rows, encoded, strict=True):
                 row_bytes, row_tokens = len(row.pop("text").encode()), len(ids) + 2
-                index.append({**row, "offset": tokens, "tokens": row_tokens, "bytes": row_bytes})
+                placed = {"offset": tokens, "tokens": row_tokens, "bytes": row_bytes}
+                index.append(
+                    {**row, **placed, **({"text": text_of(row, shard.texts)} if shard.texts else {})}
+                )
                 for part in (begin, ids, end):
                     file.append(part)
                 documents, tokens, size = documents + 1, tokens + row_tokens, size + row_bytes
@@ -205,7 +231,8 @@ def _encoded(shard: EncodeShard, encoder: Encoder) -> Iterator[tuple[list[dict[s
     from pipeline.tokens.transformers_files import Comparison
 
     compare = Comparison(shard.vocabulary.folder(FOLDER))
-    rows = read_documents(shard.corpus.path(shard.name), ["id", "url", "language", "text"])
+    columns = ["id", "url", "language", "text", *(COLUMNS if shard.texts else ())]
+    rows = read_documents(shard.corpus.path(shard.name), columns)
     while some := list(islice(rows, TEXTS_AT_ONCE)):
         texts = [neutralise(row["text"], encoder.markers) for row in some]
         encoded = encoder.encode(texts)
@@ -220,18 +247,29 @@ def _id_type(pieces: int) -> type[np.unsignedinteger[Any]]:
 
 
 def pack_split(work: PackSplit, output: ShardOutput) -> dict[str, int]:
-    """The rows of one split. Counts: rows, and pieces that they hold."""
+    """The rows of one split, text after text. Counts: rows, and pieces that they hold; of several texts the
+    rows of each."""
     import pyarrow.parquet as pq
 
     from pipeline.tokens.pack import pack_shards
 
-    lengths = [
-        pq.read_table(_local(work, index), columns=["tokens"])["tokens"].to_numpy() for index in work.indexes
-    ]
-    pieces = pack_shards(lengths, work.row_tokens)
-    assert pieces.dtype == PIECE
+    columns = ["tokens", *(["text"] if work.texts else [])]
+    tables = [pq.read_table(_local(work, index), columns=columns) for index in work.indexes]
+    lengths = [table["tokens"].to_numpy() for table in tables]
+    packed, counts, rows = [], {}, 0
+    for text in work.texts or (None,):
+        chosen = text and [np.array(table["text"].to_pylist()) == text for table in tables]
+        pieces = pack_shards(lengths, work.row_tokens, chosen or None)
+        assert pieces.dtype == PIECE
+        own = int(pieces["row"][-1]) + 1 if len(pieces) else 0
+        pieces["row"] += rows
+        rows += own
+        packed.append(pieces)
+        if text:
+            counts[f"{work.split}.rows.{text}"] = own
+    pieces = np.concatenate(packed)
     np.save(output.path(f"{work.split}/rows.npy"), pieces)
-    return {f"{work.split}.rows": int(pieces["row"][-1]) + 1, f"{work.split}.pieces": len(pieces)}
+    return {f"{work.split}.rows": rows, f"{work.split}.pieces": len(pieces), **counts}
 
 
 def _local(work: PackSplit, file: File) -> Path:

@@ -7,7 +7,7 @@ text have the numbers from 0 on, those of the next stand behind them: a number t
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from pipeline.tokens import order
 from pipeline.tokens.order import Stretch
 from pipeline.tokens.rows import Batch, Origin, Rows
-
-if TYPE_CHECKING:
-    from pipeline.tokens.encode import Tokens
 
 DOMAIN, GENERAL = "domain", "general"
 
@@ -34,6 +31,10 @@ class MixedRows:
     """Rows of each text, in the order of their numbers."""
     plan: tuple[Stretch, ...]
     """Which share of the rows each text has, from the first row of the training to its last."""
+
+    def __post_init__(self) -> None:
+        assert sum(self.sizes) == len(self)
+        assert len(self.sizes) == len(self.names)
 
     @property
     def row_tokens(self) -> int:
@@ -90,12 +91,6 @@ class MixedRows:
 
 TrainingRows = Rows | MixedRows
 """What a training draws from."""
-
-
-def training_rows(tokens: "Tokens", general: "Tokens | None", general_share: float) -> TrainingRows:
-    """What a training on these tokens learns from, with a share of general rows if there is one."""
-    rows = tokens.rows("train")
-    return rows if general is None else with_general(rows, general.rows("train"), general_share)
 
 
 def with_general(domain: Rows, general: Rows, general_share: float) -> TrainingRows:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 ORDER = 1
 """Bumped by hand when another row comes at any step; records of trainings name it."""
 ROUNDS = 8
-ALL = 1 - 1e-9
-"""Of what is left, a share above this is all of it: sums of shares are rounded."""
+EXACT = 1e-9
+"""Sums of shares are rounded: what differs from nothing or from all by less is that."""
 MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 
@@ -46,6 +46,10 @@ class Stretch:
     shares: tuple[float, ...]
     """Of each text; together 1, as far as numbers of 64 bits are."""
 
+    def __post_init__(self) -> None:
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > EXACT:
+            raise ValueError(f"shares are to be 0 or more and 1 together, found {self.shares}")
+
 
 def drawn(rows: int, plan: Sequence[Stretch]) -> list[int]:
     """How many of a training's first `rows` rows each text gives.
@@ -60,8 +64,8 @@ def drawn(rows: int, plan: Sequence[Stretch]) -> list[int]:
         left, share_left = max(0, min(end, rows) - stretch.first_row), 1.0
         for text in range(len(counts) - 1, 0, -1):
             share = stretch.shares[text]
-            part = share / share_left if share > 0 else 0.0
-            given = left if part > ALL else int(left * part)
+            part = share / share_left if share > EXACT else 0.0
+            given = left if part > 1 - EXACT else int(left * part)
             counts[text] += given
             left, share_left = left - given, share_left - share
         counts[0] += left
@@ -123,7 +127,12 @@ def permute(positions: NDArray[np.uint64], size: int, seed: int, epoch: int) -> 
 
 
 def places(rows: NDArray[np.int64], size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Where in the order of (seed, epoch) each row stands: the inverse of `permute`."""
+    """Where in the order of (seed, epoch) each row stands: the inverse of `permute`.
+
+    Raises ValueError for a row out of range.
+    """
+    if len(rows) and not (rows.min() >= 0 and rows.max() < size):
+        raise ValueError(f"rows {rows.min()} to {rows.max()} asked for, there are {size}")
     keys = round_keys(seed, epoch)
     bits = max(2, (size - 1).bit_length())
     found = _feistel(rows.astype(np.uint64), bits, keys, backwards=True)

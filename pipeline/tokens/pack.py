@@ -66,10 +66,15 @@ def best_fit(tokens: NDArray[np.int64], row_tokens: int) -> NDArray[np.int64]:
     return rows
 
 
-def pack_shards(documents: list[NDArray[np.int64]], row_tokens: int) -> NDArray[np.void]:
-    """The pieces (dtype `PIECE`) for the documents' lengths in each shard, in the order of their place."""
+def pack_shards(
+    documents: list[NDArray[np.int64]], row_tokens: int, chosen: list[NDArray[np.bool_]] | None = None
+) -> NDArray[np.void]:
+    """The pieces (dtype `PIECE`) for the documents' lengths in each shard, in the order of their place; of
+    the chosen documents alone, if that is said."""
     counts = np.array([len(lengths) for lengths in documents], np.int64)
     lengths = np.concatenate([*documents, np.empty(0, np.int64)])
+    if chosen is not None:
+        lengths = np.where(np.concatenate([*chosen, np.empty(0, np.bool_)]), lengths, 0)
     row, document, start, tokens = pack(lengths, row_tokens)
     shard = np.repeat(np.arange(len(documents)), counts)[document]
     first_document = np.cumsum(counts) - counts

@@ -21,6 +21,8 @@ INDEX = pa.schema(
     ]
 )
 """A row per document: `offset` and `tokens` say where in the token file, `bytes` those of its text."""
+INDEX_OF_TEXTS = INDEX.append(pa.field("text", pa.string()))
+"""The same where the corpus has several texts, with the name of the document's."""
 INDEX_ROWS = 16_384
 """Documents in a row group, and in memory before they are written."""
 
@@ -58,18 +60,18 @@ class TokenFile:
 class DocumentIndex:
     """The Parquet file that says which document stands where in a token file."""
 
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, INDEX, compression="zstd")
+    def __init__(self, path: Path, schema: pa.Schema = INDEX) -> None:
+        self._schema, self._writer = schema, pq.ParquetWriter(path, schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
 
     def append(self, row: dict[str, Any]) -> None:
-        """A row with INDEX's columns."""
+        """A row with the schema's columns."""
         self._rows.append(row)
         if len(self._rows) == INDEX_ROWS:
             self._write()
 
     def _write(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=INDEX))
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []
 
     def __enter__(self) -> Self:

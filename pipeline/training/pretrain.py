@@ -28,6 +28,7 @@ from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.fit import Trained, footprint
 from pipeline.training.general import GeneralConfig
+from pipeline.training.mixing import MixtureConfig, training_rows
 from pipeline.training.resolve import Resolved, foreseen, refuse_what_is_not_installed, refuse_what_lacks
 from pipeline.training.schedule import Schedule
 
@@ -125,6 +126,8 @@ class PretrainConfig(Config):
     """Completed at every evaluation, to watch the model learn. May be empty."""
     general: GeneralConfig | None = None
     """A text that the model of [start] knew, kept in mind while it learns this run's. Default: none."""
+    mixture: MixtureConfig | None = None
+    """Shares of the texts of [[tokens.texts]]. Default: each text has as much as it has rows."""
 
     @property
     def planned_precision(self) -> Literal["bf16", "fp32"]:
@@ -159,6 +162,11 @@ class PretrainConfig(Config):
             "warmup_steps": (self.steps or steps) // 20,
             "evaluate_every": max(1, (self.steps or steps) // 10),
         }
+
+    def training_rows(self, row_tokens: int) -> int:
+        """Rows that all steps draw together."""
+        recipe = self.recipe()
+        return recipe.steps * (recipe.batch_tokens // row_tokens)
 
     def recipe(self) -> Recipe:
         values = self.resolved()
@@ -357,6 +365,7 @@ def _build(
 
     train, held_out = tokens.rows("train"), tokens.rows("held-out")
     check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
+    training_rows(tokens, None, 0.0, config.mixture, config.training_rows(tokens.row_tokens))
     refuse_what_lacks(compute.config, config.precision, compute.device())
     refuse_what_is_not_installed(compute.config)
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)

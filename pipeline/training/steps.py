@@ -9,10 +9,11 @@ import bisect
 from typing import Any, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from pipeline.errors import InputError
 from pipeline.store.records import Frozen
-from pipeline.tokens.mixture import MixedRows, TrainingRows
+from pipeline.tokens.mixture import DOMAIN, GENERAL, MixedRows, TrainingRows
 from pipeline.tokens.order import ORDER, Stretch, batch_rows, drawn, mixed_rows, places
 from pipeline.tokens.rows import Origin
 
@@ -55,6 +56,21 @@ class Steps(Frozen):
     skipped: tuple[int, ...] = ()
     """Steps whose update was not made."""
     mixture: Mixture | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_two_texts(cls, values: Any) -> Any:
+        """Two texts were once recorded as the rows of one, and the other's number and share beside it."""
+        if not isinstance(values, dict) or "general" not in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "general"}
+        rows, share = values["general"]["total_rows"], values["general"]["share"]
+        mixture = {
+            "names": (DOMAIN, GENERAL),
+            "rows": (values["total_rows"], rows),
+            "plan": ({"first_row": 0, "shares": (1 - share, share)},),
+        }
+        return rest | {"total_rows": values["total_rows"] + rows, "mixture": mixture}
 
     @classmethod
     def of(

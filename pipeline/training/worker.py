@@ -17,7 +17,7 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.encode import Tokens
-from pipeline.tokens.mixture import TrainingRows, training_rows
+from pipeline.tokens.mixture import TrainingRows
 from pipeline.tokens.rows import Rows
 from pipeline.training import fp8, fused_loss, optimizer
 from pipeline.training.beginning import first_model, token_ids
@@ -31,6 +31,7 @@ from pipeline.training.group import Group
 from pipeline.training.layout import Layout
 from pipeline.training.loop import Loop
 from pipeline.training.memory import peak_memory
+from pipeline.training.mixing import training_rows
 from pipeline.training.monitor import HeldOut
 from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.preemption import Preemption, ask_ray
@@ -76,7 +77,13 @@ class Data:
         if job.general is not None:
             general = GeneralText(job.general.rows("held-out"), _tokens_per_byte(job.general))
         return cls(
-            train=training_rows(job.tokens, job.general, mixed.share if mixed else 0.0),
+            train=training_rows(
+                job.tokens,
+                job.general,
+                mixed.share if mixed else 0.0,
+                job.config.mixture,
+                job.config.training_rows(job.tokens.row_tokens),
+            ),
             held_out=job.tokens.rows("held-out"),
             held_out_tokens_per_byte=_tokens_per_byte(job.tokens),
             tokenizer_folder=job.vocabulary.folder("tokenizer"),

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     restart,
     reuse,
     scale,
+    trace,
     train,
 )
 from tests.benchmarks.measure import PAIRS, report
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "recipe": recipe,
     "rates": rates,
     "reuse": reuse,
+    "trace": trace,
     "checkpoint": checkpoint,
     "restart": restart,
 }

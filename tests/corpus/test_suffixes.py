@@ -57,7 +57,7 @@ def test_of_any_text_the_stretches_are_found_that_a_plain_search_finds(tmp_path_
     assert found == outermost(found)
     for start, end in found:
         assert sought[start:end].decode()
-        assert found_in.places(sought[start:end]) == plainly(text, sought[start:end]) != []
+        assert found_in.places(sought[start:end]).tolist() == plainly(text, sought[start:end]) != []
     beginnings = set(word_starts(text).tolist())
     starts = word_starts(sought).tolist()
     for start in starts if len(starts) > 1 else ():
@@ -70,6 +70,21 @@ def test_of_any_text_the_stretches_are_found_that_a_plain_search_finds(tmp_path_
         assert not whole or any(one <= start and max(whole) <= other for one, other in found)
 
 
+@given(texts=st.lists(FEW_SIGNS, max_size=4), asked=FEW_SIGNS, least=st.integers(1, 4))
+def test_short_stretches_are_left_out_and_no_others(tmp_path_factory, texts, asked, least):
+    found_in = searched(tmp_path_factory.mktemp("least"), SEPARATOR.join(each.encode() for each in texts))
+    sought = asked.encode()
+    starts = word_starts(sought).tolist()
+    if len(starts) < 2:
+        return
+
+    def words(span: tuple[int, int]) -> int:
+        return sum(span[0] <= start < span[1] for start in starts)
+
+    wanted = [span for span in found_in.longest(sought) if words(span) >= least]
+    assert found_in.longest(sought, least) == wanted
+
+
 def test_random_spans_of_real_text_are_found_wherever_they_stand(sources):
     rng, text = random.Random(0), bytes(sources.text)
     for _ in range(RANDOM_SPANS):
@@ -79,7 +94,7 @@ def test_random_spans_of_real_text_are_found_wherever_they_stand(sources):
         while next_at >= 0:
             expected.append(next_at)
             next_at = text.find(span, next_at + 1)
-        assert found == expected
+        assert found.tolist() == expected
         if SEPARATOR not in span:
             assert sources.longest(span) == [(0, len(span))]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.accounts import UnknownRunError, story
+from flows.accounts import RunArtifacts, UnknownRunError, kept_lines, story
 from flows.commands.corpora import UnknownReasonError, dropped
 from flows.following import follow
 from flows.references import find_artifact
-from flows.tracing import find_base, trace_step
+from flows.tracing import pretrained, trace_step
 from pipeline.store import Store
 from tests.road import moinho
 
@@ -22,10 +22,10 @@ def road(filled_road: Path) -> Store:
 
 
 def test_the_steps_of_a_story_are_those_whose_batches_have_the_page(road: Store) -> None:
-    base = find_base(road, "road")
+    base = pretrained(road, "road")
     urls = {step: {piece.url for piece in trace_step(base, step).pieces} for step in range(60)}
     url, times = Counter(url for of_step in urls.values() for url in of_step).most_common()[-1]
-    chapters = {chapter.stage: dict(chapter.facts) for chapter in story(road, "road", url)}
+    chapters = {chapter.stage: dict(chapter.facts) for chapter in story(RunArtifacts(road, "road"), url)}
     assert list(chapters) == ["crawl", "extract", "clean", "hold-out", "tokens", "pretrain"]
     told = chapters["pretrain"]["steps"]
     assert told.startswith(f"{times} of 60")
@@ -41,18 +41,18 @@ def test_every_dropped_page_has_its_reason_and_what_was_measured(road: Store) ->
         if name.startswith("dropped.")
     )
     for row in rows:
-        facts = [dict(chapter.facts) for chapter in story(road, "road", row["url"])]
+        facts = [dict(chapter.facts) for chapter in story(RunArtifacts(road, "road"), row["url"])]
         assert any(each.get("dropped", "").startswith(row["reason"]) for each in facts)
 
 
 def test_a_page_that_nobody_asked_for_is_told_of_by_the_crawl(road: Store) -> None:
-    (chapter,) = story(road, "road", "http://docs.moinho.test/nothing-here.html")
-    assert "never seen" in dict(chapter.facts)["became"]
+    (chapter,) = story(RunArtifacts(road, "road"), "http://docs.moinho.test/nothing-here.html")
+    assert "never seen" in dict(chapter.facts)["state"]
 
 
 def test_a_run_that_is_not_there_is_told_with_those_that_are(road: Store) -> None:
     with pytest.raises(UnknownRunError, match="road"):
-        list(story(road, "rode", "http://docs.moinho.test/"))
+        RunArtifacts(road, "rode")
 
 
 def test_a_page_is_followed_to_what_the_model_learned_of_it(road: Store) -> None:
@@ -61,7 +61,7 @@ def test_a_page_is_followed_to_what_the_model_learned_of_it(road: Store) -> None
     assert "".join(line.text for line in followed.lines if line.is_kept)
     learned = followed.learned
     assert learned is not None
-    step = trace_step(find_base(road, "road"), learned.steps[0])
+    step = trace_step(pretrained(road, "road"), learned.steps[0])
     here = [piece for piece in step.pieces if piece.row == learned.row and piece.url == url]
     assert here[0].tokens == len(learned.pieces) + 1
     before, after = (
@@ -80,6 +80,23 @@ def test_the_dropped_are_listed_by_reason_and_can_be_read(road: Store) -> None:
     some = moinho("corpus", "dropped", "road", "--reason", reason, "--sample", "2", "--text", store=store)
     assert some.returncode == 0, some.stderr
     assert reason in some.stdout
-    assert any(row["text"] and row["text"].split("\n")[0][:60] in some.stdout for row in rows)
+    first = [
+        row["text"].strip().split("\n")[0] for row in rows if row["reason"] == reason and row["text"].strip()
+    ]
+    assert not first or any(line in some.stdout for line in first)
     with pytest.raises(UnknownReasonError, match=reason):
         dropped("road", reason="too-blue", store=str(store))
+
+
+def test_lines_that_were_cut_or_changed_are_told_from_those_that_were_kept() -> None:
+    before, after = "Menu\nA\n\nmail a@b.c\nA\nB\nMenu", "A\n\nmail [email]\nA\nB"
+    assert [is_kept for _, is_kept in kept_lines(before, after)] == [
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert all(is_kept for _, is_kept in kept_lines(after, after))

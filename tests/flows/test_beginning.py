@@ -172,6 +172,26 @@ def test_a_general_text_goes_with_a_model_that_knew_it(tmp_path):
         )
 
 
+def test_a_mixture_is_of_texts_that_are_named_and_is_shown_as_it_was_written(tmp_path):
+    path = tmp_path / "mixed.toml"
+    path.write_text(
+        f'extends = "{CONFIG}"\n[[tokens.texts]]\nname = "pt"\nlanguages = ["pt"]\n'
+        "[pretrain.mixture]\nweights = { pt = 7, rest = 3 }\n"
+        "stages = [{ begin = 0.9, weights = { pt = 1 } }]\n"
+    )
+    config = load(WebToModel, path)
+    shown = tmp_path / "shown.toml"
+    shown.write_text(as_toml(config))
+    again = load(WebToModel, shown)
+    assert (again.tokens, again.pretrain.mixture) == (config.tokens, config.pretrain.mixture)
+    with pytest.raises(ConfigurationError, match="there is pt, rest"):
+        load(WebToModel, path, ["pretrain.mixture.weights={fr=1}"])
+    with pytest.raises(ConfigurationError, match="all documents are one text"):
+        load(WebToModel, CONFIG, ["pretrain.mixture.weights={fr=1}"])
+    with pytest.raises(ConfigurationError, match="one or the other"):
+        load(WebToModel, path, ["start.model=x/base", "pretrain.general.tokens=x/tokens"])
+
+
 def test_a_run_ends_where_the_limit_is_broken_and_a_plan_goes_on(store, tmp_path):
     figures = {
         "general_rise": 0.08,

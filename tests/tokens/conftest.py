@@ -46,11 +46,14 @@ def _write(path: Path, split: str, texts: list[str], shard: int) -> None:
     columns = {
         "id": ids,
         "url": [f"http://docs.moinho.test/{id}" for id in ids],
-        "language": ["en"] * len(texts),
+        "language": ["pt-BR" if "ção" in text else "en" for text in texts],
+        "source": ["papers" if number % 3 == 2 else "crawl" for number in range(len(texts))],
+        "kind": ["documentation"] * len(texts),
         "text": texts,
     }
     schema = pa.schema([(name, pa.string()) for name in columns])
-    pq.write_table(pa.table(columns, schema=schema), path)
+    table = pa.table(columns, schema=schema)
+    pq.write_table(table.append_column("quality", pa.nulls(len(texts), pa.float64())), path)
 
 
 @pytest.fixture(scope="session")

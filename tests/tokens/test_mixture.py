@@ -83,6 +83,19 @@ def test_of_two_texts_the_second_has_its_share_rounded_down(share: float, rows: 
     assert drawn(rows, [Stretch(0, (1 - share, share))])[1] == int(rows * share)
 
 
+def test_a_record_of_two_texts_of_before_is_read():
+    old = '{"order": 1, "seed": 3, "batch_rows": 7, "total_rows": 9, "steps": 20, "skipped": [], '
+    steps = Steps.model_validate_json(old + '"general": {"total_rows": 20, "share": 0.3}}')
+    assert steps.rows(11) == mixed_rows(SEED, 11, BATCH, [9, 20], [Stretch(0, (0.7, 0.3))]).tolist()
+    assert [steps.text_of(row) for row in (0, 8, 9, 28)] == ["domain", "domain", "general", "general"]
+
+
+def test_shares_that_are_none_are_refused():
+    for shares in ((0.5, 0.4), (1.5, -0.5)):
+        with pytest.raises(ValueError, match="1 together"):
+            Stretch(0, shares)
+
+
 def test_a_text_without_rows_is_refused():
     with pytest.raises(ValueError, match="must have rows"):
         mixed_rows(0, 0, 8, [5, 0], [Stretch(0, (0.5, 0.5))])

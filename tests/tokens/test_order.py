@@ -30,6 +30,11 @@ def test_from_a_row_back_to_its_place(seed: int, size: int, epoch: int):
     assert places(rows, size, seed, epoch).tolist() == list(range(size))
 
 
+def test_a_row_that_there_is_not_has_no_place():
+    with pytest.raises(ValueError, match="there are 5"):
+        places(np.array([64]), 5, seed=1, epoch=0)
+
+
 def test_the_order_does_not_depend_on_how_steps_are_cut():
     small = np.concatenate([batch_rows(3, step, 5, 77) for step in range(60)])
     large = np.concatenate([batch_rows(3, step, 20, 77) for step in range(15)])
