@@ -49,7 +49,7 @@ def trace(
     """Say what a model learned from: the documents of one training step, or those that contain a text.
 
     MODEL may be the name of a run. Of a model that was fine-tuned or aligned, the documents are those of the
-    base that it was made from. To find texts, an index of them is made at the first question (five to six
+    base that it was made from. To find texts, an index of them is made at the first question (five to eight
     megabytes a second on one processor).
     """
     from flows.tracing import indexes_of, learned_by, pretrained, trace_step
