@@ -83,7 +83,7 @@ def pretrained(store: Store, reference: str) -> BaseModel:
     own = f"{reference}/{BaseModel.role}"
     artifact = named = find_artifact(store, own if own in store.named() else reference)
     while artifact.stage != BaseModel.stage:
-        role = next((role for role in ("base", "chat") if role in artifact.record.inputs), None)
+        role = _role_above(artifact)
         if role is None:
             raise NotPretrainedError(
                 f"{reference} is what the stage {named.stage} made, and no model that was pretrained here "
@@ -97,6 +97,11 @@ def pretrained(store: Store, reference: str) -> BaseModel:
             )
         artifact = above
     return BaseModel(artifact.storage, artifact.key)
+
+
+def _role_above(artifact: Artifact) -> str | None:
+    """As what the model that it was tuned from was given to it."""
+    return next((role for role in ("base", "chat") if role in artifact.record.inputs), None)
 
 
 def trace_step(base: BaseModel, step: int) -> TracedStep:
@@ -200,8 +205,8 @@ def _begun_from(base: BaseModel) -> "BaseModel | str":
     while artifact is not None and artifact.stage != BaseModel.stage:
         if artifact.stage == StartModel.stage:
             return f"{base.base} began from a foreign model, and what that learned from is not known"
-        role = next((role for role in ("base", "chat") if role in artifact.record.inputs), "base")
-        artifact = made_from(artifact, role)
+        role = _role_above(artifact)
+        artifact = made_from(artifact, role) if role is not None else None
     if artifact is None:
         return f"the model that {base.base} began from is no longer in the store"
     return BaseModel(artifact.storage, artifact.key)
