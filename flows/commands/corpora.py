@@ -255,7 +255,7 @@ corpus_group = typer.Typer(
     help="What became of pages on their way into a corpus, and why.",
 )
 COMMANDS: dict[Callable[..., None], str] = {
-    dropped: "corpus dropped quickstart --reason few-words --sample 20",
+    dropped: "corpus dropped quickstart --reason few-letters --sample 20",
     why: "corpus why http://docs.moinho.test/argparse.html quickstart",
 }
 for command, example in COMMANDS.items():
