@@ -71,6 +71,7 @@ def test_a_second_run_reuses_every_stage(road: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")} == before
 
 
+@pytest.mark.everything
 def test_where_the_time_of_a_reused_run_goes_is_measured(road: Path) -> None:
     given = ["reuse", "--pairs", "1", "--store", str(road), "--config", str(CONFIG)]
     told = subprocess.run(
@@ -203,7 +204,7 @@ def test_two_runs_at_once_share_what_both_need_and_each_makes_the_rest(tmp_path:
 def test_ctrl_c_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go_on(
     road: Path, tmp_path: Path
 ) -> None:
-    run = Run.start(road, "pretrain.seed=7", "pretrain.steps=100000")
+    run = Run.start(road, "pretrain.seed=7", "pretrain.steps=100000", "compute.compile=false")
     run.wait_until("/100,000 steps")
     start = time.monotonic()
     os.killpg(run.process.pid, signal.SIGINT)

@@ -234,6 +234,7 @@ def test_minibatches_that_leave_a_worker_without_an_answer_are_refused() -> None
         PpoConfig(adapter=AdapterConfig())
 
 
+@pytest.mark.everything
 def test_two_workers_learn_what_one_does(toys: Toys) -> None:
     config = CONFIG.model_copy(update={"steps": 3})
     alone, shared = (toys.job("1", key=key, config=config) for key in ("one", "two"))

@@ -114,6 +114,7 @@ def test_rewards_are_those_of_transformers_alone_and_an_end_is_read(given, made)
     }
 
 
+@pytest.mark.everything
 def test_killed_and_run_again_it_ends_with_the_same_bits(given, made):
     for id, kill_at in (("1", 13), ("2", None)):
         attempt = Attempt(given.store.storage, "reward", "killed", id)

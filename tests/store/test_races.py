@@ -15,6 +15,9 @@ from tests.store.racing import Result, hold, race
 
 RACERS, TRIALS = 8, 40
 SECONDS = 240
+WHERE = pytest.mark.parametrize(
+    "root", ["folder", pytest.param("s3", marks=pytest.mark.everything)], indirect=True
+)
 
 
 def run_races(root: str, folder: Path, apart: bool = False, held: bool = False) -> list[list[Result]]:
@@ -56,6 +59,7 @@ def run_races(root: str, folder: Path, apart: bool = False, held: bool = False) 
 
 
 @pytest.mark.timeout(SECONDS + 60)
+@WHERE
 @pytest.mark.parametrize("held", [False, True], ids=["free", "killed-holder"])
 def test_racers_on_one_machine_make_a_stage_once(root: str, tmp_path: Path, held: bool) -> None:
     for results in run_races(root, tmp_path, held=held):
@@ -66,6 +70,7 @@ def test_racers_on_one_machine_make_a_stage_once(root: str, tmp_path: Path, held
 
 
 @pytest.mark.timeout(SECONDS + 60)
+@WHERE
 def test_racers_on_several_machines_publish_a_stage_once(root: str, tmp_path: Path) -> None:
     built = 0
     for results in run_races(root, tmp_path, apart=True):

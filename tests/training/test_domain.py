@@ -178,6 +178,7 @@ def killed_after(step: int, texts: Texts, folder: Path) -> None:
     learn(texts, folder, share=0.5)
 
 
+@pytest.mark.everything
 def test_killed_and_run_again_it_ends_with_the_same_bits_and_the_same_curves(tmp_path, texts, mixed):
     process = multiprocessing.get_context("spawn").Process(target=killed_after, args=(23, texts, tmp_path))
     process.start()

@@ -197,6 +197,7 @@ def test_what_was_chosen_automatically_is_kept_on_resume(tmp_path, data):
 
 
 @pytest.mark.skipif(not has_compiler(), reason="torch.compile needs g++ and Python's headers")
+@pytest.mark.everything
 def test_a_compiled_run_on_several_threads_goes_on_to_the_same_bits(tmp_path, data):
     compiled = ComputeConfig(compile=True, threads=2, checkpoint_seconds=0)
     config = toy_config(steps=6, evaluate_every=6, width=64)

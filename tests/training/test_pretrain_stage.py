@@ -104,6 +104,7 @@ def test_the_estimate_counts_what_the_training_will_do(made, compute):
     assert json.dumps(work)
 
 
+@pytest.mark.everything
 def test_a_worker_killed_in_the_middle_is_started_again_and_ends_with_the_same_bits(made, compute, tmp_path):
     store, tokens, vocabulary = made
     undisturbed = pretrain(store, tokens, vocabulary, CONFIG, compute)
