@@ -225,7 +225,8 @@ def _build(
             dataclasses.replace(
                 _options(site, seeds, config, hosts),
                 crawl=f"moinho-{attempt.key[:KEY_CHARACTERS]}",
-                **_start(earlier),
+                store=attempt.storage.address,
+                earlier=earlier.key if earlier is not None else None,
             ),
             Limits(
                 config.max_pages, config.max_seconds, config.max_depth, compute.config.crawl_round_seconds
@@ -236,11 +237,6 @@ def _build(
             starts=_known_hosts(earlier, config),
         )
     return _gather(attempt, history, config, compute, seeds)
-
-
-def _start(earlier: Pages | None) -> dict[str, Any]:
-    """What partitions are told of an earlier crawl."""
-    return {"store": earlier.storage.address, "earlier": earlier.key} if earlier is not None else {}
 
 
 def _known_hosts(earlier: Pages | None, config: CrawlConfig) -> list[str]:

@@ -27,6 +27,7 @@ from crawler.revisiting import Archived
 from crawler.sitemaps import listed
 from crawler.urls import canonical, host_of
 from crawler.window import Window
+from pipeline.corpus.forgotten import REASON as FORGOTTEN
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +201,9 @@ class Fetching:
     # --- one entry's turn ---
 
     def _begin(self, entry: Entry) -> None:
+        if (rule := self._partition.forgotten.rule_for(entry.url)) is not None:
+            self._answers.finish(entry, Visit(FORGOTTEN, fetched=now(), detail=rule))
+            return
         if self._options.per_ip and self._window.host_of(entry).address is None:
             self._window.alone(entry)
             self._start(entry, self._look_up(entry))

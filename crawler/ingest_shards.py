@@ -25,6 +25,8 @@ from crawler.scope import Scope
 from crawler.urls import canonical, host_of
 from crawler.warc import Archive, gzipped, spelled
 from pipeline.compute import ShardOutput
+from pipeline.corpus.forgotten import REASON as FORGOTTEN
+from pipeline.corpus.forgotten import Forgotten, forgotten_in
 from pipeline.corpus.http_download import download
 from pipeline.corpus.opt_outs import opt_outs
 from pipeline.store import Attempt, File, sha256_of
@@ -72,7 +74,8 @@ def read_archive(part: Part, output: ShardOutput) -> Mapping[str, int]:
     digest = sha256_of(path)
     if not source.is_remote and digest != source.content:
         raise ArchiveChangedError(f"{path} has changed since this run began; run again when it is finished")
-    reading = Reading(source.name, part.config, output.folder, source.identity, part.agent)
+    forgotten = forgotten_in(part.attempt.storage)
+    reading = Reading(source.name, part.config, output.folder, source.identity, part.agent, forgotten)
     sort_lines(reading.lines(path), output.path(f"captures/{source.identity}"))
     if not reading.kinds["response"] and not reading.kinds["revisit"]:
         raise _no_archive(source.place, path, reading)
@@ -101,11 +104,19 @@ def _local_file(part: Part) -> Path:
 class Reading:
     """One archive while it is read."""
 
-    def __init__(self, name: str, config: IngestConfig, folder: Path, prefix: str, software: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: IngestConfig,
+        folder: Path,
+        prefix: str,
+        software: str,
+        forgotten: Forgotten,
+    ) -> None:
         self.kinds: Counter[str] = Counter()
         self.faults: list[Mapping[str, Any]] = []
         self.captures = 0
-        self._name, self._judge = name, Judge(config, software)
+        self._name, self._judge = name, Judge(config, software, forgotten)
         self._folder, self._prefix, self._software = folder / "warc", prefix, software
 
     def lines(self, path: Path) -> Iterator[bytes]:
@@ -141,8 +152,8 @@ class Reading:
 class Judge:
     """Says what a capture is, by the configuration's filters."""
 
-    def __init__(self, config: IngestConfig, agent: str) -> None:
-        self._config, self._agent = config, product_token(agent)
+    def __init__(self, config: IngestConfig, agent: str, forgotten: Forgotten) -> None:
+        self._config, self._agent, self._forgotten = config, product_token(agent), forgotten
         self._scope = Scope(config.allow, config.deny)
 
     def judged(self, found: Found, kind: str, url: str | None) -> Line:
@@ -151,6 +162,8 @@ class Judge:
             return {"outcome": "refused-scheme"}
         if (refusal := self._scope.refusal(url, host_of(url))) is not None:
             return {"outcome": "out-of-scope", "detail": refusal}
+        if (rule := self._forgotten.rule_for(url)) is not None:
+            return {"outcome": FORGOTTEN, "detail": rule}
         if found.is_cut:
             return {"outcome": "too-large"}
         if kind == "revisit":

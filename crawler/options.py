@@ -54,7 +54,7 @@ class Options:
     opt_outs: dict[str, bool] = field(default_factory=dict)
     """Which are honoured, where that is not the default."""
     store: str = ""
-    """Where the earlier crawl is, if there is one."""
+    """Where the earlier crawl is, if there is one, and what is to be left out; empty: neither."""
     earlier: str | None = None
     """Key of the crawl that this one starts from, as of an earlier date."""
     snapshot: str | None = None

@@ -48,6 +48,11 @@ OUTCOMES: dict[str, Meaning] = {
         "the page asks not to be used",
         "Only the site can allow it; crawl.opt_outs has a setting for each kind.",
     ),
+    "forgotten": Meaning(
+        REFUSED,
+        "to be left out: somebody asked for that",
+        "Nothing, unless the request was taken back: moinho forget --take-back.",
+    ),
     "refused-address": Meaning(
         REFUSED, "at an address that is never asked", "Name the host in crawl.private_hosts if it is meant."
     ),

@@ -26,6 +26,8 @@ from crawler.revisiting import EarlierCrawl
 from crawler.scope import Scope
 from crawler.urls import bucket_of, canonical, host_of
 from crawler.warc import Archive
+from pipeline.corpus.forgotten import Forgotten, forgotten_in
+from pipeline.store import Storage
 
 T = TypeVar("T")
 
@@ -46,6 +48,7 @@ class Partition:
         year = options.year or datetime.datetime.now(datetime.UTC).year
         self.earlier = EarlierCrawl.opened(options)
         """What a recrawl starts from; None if this is the first crawl."""
+        self.forgotten = forgotten_in(Storage(options.store)) if options.store else Forgotten()
         self.traps = self.frontier.outside(lambda db: Traps(db, year))
         self._position = self.frontier.position()
         self.follows_unknown = options.restored or self._position.round < 0 or not self._position.ended

@@ -217,6 +217,12 @@ def domain_of(host: str) -> str:
     return _extract()(host).top_domain_under_public_suffix or host
 
 
+def is_suffix(host: str) -> bool:
+    """Whether the host is one under which others register, such as `com.br`, and nobody's own."""
+    found = _extract()(host)
+    return bool(found.suffix) and not found.domain
+
+
 @cache
 def _extract() -> "tldextract.TLDExtract":
     import tldextract  # takes longer than all else here, and to check a configuration needs none of it

@@ -18,7 +18,7 @@ from flows.crawl_answers import answer_lines
 from flows.display import number
 from flows.references import KINDS, made_from
 from flows.tracing import steps_of
-from pipeline.corpus.candidates import canonical_url
+from pipeline.corpus.canonical import canonical_url
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.extract_shards import CRAWL

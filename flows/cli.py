@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from flows.commands import (
     corpora,
     crawl,
+    forgetting,
     jobs,
     machine,
     models,
@@ -79,6 +80,7 @@ for command, example in (
     (store.rm, "rm quickstart/chat --dry-run"),
     (store.gc, "gc --dry-run"),
     (corpora.follow, "follow http://docs.moinho.test/argparse.html quickstart"),
+    (forgetting.forget, "forget blog.example.org --note 'asked by mail on 3 May'"),
     (traces.trace, "trace quickstart/base --step 41"),
     (models.tokenize, 'tokenize quickstart/vocabulary "A moagem do trigo"'),
     (models.complete, 'complete quickstart/base "The quick brown fox jumps over the lazy" --top 10'),

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.duplicates import connect
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.forgotten import Forgotten
 from pipeline.corpus.prose import BLANK_LINES, is_marked, lines_with_code
 from pipeline.corpus.tables import Row, outputs_of, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
@@ -65,6 +66,7 @@ class Counting:
     attempt: Attempt
     large: ShardRecord
     """The sites that are too large to be counted whole."""
+    forgotten: Forgotten
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def count(part: Counting, output: ShardOutput) -> dict[str, int]:
     documents = (
         row
         for row in read_documents(part.raw.path(f"raw/{part.shard}.parquet"), COUNTED)
-        if (site := site_of(row)) is not None and _is_sampled(row["id"], large.get(site))
+        if (site := site_of(row)) is not None
+        and _is_sampled(row["id"], large.get(site))
+        and part.forgotten.rule_for(row["url"]) is None
     )
     written = 0
     with pq.ParquetWriter(output.path(f"lines/{part.shard}.parquet"), LINES, compression="zstd") as file:

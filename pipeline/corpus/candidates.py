@@ -1,12 +1,9 @@
 """What may become a document, from wherever it came, and how it becomes one or a reason why not."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import w3lib.url
 
 from pipeline.compute import ShardOutput
 from pipeline.corpus.damage import REPLACEMENT
@@ -62,13 +59,6 @@ class Refused:
     url: str
     source: str
     failure: Failure
-
-
-def canonical_url(url: str) -> str:
-    """The URL as it is written whatever its source; what is no URL stays as it is, in signs that can be."""
-    with contextlib.suppress(ValueError):
-        url = w3lib.url.canonicalize_url(url)
-    return url.encode("utf-8", "replace").decode()
 
 
 def write_documents(

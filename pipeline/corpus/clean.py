@@ -18,6 +18,7 @@ from pipeline.compute import Compute, any_lost, counts_of, files_of
 from pipeline.config import Config
 from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.forgotten import Forgotten, forgotten_in, urls_in
 from pipeline.corpus.personal.matching import PLACEHOLDERS
 from pipeline.corpus.privacy import PrivacyConfig
 from pipeline.corpus.tables import as_dataset
@@ -177,21 +178,36 @@ def clean(
     classifier: "Classifier | None" = None,
 ) -> Documents:
     """Documents without their sites' boilerplate, by language and quality rules, without duplicates, and
-    with placeholders for personal data.
+    with placeholders for personal data; without what is to be forgotten.
 
     In the counts pages = kept + the sum of dropped.<reason>, exactly; personal.<kind> is how often a
     placeholder was put in, in documents that the rules let pass. Raises NoDocumentSurvivesError,
     EvaluationSetError, EarlierDocumentsError.
     """
     earlier = earlier_documents(store, config.earlier)
+    forgotten = _forgotten_of(store, raw)
     return store.make(
         Documents,
         config,
         {"raw": raw, "classifier": classifier, **{f"earlier-{n}": each for n, each in enumerate(earlier)}},
-        partial(_build, raw=raw, config=config, compute=compute, classifier=classifier, earlier=earlier),
-        content={"rules": _rules_hash(config), **check_sets(config.contamination)},
+        partial(
+            _build,
+            raw=raw,
+            config=config,
+            compute=compute,
+            classifier=classifier,
+            earlier=earlier,
+            forgotten=forgotten,
+        ),
+        content={"rules": _rules_hash(config), **check_sets(config.contamination), **forgotten.identity()},
         work=partial(_work, raw, config),
     )
+
+
+def _forgotten_of(store: Store, raw: RawDocuments) -> Forgotten:
+    """What is to be forgotten of these documents, and no more, lest all other corpora be made again."""
+    forgotten = forgotten_in(store.storage)
+    return forgotten.only(urls_in(raw, "raw/")) if forgotten and raw.exists() else Forgotten()
 
 
 def earlier_documents(store: Store, references: Sequence[str]) -> list[Documents]:
@@ -249,20 +265,21 @@ def _build(
     compute: Compute,
     classifier: "Classifier | None",
     earlier: Sequence[Documents],
+    forgotten: Forgotten,
 ) -> Made:
     from pipeline.corpus import clean_shards
     from pipeline.corpus.tables import require_all
 
     shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
-    *lines, common = _find_boilerplate(attempt, raw, shards, config, compute)
+    *lines, common = _find_boilerplate(attempt, raw, shards, config, compute, forgotten)
     rules = rules_at_hand(config)
-    sampled, measured = _measure_rules(attempt, raw, shards, common, rules, config, compute)
+    sampled, measured = _measure_rules(attempt, raw, shards, common, rules, config, compute, forgotten)
     judged = compute.map_shards(
         attempt,
         "judge",
         {
             shard: clean_shards.Judging(
-                raw, attempt, shard, config, common, rules, tuple(measured), classifier
+                raw, attempt, shard, config, common, rules, tuple(measured), classifier, forgotten
             )
             for shard in shards
         },
@@ -309,7 +326,12 @@ def _build(
 
 
 def _find_boilerplate(
-    attempt: Attempt, raw: RawDocuments, shards: Sequence[str], config: CleanConfig, compute: Compute
+    attempt: Attempt,
+    raw: RawDocuments,
+    shards: Sequence[str],
+    config: CleanConfig,
+    compute: Compute,
+    forgotten: Forgotten,
 ) -> list[ShardRecord]:
     """What was found out on the sites' lines; the last record has those that are taken out of pages."""
     from pipeline.corpus import boilerplate
@@ -318,7 +340,7 @@ def _find_boilerplate(
     counted = compute.map_shards(
         attempt,
         "lines",
-        {shard: boilerplate.Counting(raw, shard, attempt, sized[0]) for shard in shards},
+        {shard: boilerplate.Counting(raw, shard, attempt, sized[0], forgotten) for shard in shards},
         boilerplate.count,
     )
     choosing = boilerplate.Choosing(
@@ -336,6 +358,7 @@ def _measure_rules(
     known: Mapping[str, "LanguageRules"],
     config: CleanConfig,
     compute: Compute,
+    forgotten: Forgotten,
 ) -> tuple[list[ShardRecord], list[ShardRecord]]:
     """For the wanted languages without rules: samples of documents, and the rules measured on them."""
     from pipeline.corpus import clean_shards, measured_rules
@@ -346,7 +369,7 @@ def _measure_rules(
     sampled = compute.map_shards(
         attempt,
         "sample",
-        {shard: clean_shards.Sampling(raw, attempt, shard, common, unknown) for shard in shards},
+        {shard: clean_shards.Sampling(raw, attempt, shard, common, unknown, forgotten) for shard in shards},
         clean_shards.sample,
     )
     measured = compute.map_shards(

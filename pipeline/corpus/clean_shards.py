@@ -19,6 +19,7 @@ from pipeline.corpus.clean import CleanConfig, Documents, Keeper, Scope
 from pipeline.corpus.contamination_shards import contaminated
 from pipeline.corpus.duplicates import find_duplicates
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.forgotten import Forgotten
 from pipeline.corpus.judgement import Judgement
 from pipeline.corpus.measured_rules import write_sample
 from pipeline.corpus.paragraphs import MOST_REPEATED, RepeatedParagraphs, read_repeated
@@ -50,6 +51,7 @@ class Sampling:
     shard: str
     common: ShardRecord
     languages: tuple[str, ...]
+    forgotten: Forgotten
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Judging:
     measured: tuple[ShardRecord, ...]
     """Of the others."""
     classifier: Classifier | None
+    forgotten: Forgotten
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class Dividing:
 def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
     """Write documents of the languages that rules are to be measured for."""
     name = f"{part.shard}.parquet"
-    documents = _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, Counter())
+    rows = _remembered(part.raw.path(f"raw/{name}"), part.forgotten, [])
+    documents = _without_boilerplate(rows, part.attempt, part.common, Counter())
     return write_sample(documents, part.languages, output, name)
 
 
@@ -118,7 +122,8 @@ def judge(part: Judging, output: ShardOutput) -> dict[str, int]:
     name = f"{part.shard}.parquet"
     score = None if part.classifier is None else scorer(part.classifier.path("model.safetensors"))
     judgement = Judgement(part.config, _all_rules(part), score)
-    documents = _without_boilerplate(part.raw.path(f"raw/{name}"), part.attempt, part.common, removed)
+    rows = _remembered(part.raw.path(f"raw/{name}"), part.forgotten, dropped)
+    documents = _without_boilerplate(rows, part.attempt, part.common, removed)
     for row, fault in _judged(documents, judgement):
         if fault is not None:
             dropped.append(drop(row, **fault))
@@ -283,12 +288,25 @@ def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str
     )
 
 
-def _without_boilerplate(
-    path: Path, attempt: Attempt, common: ShardRecord, removed: Counter[tuple[str, str]]
-) -> Iterator[dict[str, Any]]:
-    """A shard's documents without the lines of their sites, which are counted in `removed`."""
-    lines = read_common(outputs_of(attempt, [common], "common.parquet"))
+def _remembered(path: Path, forgotten: Forgotten, dropped: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A shard's documents; those to be forgotten go to `dropped` instead, without their text."""
     for row in read_documents(path):
+        rule = forgotten.rule_for(row["url"])
+        if rule is None:
+            yield row
+        else:
+            dropped.append(drop(row | {"title": "", "text": ""}, "forgotten", detail=rule))
+
+
+def _without_boilerplate(
+    documents: Iterator[dict[str, Any]],
+    attempt: Attempt,
+    common: ShardRecord,
+    removed: Counter[tuple[str, str]],
+) -> Iterator[dict[str, Any]]:
+    """The documents without the lines of their sites, which are counted in `removed`."""
+    lines = read_common(outputs_of(attempt, [common], "common.parquet"))
+    for row in documents:
         site = site_of(row)
         if site is not None and site in lines:
             stripped = strip_lines(row["text"], lines[site])

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from pipeline.compute import ShardOutput
-from pipeline.corpus.candidates import Candidate, Refused, canonical_url, write_documents
+from pipeline.corpus.candidates import Candidate, Refused, write_documents
+from pipeline.corpus.canonical import canonical_url
 from pipeline.corpus.extract import ExtractConfig, limit_of
 from pipeline.corpus.extractor_process import Failure
 from pipeline.corpus.formats import CONTENT_TYPES

@@ -28,6 +28,10 @@ DAMAGE = {
     "damaged": "More of its letters than `clean.replaced_letters` are U+FFFD, which stands for bytes that "
     "are no character: invalid UTF-8, or an encoding wrongly told.",
 }
+FORGOTTEN = {
+    "forgotten": "Somebody asked to have its host or page left out (`moinho forget`); the detail tells the "
+    "rule. Its text is not kept here.",
+}
 LANGUAGE = {
     "language": "It is in a language that `clean.languages` does not name; the detail tells which.",
     "language-unsure": "The language is not sure enough, by the threshold of its rules.",
@@ -83,12 +87,13 @@ COMPARISON = {
 }
 SECTIONS = {
     "Extraction: nothing could be read": EXTRACTION,
+    "Left out on request": FORGOTTEN,
     "Damage": DAMAGE,
     "Language": LANGUAGE,
     "Quality: thresholds by language and kind lie in `pipeline/corpus/rules/`": QUALITY,
     "Comparison with other documents": COMPARISON,
 }
-REASONS: Mapping[str, str] = EXTRACTION | DAMAGE | LANGUAGE | QUALITY | COMPARISON
+REASONS: Mapping[str, str] = EXTRACTION | FORGOTTEN | DAMAGE | LANGUAGE | QUALITY | COMPARISON
 """Each reason with its meaning."""
 
 HEAD = """# Why a document was dropped

@@ -75,6 +75,11 @@ class Destination:
     def is_server(self) -> bool:
         return urlsplit(self.uri).scheme in ("http", "https", "databricks")
 
+    def exists(self) -> bool:
+        """False of a database in a file that no run has made yet."""
+        path = _sqlite_path(self.uri)
+        return path is None or path.exists()
+
     def prepare(self) -> str:
         """Create, migrate or mend the database, before anyone else opens it; the id of our experiment.
 

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 MODEL_TAG = "moinho.model"
+ARTIFACT_TAG = "moinho.artifact"
 REQUIREMENTS = ("transformers", "torch", "accelerate", "safetensors", "sentencepiece")
 
 
@@ -73,7 +74,7 @@ def register(runs: Runs, name: str, run: str, record: Record) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    key = {"moinho.key": record.key, "moinho.artifact": f"{record.stage}/{record.key}"}
+    key = {"moinho.key": record.key, ARTIFACT_TAG: f"{record.stage}/{record.key}"}
     known = runs.client.search_model_versions(f"name = '{name}'")
     if not any(found.tags.get("moinho.key") == record.key for found in known):
         import mlflow

@@ -16,6 +16,7 @@ from pipeline.corpus.boilerplate import (
     strip_lines,
 )
 from pipeline.corpus.extract import RawDocuments
+from pipeline.corpus.forgotten import Forgotten
 from pipeline.corpus.tables import RAW, read_rows, write_rows
 from pipeline.store import Attempt, Made, Store
 from tests.corpus.conftest import Crawled
@@ -88,7 +89,10 @@ def test_of_a_large_site_a_sample_of_pages_decides(store: Store, here: Compute) 
         sized = here.map_shards(attempt, "sites", {"all": Sizing(raw)}, measure_sites)
         shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
         counted = here.map_shards(
-            attempt, "lines", {shard: Counting(raw, shard, attempt, sized[0]) for shard in shards}, count
+            attempt,
+            "lines",
+            {shard: Counting(raw, shard, attempt, sized[0], Forgotten()) for shard in shards},
+            count,
         )
         chosen = here.map_shards(
             attempt, "boilerplate", {"all": Choosing(attempt, tuple(counted), 10, 0.3)}, choose

@@ -7,7 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipeline.corpus.candidates import Candidate, Refused, Stated, canonical_url
+from pipeline.corpus.candidates import Candidate, Refused, Stated
+from pipeline.corpus.canonical import canonical_url
 from pipeline.corpus.markdown import one_line
 from pipeline.corpus.metadata import iso_date, names_of, stated
 from pipeline.corpus.readers.read import Reading

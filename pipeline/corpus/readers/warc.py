@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from pipeline.corpus.candidates import Candidate, Metas, Refused, canonical_url
+from pipeline.corpus.candidates import Candidate, Metas, Refused
+from pipeline.corpus.canonical import canonical_url
 from pipeline.corpus.extract import limit_of
 from pipeline.corpus.formats import CONTENT_TYPES
 from pipeline.corpus.opt_outs import AGENT, Honoured, opt_outs
