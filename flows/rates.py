@@ -62,6 +62,7 @@ TEXT = {
         start=2.5, each={"bytes": 0.2e-6, "unigram.bytes": 0.7e-6}, spread=False, memory_bytes=700e6
     ),
     "tokens": Text(start=0.4, each={"bytes": 0.15e-6}, memory_bytes=350e6),
+    "card": Text(start=2.0, each={"bytes": 0.25e-6}, memory_bytes=350e6),
     "conversations": Text(start=2.0, each={"bytes": 0.1e-6}, memory_bytes=350e6),
     "pretrain": Text(start=0.0, each={"exchanged_bytes": EXCHANGE_SECONDS}, spread=False),
     "sweep": Text(start=8.0, each={"trials": 1.5}, spread=False, memory_bytes=600e6),

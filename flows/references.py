@@ -11,6 +11,7 @@ from pipeline.alignment.ppo import PpoModel
 from pipeline.alignment.preferences import Preferences
 from pipeline.alignment.reward import RewardModel
 from pipeline.alignment.sampled import Answers
+from pipeline.cards.card import DataCard
 from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
@@ -50,6 +51,7 @@ KINDS: dict[str, type[Artifact]] = {
         Vocabulary,
         VocabularyComparison,
         Tokens,
+        DataCard,
         StartModel,
         BaseModel,
         Conversations,

@@ -1,23 +1,22 @@
 """From a model back to what it learned from: the documents of a training step, and those that have a text."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from flows.display import Display
+from flows.on_demand import found_or_made
 from flows.references import find_artifact, made_from
 from pipeline.compute import Compute
-from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.text_index import TextIndex, TextIndexConfig, index_texts
 from pipeline.errors import InputError
 from pipeline.models.start import StartModel
-from pipeline.store import Artifact, PlanningStore, Store
+from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import FilesMissingError
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.encoders import Encoder
@@ -214,15 +213,8 @@ def _begun_from(base: BaseModel) -> "BaseModel | str":
 
 def indexes_of(corpora: Sequence[Corpus], console: Console) -> list[TextIndex]:
     """An index of each corpus; one that is not in the store yet is made, and shown."""
-    return [_index_of(corpus, console) for corpus in corpora]
+    return [found_or_made(corpus.storage.root, partial(_index, corpus=corpus), console) for corpus in corpora]
 
 
-def _index_of(corpus: Corpus, console: Console) -> TextIndex:
-    root = corpus.storage.root
-    compute, store = Compute(ComputeConfig(store=root)), Store(root)
-    is_there = index_texts(PlanningStore(root), corpus, TextIndexConfig(), compute).exists()
-    with contextlib.ExitStack() as closing:
-        closing.callback(compute.stop)
-        if not is_there:
-            store.listeners = [closing.enter_context(Display(console))]
-        return index_texts(store, corpus, TextIndexConfig(), compute)
+def _index(store: Store, compute: Compute, corpus: Corpus) -> TextIndex:
+    return index_texts(store, corpus, TextIndexConfig(), compute)

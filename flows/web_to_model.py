@@ -16,6 +16,7 @@ from pipeline.alignment.ppo import PpoConfig
 from pipeline.alignment.preferences import PreferencesConfig
 from pipeline.alignment.reward import RewardConfig
 from pipeline.alignment.sampled import AnswersConfig
+from pipeline.cards.card import CardConfig, describe
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
@@ -66,6 +67,7 @@ class WebToModel(Config):
     nothing."""
     vocabulary: VocabularyConfig = VocabularyConfig()
     tokens: TokensConfig = TokensConfig()
+    card: CardConfig = CardConfig()
     pretrain: PretrainConfig = PretrainConfig()
     sweep: SweepConfig = SweepConfig()
     """What `moinho sweep` tries; a run takes no notice of it."""
@@ -308,6 +310,7 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     corpus = web_to_corpus(config, store, compute)
     vocabulary = vocabulary_for(store, corpus, config.vocabulary, config.start, start)
     tokens = tokenize(store, corpus, vocabulary, config.tokens, compute)
+    describe(store, tokens, corpus, config.card, compute)
     general = general_text(store, config.pretrain.general, vocabulary, config.tokens, compute)
     base = pretrain(store, tokens, vocabulary, config.settings_of_pretraining, compute, start, general)
     require_kept(store, base, config.pretrain.general)

@@ -41,6 +41,7 @@ ROAD_STAGES = (
     "hold-out",
     "vocabulary",
     "tokens",
+    "card",
     "pretrain",
     "conversations",
     "finetune",

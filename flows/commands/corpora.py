@@ -1,4 +1,4 @@
-"""`moinho corpus`, `moinho follow`: what became of pages on their way into a corpus, and why."""
+"""`moinho corpus`, `moinho follow`: what a corpus has, and what became of pages on their way into it."""
 
 import dataclasses
 import statistics
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from flows.commands.cards import card, diff
 from flows.commands.options import AsJson, StoreRoot, console, open_store, print_json
 from pipeline.errors import InputError
 
@@ -252,10 +253,12 @@ def _measured(value: float | None) -> str:
 corpus_group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="What became of pages on their way into a corpus, and why.",
+    help="What a corpus has, and what became of pages on their way into it.",
 )
 COMMANDS: dict[Callable[..., None], str] = {
     dropped: "corpus dropped quickstart --reason few-letters --sample 20",
+    card: "corpus card quickstart --open",
+    diff: "corpus diff quickstart trial --output diff.html",
     why: "corpus why http://docs.moinho.test/argparse.html quickstart",
 }
 for command, example in COMMANDS.items():

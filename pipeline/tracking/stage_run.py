@@ -21,7 +21,7 @@ ASSESSMENT_STAGE = "assess"
 """Of which a flow has one for each model: their runs are called by what they make."""
 DROPPED = "dropped."
 SHOWN_SUFFIXES = (".png", ".md", ".json")
-SHOWN_NAMES = ("report.html", "comparison.html")
+SHOWN_NAMES = ("report.html", "card.html", "comparison.html")
 """Of HTML only these: a rendered site is HTML too."""
 SHOWN_BYTES = 2_000_000
 SHOWN_FILES = 20

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.corpus.candidates import canonical_url
+from pipeline.corpus.canonical import canonical_url
 from pipeline.corpus.clean import CleanConfig, Documents, clean
 from pipeline.corpus.contamination import ContaminationConfig
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract

@@ -77,7 +77,7 @@ def test_a_plan_of_sources_alone_has_no_crawl(tmp_path):
 
 def test_with_an_empty_store_every_stage_has_a_time_and_memory_and_nothing_is_made(tmp_path):
     found = planned(tmp_path / "store")
-    assert len(found.stages) == 11
+    assert len(found.stages) == 12
     assert found.to_be_made == found.stages
     assert all(stage.seconds > 0 and stage.memory_bytes > 0 for stage in found.stages)
     assert found.seconds == pytest.approx(sum(stage.seconds for stage in found.stages))
@@ -285,7 +285,7 @@ def test_json_has_raw_numbers_with_their_units_in_their_names(tmp_path):
 def test_the_table_is_quick_once_calibrated_and_sums_up(tmp_path):
     told = moinho("plan", str(CONFIG), store=tmp_path / "store")
     assert told.returncode == 0, told.stderr
-    assert "11 of 11 stages to be made" in told.stdout
+    assert "12 of 12 stages to be made" in told.stdout
     assert told.stdout.count("to be made") == 12
     assert re.search(r"a process of at most \S+ [MG]B \(this machine has \S+ GB\)", told.stdout)
 
@@ -334,11 +334,11 @@ def test_without_a_calibration_a_plan_has_work_and_no_times(error, told, tmp_pat
     lines: list[str] = []
     found = plan(load(WebToModel, CONFIG, [f'compute.store="{tmp_path}"']), lines.append, recalibrate=True)
     assert lines[-1].startswith(told)
-    assert len(found.to_be_made) == 11
+    assert len(found.to_be_made) == 12
     assert by_stage(found)["pretrain"].flops > 0
     assert (found.rates, found.seconds, found.memory_bytes) == (None, None, None)
     _show(found)
-    assert "11 of 11 stages to be made: time not known" in " ".join(capsys.readouterr().out.split())
+    assert "12 of 12 stages to be made: time not known" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_was_made_from_something_discarded_is_reused_only_if_that_comes_out_the_same(tmp_path):
