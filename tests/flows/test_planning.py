@@ -286,7 +286,7 @@ def test_the_table_is_quick_once_calibrated_and_sums_up(tmp_path):
     told = moinho("plan", str(CONFIG), store=tmp_path / "store")
     assert told.returncode == 0, told.stderr
     assert "12 of 12 stages to be made" in told.stdout
-    assert told.stdout.count("to be made") == 12
+    assert told.stdout.count("to be made") == 13
     assert re.search(r"a process of at most \S+ [MG]B \(this machine has \S+ GB\)", told.stdout)
 
 
