@@ -18,7 +18,7 @@ quickstart: install
 install: $(VENV)/installed
 
 test: $(VENV)/installed-tests check
-	$(BIN)/python -m pytest -m "not everything and not gpu" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(BIN)/python -m pytest -m "not everything and not gpu" -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-all: $(VENV)/installed-tests check
 	infra/install-test-services.sh

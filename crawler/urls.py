@@ -10,15 +10,15 @@ that was seen lately 0.1. `resolve` of a site's menu is looked up, not computed.
 """
 
 import hashlib
-import ipaddress
 import re
 from functools import cache, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
-import idna
 from w3lib.url import canonicalize_url
+
+from pipeline.corpus.canonical import LABELS, spelled_host
 
 if TYPE_CHECKING:
     import tldextract
@@ -32,8 +32,6 @@ REMEMBERED_CHARACTERS = 512
 PASSES = 4
 """How often taking something away may uncover the next thing to take away."""
 
-LABELS = r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*"
-HOST = re.compile(rf"(?=.{{1,253}}\Z){LABELS}\Z")
 SEGMENTS = r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]*)+\Z"
 PLAIN_PATH = re.compile(SEGMENTS)
 PLAIN = re.compile(rf"https?://(?=[^/]{{1,253}}/){LABELS}{SEGMENTS}")
@@ -90,25 +88,13 @@ def _spelled(url: str) -> str | None:
         return None
     scheme, port = found[1].lower(), found[3]
     number = int(port) if port else DEFAULT_PORTS[scheme]
-    host = _host(found[2])
+    host = spelled_host(found[2])
     if host is None or number > 65_535:
         return None
     origin = f"{scheme}://{host}" + (f":{number}" if number != DEFAULT_PORTS[scheme] else "")
     path = _path(found[4] or "/")
     kept = _query(query) if query else ""
     return f"{origin}{path}?{kept}" if kept else origin + path
-
-
-def _host(text: str) -> str | None:
-    """Lower-case ASCII, by UTS 46 as browsers do it; None if no host can be called so."""
-    if text.startswith("["):
-        return f"[{ipaddress.IPv6Address(text[1:-1])}]" if text.endswith("]") and "%" not in text else None
-    if "%" in text:
-        text = unquote(text, errors="strict")
-    if not text.isascii():
-        text = idna.encode(text, uts46=True).decode()
-    host = text.lower().removesuffix(".")
-    return host if HOST.match(host) else None
 
 
 def _path(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a run goes on from: a model in a folder, on the hub or in the store, with its vocabulary; and the
 general text that keeps in mind what that model knew."""
 
+from flows.forgetting import refuse_forgotten
 from flows.references import UnknownArtifactError, find_artifact
 from pipeline.compute import Compute
 from pipeline.corpus.hold_out import Corpus
@@ -48,6 +49,7 @@ def begin(store: Store, config: StartConfig | None) -> Start | None:
             f"start.model: {config.model} is what the stage {found.stage} made, not a model; name a model, "
             "such as quickstart/base"
         )
+    refuse_forgotten(store, found, "start.model")
     return stored_model(found)
 
 
@@ -85,6 +87,7 @@ def general_text(
     if config is None:
         return None
     corpus = _corpus_of(store, config.tokens)
+    refuse_forgotten(store, corpus, "pretrain.general.tokens")
     return tokenize(store, corpus, vocabulary, tokens, compute, GeneralTokens)
 
 

@@ -20,17 +20,18 @@ class NoCorpusError(InputError):
     remedy = "Name a run that has made its tokens, such as quickstart, or its tokens or card."
 
 
+ROLES = (Tokens.role, DataCard.role)
+"""Of what a run may still have of its corpus; a card may be that of tokens before."""
+
+
 def card_of(store: Store, reference: str, console: Console) -> DataCard:
     """The card of a run, or the one that `reference` names, or that of the tokens it names.
 
     Raises NoCorpusError, UnknownArtifactError, StaleArtifactError.
     """
     named = store.named()
-    own = next(
-        (f"{reference}/{role}" for role in (DataCard.role, Tokens.role) if f"{reference}/{role}" in named),
-        None,
-    )
-    found = find_artifact(store, own or reference)
+    own = next((name for role in ROLES if (name := f"{reference}/{role}") in named), reference)
+    found = find_artifact(store, own)
     if isinstance(found, DataCard):
         return found
     if not isinstance(found, Tokens):
@@ -38,6 +39,10 @@ def card_of(store: Store, reference: str, console: Console) -> DataCard:
             f"{reference} is what the stage {found.stage} made; name a run that has made its tokens, such as "
             "quickstart, or its tokens"
         )
+    if (card := named.get(f"{reference}/{DataCard.role}")) is not None:
+        drawn = DataCard(store.storage, card[1])
+        if drawn.exists() and drawn.record.inputs["tokens"].key == found.key:
+            return drawn
     return found_or_made(store.storage.root, partial(_described, tokens=found), console)
 
 

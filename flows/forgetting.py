@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from crawler.urls import is_suffix
+from crawler.site import Site
+from crawler.urls import canonical, is_suffix
 from flows.references import KINDS, names_by_base
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.extract_shards import CRAWL
-from pipeline.corpus.forgotten import REASON, Forgotten, rule_of, urls_in
+from pipeline.corpus.forgotten import REASON, Forgotten, columns_in, forgotten_in, rules_of, urls_in
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import STORED, Pages
 from pipeline.corpus.sources import Files
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Record, Store
+from pipeline.tokens.encode import Tokens
 from pipeline.tracking.destination import Destination
 from pipeline.tracking.registry import Registered, RegistryError, registered
 
@@ -44,11 +44,11 @@ def rules_from(words: Sequence[str], listed: Path | None) -> list[str]:
 
     Raises NoRuleError, WholeSuffixError, ForgetListError.
     """
-    found = dict.fromkeys(_checked(word) for word in words)
+    found = dict.fromkeys(rule for word in words for rule in _checked(word))
     faults = []
     for number, line in _lines(listed) if listed is not None else ():
         try:
-            found[_checked(line)] = None
+            found |= dict.fromkeys(_checked(line))
         except InputError as error:
             faults.append(f"{listed}, line {number}: {error}")
     if faults:
@@ -59,13 +59,17 @@ def rules_from(words: Sequence[str], listed: Path | None) -> list[str]:
     return list(found)
 
 
-def _checked(text: str) -> str:
-    rule = rule_of(text)
-    if is_suffix(rule):
-        raise WholeSuffixError(
-            f"{rule} is nobody's site: names of many others end so; name the site, such as example.{rule}"
-        )
-    return rule
+def _checked(text: str) -> tuple[str, ...]:
+    """The rules that a text stands for; a page is also called as the crawl calls it, without what only says
+    from where somebody came."""
+    rules = rules_of(text)
+    for rule in rules:
+        if "/" not in rule and "#" not in rule and is_suffix(rule):
+            raise WholeSuffixError(
+                f"{rule} is nobody's site: names of many others end so; name the site, such as example.{rule}"
+            )
+    page = canonical(rules[0]) if not rules[0].endswith("*") else None
+    return tuple(dict.fromkeys([*rules, *(rules_of(page) if page else ())]))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -102,6 +106,9 @@ class Aftermath:
     made: tuple[Holder, ...]
     """From the cleaned documents on: what a run makes again without them."""
     models: tuple[Registered, ...]
+    """That are registered, and were made from it or from what is no longer in this store."""
+    unknown: tuple[str, ...] = ()
+    """`stage/key` of what was made from documents that are no longer in the store."""
     unknown_models: str | None = None
     """Why it cannot be told which models are registered."""
 
@@ -120,22 +127,25 @@ def aftermath(store: Store, forgotten: Forgotten, destination: Destination) -> A
     records = {f"{record.stage}/{record.key}": record for record in store.records()}
     names = names_by_base(store.named())
     held: dict[str, int] = {}
-    leads_on: dict[str, bool] = {}
+    leads_on: dict[str, bool | None] = {}
     for base, record in records.items():
         kind = KINDS.get(record.stage)
         if kind is not None and (counts := _counts(kind(store.storage, record.key), forgotten)) is not None:
             held[base], leads_on[base] = counts.total(), counts["kept"] > 0
             for source in _files_behind(record) if counts["of-files"] else ():
                 held[source] = held.get(source, 0) + counts["of-files"]
+    made_from = {base: _is_made_from(base, records, leads_on) for base in records}
     holders = [
         Holder(base, tuple(names.get(base, ())), held.get(base), records[base].seconds)
         for base in sorted(records, key=_along_the_road)
-        if held.get(base) or _is_made_from(base, records, leads_on)
+        if held.get(base) or made_from[base]
     ]
     sources = tuple(each for each in holders if _is_source(each.artifact))
     made = tuple(each for each in holders if not _is_source(each.artifact))
-    models, unknown = _registered(destination, [each.artifact for each in made])
-    return Aftermath(sources, made, models, unknown)
+    unknown = tuple(base for base in sorted(records, key=_along_the_road) if made_from[base] is None)
+    there = {base for base, found in made_from.items() if found is False}
+    models, why_unknown = _registered(destination, there)
+    return Aftermath(sources, made, models, unknown, why_unknown)
 
 
 def _counts(artifact: Artifact, forgotten: Forgotten) -> Counter[str] | None:
@@ -146,16 +156,15 @@ def _counts(artifact: Artifact, forgotten: Forgotten) -> Counter[str] | None:
         urls = (line["url"] for line in artifact.log() if line["outcome"] in STORED)
         found["kept"] = _matching(urls, forgotten)
     elif isinstance(artifact, RawDocuments):
-        for url, source in _rows(artifact, "raw/", "source"):
+        for url, source in columns_in(artifact, "raw/", ["url", "source"]):
             if forgotten.rule_for(url) is not None:
                 found["kept" if source == CRAWL else "of-files"] += 1
     elif isinstance(artifact, Documents):
         found["kept"] = _matching(urls_in(artifact, "kept/"), forgotten)
-        dropped = (url for url, reason in _rows(artifact, "dropped/", "reason") if reason != REASON)
-        found["dropped"] = _matching(dropped, forgotten)
-    elif isinstance(artifact, Corpus):
-        urls = (url for split in ("train/", "held-out/") for url in urls_in(artifact, split))
-        found["kept"] = _matching(urls, forgotten)
+        dropped = columns_in(artifact, "dropped/", ["url", "reason"])
+        found["dropped"] = _matching((url for url, reason in dropped if reason != REASON), forgotten)
+    elif isinstance(artifact, Corpus | Tokens):
+        found["kept"] = _matching(urls_in(artifact, "train/", "held-out/"), forgotten)
     else:
         return None
     return found
@@ -165,23 +174,21 @@ def _matching(urls: Iterable[str], forgotten: Forgotten) -> int:
     return sum(forgotten.rule_for(url) is not None for url in urls)
 
 
-def _rows(artifact: Artifact, prefix: str, column: str) -> Iterator[tuple[str, str]]:
-    """URL and another column of a table."""
-    for path in artifact.paths(prefix):
-        table = pq.read_table(path, columns=["url", column])
-        yield from zip(table["url"].to_pylist(), table[column].to_pylist(), strict=True)
-
-
 def _files_behind(record: Record) -> Iterator[str]:
     return (f"{each.stage}/{each.key}" for each in record.inputs.values() if each.stage == Files.stage)
 
 
-def _is_made_from(base: str, records: dict[str, Record], leads_on: dict[str, bool]) -> bool:
-    """Whether it was made, over whatever stages, from documents that are to be forgotten."""
+def _is_made_from(base: str, records: dict[str, Record], leads_on: dict[str, bool | None]) -> bool | None:
+    """Whether it was made, over whatever stages, from documents that are to be forgotten; None if what it was
+    made from is no longer there."""
     if base not in leads_on:
         record = records.get(base)
-        inputs = () if record is None else record.inputs.values()
-        leads_on[base] = any(_is_made_from(f"{each.stage}/{each.key}", records, leads_on) for each in inputs)
+        if record is None:
+            return False if _is_source(base) or base.partition("/")[0] == Site.stage else None
+        below = [
+            _is_made_from(f"{each.stage}/{each.key}", records, leads_on) for each in record.inputs.values()
+        ]
+        leads_on[base] = True if True in below else None if None in below else False
     return leads_on[base]
 
 
@@ -195,8 +202,48 @@ def _is_source(base: str) -> bool:
     return issubclass(KINDS.get(base.partition("/")[0], Artifact), SOURCES)
 
 
-def _registered(destination: Destination, bases: list[str]) -> tuple[tuple[Registered, ...], str | None]:
+def _registered(destination: Destination, clean: set[str]) -> tuple[tuple[Registered, ...], str | None]:
+    """All but those that are known to have been made without it."""
+    if not destination.exists():
+        return (), f"there is no MLflow database at {destination.uri}; name another with --mlflow"
     try:
-        return tuple(registered(destination, set(bases))), None
+        return tuple(each for each in registered(destination) if each.artifact not in clean), None
     except RegistryError as error:
         return (), str(error)
+
+
+class ForgottenInsideError(InputError):
+    """Something that was made before would bring back pages that were to be left out since."""
+
+    remedy = "Run the configuration again that made it; then it is made without them."
+
+
+def refuse_forgotten(store: Store, artifact: Artifact, setting: str) -> None:
+    """Raises ForgottenInsideError if the artifact, or any corpus that it was made from, has pages that are to
+    be left out now. `setting` is what names it."""
+    forgotten = forgotten_in(store.storage)
+    waiting, seen = [artifact] if forgotten and artifact.exists() else [], set[str]()
+    while waiting:
+        each = waiting.pop()
+        seen.add(each.base)
+        for url in _urls_learned(each):
+            if (rule := forgotten.rule_for(url)) is not None:
+                raise ForgottenInsideError(
+                    f"{setting}: {artifact.base} was made from {each.base}, which has {url}, and {rule} is "
+                    "to be left out (`moinho forget`): run the configuration again that made it, which "
+                    "makes it without"
+                )
+        inputs = (
+            KINDS[given.stage](each.storage, given.key)
+            for given in each.record.inputs.values()
+            if given.stage in KINDS and not issubclass(KINDS[given.stage], SOURCES)
+        )
+        waiting += [below for below in inputs if below.base not in seen and below.exists()]
+
+
+def _urls_learned(artifact: Artifact) -> Iterator[str]:
+    if isinstance(artifact, Documents):
+        return urls_in(artifact, "kept/")
+    if isinstance(artifact, Corpus | Tokens):
+        return urls_in(artifact, "train/", "held-out/")
+    return iter(())

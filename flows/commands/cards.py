@@ -58,12 +58,12 @@ def diff(
 ) -> None:
     """Two corpora side by side: the pages they share, and what their data cards say."""
     from flows.cards import card_of, corpus_of
-    from pipeline.cards.diff import compared, diff_page, overlap
+    from pipeline.cards.diff import compared, diff_page, overlap, with_hosts_of_both
 
     home, shown = open_store(store), Console(stderr=True)
     one, other = (card_of(home, name, shown) for name in (first, second))
     shared = overlap(corpus_of(one), corpus_of(other))
-    rows = compared(one.facts(), other.facts())
+    rows = compared(*with_hosts_of_both(one, other))
     if show and output is None:
         output = Path(tempfile.gettempdir()) / f"moinho-diff-{one.key[:8]}-{other.key[:8]}.html"
     if output is not None:
@@ -87,8 +87,8 @@ def _tell_overlap(shared: "Overlap", first: str, second: str) -> None:
     table.columns[1].justify = "right"
     table.columns[2].overflow = "fold"
     for name, count, state in (
-        ("in both, with the same text", shared.same, ""),
-        ("in both, with another text", shared.changed, "changed"),
+        ("in both, read with the same text", shared.same, ""),
+        ("in both, read with another text", shared.changed, "changed"),
         (f"only in {first}", shared.only_first, "only_first"),
         (f"only in {second}", shared.only_second, "only_second"),
     ):

@@ -46,6 +46,10 @@ def forget(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what has it, and write nothing.")
     ] = False,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(help="Where models are registered. Default: $MLFLOW_TRACKING_URI, or the store."),
+    ] = None,
     store: StoreRoot = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,8 +62,8 @@ def forget(
     from pipeline.corpus.forgotten import Forgotten, entries_in, forgotten_in, write_entry
     from pipeline.tracking.destination import Destination
 
-    home = open_store(store)
     rules = rules_from(what or (), listed)
+    home = open_store(store, needed=not rules or take_back or dry_run)
     there = forgotten_in(home.storage)
     if not rules:
         _tell_entries(list(entries_in(home.storage)), there.rules, as_json)
@@ -81,7 +85,7 @@ def forget(
     if new and not dry_run:
         write_entry(home.storage, new, note)
     with Console(stderr=True).status("looking what has it"):
-        found = aftermath(home, Forgotten(frozenset(rules)), Destination.of(home.storage))
+        found = aftermath(home, Forgotten(frozenset(rules)), Destination.of(home.storage, mlflow))
     if as_json:
         by_run = {"seconds_by_run": found.seconds_by_run}
         print_json({"rules": rules, "new": new, "dry_run": dry_run, **dataclasses.asdict(found), **by_run})
@@ -94,8 +98,21 @@ def forget(
 
 
 def _tell_rules(state: str, rules: Sequence[str]) -> None:
-    more = f" and {len(rules) - RULES_TOLD:,} more" if len(rules) > RULES_TOLD else ""
-    console.print(f"[bold]{state}[/bold]: {escape(', '.join(rules[:RULES_TOLD]))}{more}", soft_wrap=True)
+    told = f"{', '.join(rules[:RULES_TOLD])}{_more(rules)}"
+    console.print(f"[bold]{state}[/bold]: {escape(told)}", soft_wrap=True)
+    fronts = [
+        rule for rule in rules if rule.startswith("https://") and rule.count("/") == 3 and rule[-1] == "/"
+    ]
+    if fronts:
+        console.print(
+            f"[dim]of {escape(', '.join(fronts[:RULES_TOLD]))} the front page alone; a whole site is written "
+            "without https://[/dim]",
+            soft_wrap=True,
+        )
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - RULES_TOLD:,} more" if len(names) > RULES_TOLD else ""
 
 
 def _tell_entries(entries: "Sequence[ForgottenEntry]", rules: frozenset[str], as_json: bool) -> None:
@@ -125,8 +142,17 @@ def _tell_aftermath(found: "Aftermath") -> None:
     if found.made:
         console.print("\n[bold]made with it[/bold]; a run makes these anew without it")
         _tell_holders(found.made)
+    if found.unknown:
+        told = f"{', '.join(found.unknown[:RULES_TOLD])}{_more(found.unknown)}"
+        console.print(
+            f"\n[yellow]whether these were made with it is not known, since what they were made from is no "
+            f"longer in the store: {escape(told)}[/yellow]",
+            soft_wrap=True,
+        )
     if found.models:
-        console.print("\n[bold]registered models made with it[/bold]")
+        console.print(
+            "\n[bold]registered models made with it, or from what is no longer in this store[/bold]"
+        )
         for name, models in groupby(found.models, key=lambda model: model.name):
             versions = (" ".join([model.version, *map("({})".format, model.aliases)]) for model in models)
             console.print(f"  {escape(name)}: version {escape(', '.join(versions))}", soft_wrap=True)
@@ -140,8 +166,9 @@ def _tell_aftermath(found: "Aftermath") -> None:
         each = ", ".join(f"{run} {duration(seconds)}" for run, seconds in found.seconds_by_run.items())
         console.print(f"\nrunning again takes about as long as it took: [bold]{escape(each)}[/bold]")
         console.print(
-            "then `moinho gc` removes what is old; a model that others have, or that is being served, is "
-            "yours to call back",
+            "(crawl and extraction not counted, which are used again as far as they are in the store). A run "
+            "that takes over another's model or text comes after that one. Then `moinho gc` removes what is "
+            "old; what MLflow has of it, or others have, or is being served, is yours to call back",
             soft_wrap=True,
         )
 

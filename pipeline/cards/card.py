@@ -23,9 +23,9 @@ PAGE, FACTS, HOSTS = "card.html", "card.json", "hosts.parquet"
 class CardConfig(Config):
     """How much of the corpus is shown."""
 
-    samples: int = Field(default=10, ge=0, le=1_000)
+    samples: int = Field(default=10, ge=0, le=200)
     """Kept documents that are shown, drawn by chance."""
-    samples_dropped: int = Field(default=3, ge=0, le=1_000)
+    samples_dropped: int = Field(default=3, ge=0, le=20)
     """The same of dropped ones, for each reason."""
 
 

@@ -14,15 +14,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.cards.card import FACTS, HOSTS, PAGE, CardConfig, Described
-from pipeline.cards.cooccurrence import PeopleCounts, count_people, languages, lexicon
+from pipeline.cards.cooccurrence import WORD, PeopleCounts, count_people, languages, lexicon
 from pipeline.cards.facts import LENGTH_BINS, Facts, gathered
 from pipeline.compute import ShardOutput
+from pipeline.corpus.forgotten import REASON as FORGOTTEN
+from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from pipeline.corpus.tables import outputs_of, read_documents, write_table
 from pipeline.corpus.told_languages import primary
 from pipeline.store import Attempt, ShardRecord
 
 READ = ("id", "source", "url", "title", "date", "licence", "kind", "text", "language", "start")
 READ_OF_DROPPED = ("id", "source", "url", "title", "text", "reason", "value", "threshold", "detail")
+PAGE_ID = 32
+"""Characters that an id has of its page."""
 SAMPLE_CHARACTERS = 800
 """Of a document's text on the page."""
 MEASURED, BY_HOST = "measured.json", "hosts.parquet"
@@ -81,6 +85,8 @@ def measure(work: Measuring, output: ShardOutput) -> dict[str, int]:
         facts.samples = drawn(facts.samples, work.config.samples)
         if (language := primary(row["language"])) in known:
             count_people(row["text"], known[language], people[language])
+        else:
+            facts.other_words += len(WORD.findall(row["text"]))
     facts.people = dict(people)
     return _write(facts, hosts, output)
 
@@ -88,17 +94,23 @@ def measure(work: Measuring, output: ShardOutput) -> dict[str, int]:
 def measure_dropped(work: Measuring, output: ShardOutput) -> dict[str, int]:
     """Write the facts of one file of pages that were left out, and their hosts."""
     facts, hosts = Facts(), _Hosts()
-    documents = work.described.documents
+    documents, privacy = work.described.documents, PrivacyConfig()
     assert documents is not None
     for row in read_documents(documents.path(work.name), READ_OF_DROPPED):
         size = len(row["text"].encode())
         facts.dropped[row["reason"]].update(documents=1, bytes=size)
         if size:
             facts.lengths_dropped[length_bin(size)] += 1
+        if row["reason"] == FORGOTTEN:
+            continue
         hosts.add_dropped(host_or_source(row))
         of_reason = facts.samples_dropped.setdefault(row["reason"], [])
         of_reason.append(_sample(row, ("value", "threshold", "detail")))
         facts.samples_dropped[row["reason"]] = drawn(of_reason, work.config.samples_dropped)
+    # These were never cleaned, and the page may be passed on.
+    for sample in (each for samples in facts.samples_dropped.values() for each in samples):
+        for column in ("title", "text", "detail"):
+            sample[column], _ = replace_personal(sample[column] or "", privacy)
     return _write(facts, hosts, output)
 
 
@@ -196,6 +208,8 @@ def _sample(row: Mapping[str, Any], more: Iterable[str]) -> dict[str, Any]:
 
 
 def drawn(samples: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """By chance, and always the same: ids begin with hashes, read backwards here, for of duplicates the
-    smallest id is what is kept."""
-    return sorted(samples, key=lambda row: (row["id"][31::-1], row["id"]))[:count]
+    """By chance, one of each page, and always the same: ids begin with a hash of the page, read backwards
+    here, for of duplicates the smallest id is what is kept."""
+    ordered = sorted(samples, key=lambda row: (row["id"][PAGE_ID - 1 :: -1], row["id"]), reverse=True)
+    of_pages = {row["id"][:PAGE_ID]: row for row in ordered}  # the first part of each stays
+    return list(reversed(of_pages.values()))[:count]

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cards.card import DataCard
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.cards.card import HOSTS, DataCard
 from pipeline.cards.cooccurrence import PeopleCounts
 from pipeline.cards.page import FEMALE, GENDER, MALE, NAME_CHARACTERS, note, short
 from pipeline.corpus.duplicates import connect
@@ -38,9 +41,9 @@ class Overlap:
     """Pages by their URL."""
 
     same: int
-    """In both, with the same text."""
+    """In both, read with the same text, whatever cleaning made of it."""
     changed: int
-    """In both, with another text."""
+    """In both, read with another text."""
     only_first: int
     only_second: int
     examples: Mapping[str, tuple[str, ...]]
@@ -51,7 +54,8 @@ def compared(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
     """The figures of two cards, by section; of long lists the names that are largest in either."""
     found: list[Row] = []
     for name in first["totals"]:
-        found.append(Row("totals", name, first["totals"][name], second["totals"][name], "count"))
+        one, other = (card["totals"][name] or 0 for card in (first, second))
+        found.append(Row("totals", name, one, other, "count"))
     both = (first, second)
     for section, values in (
         ("languages", [_shares(card["languages"], "bytes") for card in both]),
@@ -64,6 +68,16 @@ def compared(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
     found += _rows("personal", _personal(first), _personal(second), "rate")
     found += _rows("people", _people(first), _people(second), "share")
     return found
+
+
+def with_hosts_of_both(first: DataCard, second: DataCard) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts of both; of the largest hosts of either each has its figures, also where it is small."""
+    both = first.facts(), second.facts()
+    names = [each["host"] for card in both for each in card["hosts"]["largest"][:MOST]]
+    for card, facts in zip((first, second), both, strict=True):
+        table = pq.read_table(card.path(HOSTS), filters=pc.field("host").isin(names))
+        facts["hosts"]["largest"] = table.to_pylist()
+    return both
 
 
 def _rows(section: str, first: Mapping[str, float], second: Mapping[str, float], unit: str) -> Iterator[Row]:
@@ -87,13 +101,14 @@ def _hosts(card: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _of_pages(card: Mapping[str, Any]) -> dict[str, float]:
-    pages = max(1, card["totals"]["pages"])
-    return {reason: sizes["documents"] / pages for reason, sizes in card["dropped"].items()}
+    pages = card["totals"]["pages"] or 1
+    return {reason: sizes["documents"] / pages for reason, sizes in (card["dropped"] or {}).items()}
 
 
 def _personal(card: Mapping[str, Any]) -> dict[str, float]:
     words = card["totals"]["words"]
-    return {kind: count / words * 1e6 for kind, count in card["personal"].items() if words}
+    found = card["personal"] or {}
+    return {kind: count / words * 1e6 for kind, count in found.items() if words and count is not None}
 
 
 def _people(card: Mapping[str, Any]) -> dict[str, float]:
@@ -183,8 +198,8 @@ def diff_page(
     parts = ["<h1>Two corpora</h1>", note(f"{one} is {cards[0].base}, {other} is {cards[1].base}.")]
     parts.append("<h2>Pages, by their URL</h2>")
     counted = (
-        ("in both, with the same text", shared.same, ()),
-        ("in both, with another text", shared.changed, shared.examples["changed"]),
+        ("in both, read with the same text", shared.same, ()),
+        ("in both, read with another text", shared.changed, shared.examples["changed"]),
         (f"only in {one}", shared.only_first, shared.examples["only_first"]),
         (f"only in {other}", shared.only_second, shared.examples["only_second"]),
     )

@@ -1,17 +1,20 @@
 """What is known of a corpus: counted file by file, added up, and put together for the page."""
 
-import heapq
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cards.cooccurrence import PeopleCounts
+from pipeline.corpus.personal.matching import PLACEHOLDERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.cards.card import Described
+    from pipeline.corpus.clean import Documents
 
 LENGTH_BINS = 31
 """Of documents by their length, each twice as long as the one before; the last begins at a gigabyte."""
@@ -20,8 +23,9 @@ CURVE_POINTS = 60
 """Of the curve that says which share of the text the largest hosts have."""
 LINES_TOLD = 20
 """Lines that sites repeat."""
-OPT_OUTS = ("robots", "robots-unreachable", "opt-out", "forgotten")
+OPT_OUTS = ("robots", "opt-out", "forgotten")
 """Outcomes of a crawl's URLs that were left alone because somebody asked for that."""
+LICENCES_TOLD = 200
 
 Sizes = defaultdict[str, Counter[str]]
 """Name → documents, bytes and tokens."""
@@ -52,6 +56,8 @@ class Facts:
     samples_dropped: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     people: dict[str, PeopleCounts] = field(default_factory=dict)
     """By language."""
+    other_words: int = 0
+    """Of languages without lists of words."""
 
     SIZED = ("sources", "languages", "licences", "splits", "dropped")
     COUNTED = ("years", "lengths", "lengths_dropped")
@@ -63,6 +69,7 @@ class Facts:
         for name in self.COUNTED:
             getattr(self, name).update(getattr(other, name))
         self.samples += other.samples
+        self.other_words += other.other_words
         for reason, samples in other.samples_dropped.items():
             self.samples_dropped.setdefault(reason, []).extend(samples)
         for language, people in other.people.items():
@@ -75,6 +82,7 @@ class Facts:
             **{name: sorted(getattr(self, name).items()) for name in self.COUNTED},
             "samples": self.samples,
             "samples_dropped": self.samples_dropped,
+            "other_words": self.other_words,
             "people": {language: people.as_json() for language, people in self.people.items()},
         }
 
@@ -83,6 +91,7 @@ class Facts:
         found = cls(
             samples=values["samples"],
             samples_dropped=values["samples_dropped"],
+            other_words=values["other_words"],
             people={language: PeopleCounts.of_json(each) for language, each in values["people"].items()},
         )
         for name in cls.SIZED:
@@ -93,7 +102,8 @@ class Facts:
 
 
 def gathered(described: "Described", facts: Facts, hosts: "pa.Table") -> dict[str, Any]:
-    """All that the page shows, and `moinho corpus diff` compares."""
+    """All that the page shows, and `moinho corpus diff` compares. What is not known, since it is no longer in
+    the store, is null."""
     documents = described.documents
     cleaned = documents.record.counts if documents is not None else {}
     kept: Counter[str] = sum((Counter(sizes) for sizes in facts.splits.values()), Counter())
@@ -104,15 +114,17 @@ def gathered(described: "Described", facts: Facts, hosts: "pa.Table") -> dict[st
             "documents": documents.base if documents is not None else None,
         },
         "totals": {
-            "pages": cleaned.get("pages", 0),
-            "kept": cleaned.get("kept", 0),
-            "dropped": sum(sizes["documents"] for sizes in facts.dropped.values()),
+            "pages": cleaned.get("pages"),
+            "kept": cleaned.get("kept"),
+            "dropped": None
+            if documents is None
+            else sum(sizes["documents"] for sizes in facts.dropped.values()),
             "documents": kept["documents"],
             "bytes": kept["bytes"],
             "tokens": kept["tokens"],
             "hosts": sum(count > 0 for count in hosts["documents"].to_pylist()),
             "languages": len(facts.languages),
-            "words": sum(people.words for people in facts.people.values()),
+            "words": facts.other_words + sum(people.words for people in facts.people.values()),
         },
         "splits": _ordered(facts.splits),
         "sources": [
@@ -120,24 +132,20 @@ def gathered(described: "Described", facts: Facts, hosts: "pa.Table") -> dict[st
             for name, sizes in _ordered(facts.sources).items()
         ],
         "languages": _ordered(facts.languages),
-        "licences": _ordered(facts.licences),
+        "licences": _most(_ordered(facts.licences)),
         "years": dict(sorted(facts.years.items())),
         "lengths": {
             "kept": [facts.lengths[number] for number in range(LENGTH_BINS)],
             "dropped": [facts.lengths_dropped[number] for number in range(LENGTH_BINS)],
         },
         "hosts": _hosts(hosts),
-        "dropped": _ordered(facts.dropped, "documents"),
+        "dropped": _ordered(facts.dropped, "documents") if documents is not None else None,
         "removed": {
             "lines": cleaned.get("removed-lines", 0),
             "paragraphs": cleaned.get("removed-paragraphs", 0),
         },
         "repeated_lines": _repeated_lines(described),
-        "personal": {
-            name.removeprefix("personal."): count
-            for name, count in sorted(cleaned.items())
-            if name.startswith("personal.")
-        },
+        "personal": _personal(documents),
         "opt_outs": _opt_outs(described),
         "people": {language: people.as_json() for language, people in sorted(facts.people.items())},
         "samples": facts.samples,
@@ -160,30 +168,57 @@ def _hosts(hosts: "pa.Table") -> dict[str, Any]:
         added += size
         if number in points:
             curve.append([number, added / whole])
-    return {"largest": hosts.slice(0, HOSTS_TOLD).to_pylist(), "curve": curve}
+    return {"listed": len(hosts), "largest": hosts.slice(0, HOSTS_TOLD).to_pylist(), "curve": curve}
 
 
 def _repeated_lines(described: "Described") -> list[dict[str, Any]]:
-    """Of the lines that were taken out of pages those on most of them."""
-    if described.documents is None:
+    """Of the lines that were taken out of pages those on most of them, without personal data."""
+    paths = [] if described.documents is None else described.documents.paths("boilerplate/")
+    if not paths:
         return []
-    from pipeline.corpus.tables import read_documents
+    from pipeline.corpus.duplicates import connect
+    from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 
-    pages: Counter[tuple[str, str]] = Counter()
-    for path in described.documents.paths("boilerplate/"):
-        here = Counter({(row["site"], row["line"]): row["pages"] for row in read_documents(path)})
-        pages.update(dict(heapq.nlargest(10 * LINES_TOLD, here.items(), key=lambda each: each[1])))
+    with tempfile.TemporaryDirectory() as scratch, connect(Path(scratch)) as database:
+        found = database.execute(
+            "SELECT site, line, sum(pages)::BIGINT AS pages FROM read_parquet(?) GROUP BY site, line "
+            "ORDER BY pages DESC, site, line LIMIT ?",
+            [list(map(str, paths)), LINES_TOLD],
+        ).fetchall()
     return [
-        {"site": site, "line": line, "pages": count} for (site, line), count in pages.most_common(LINES_TOLD)
+        {"site": site, "line": replace_personal(line, PrivacyConfig())[0], "pages": pages}
+        for site, line, pages in found
     ]
 
 
-def _opt_outs(described: "Described") -> dict[str, int]:
-    """What was left alone because somebody asked for that: URLs of the crawl, pages of archives."""
-    crawled = described.pages.counts if described.pages is not None else {}
-    found = {f"crawl: {name}": crawled.get(f"outcome.{name}", 0) for name in OPT_OUTS}
-    read = described.raw.record.counts if described.raw is not None else {}
-    cleaned = described.documents.record.counts if described.documents is not None else {}
-    found["archives: opt-out"] = read.get("dropped.opt-out", 0)
-    found["documents: forgotten"] = cleaned.get("dropped.forgotten", 0)
-    return {name: count for name, count in found.items() if count}
+def _personal(documents: "Documents | None") -> dict[str, int | None] | None:
+    """How often each kind was replaced; of one that was not looked for it is not known."""
+    if documents is None:
+        return None
+    wanted = documents.config().get("privacy", {})
+    counts = documents.record.counts
+    return {
+        kind: counts.get(f"personal.{kind}", 0) if wanted.get(kind, True) else None for kind in PLACEHOLDERS
+    }
+
+
+def _most(licences: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """The most usual, and one for what is left."""
+    names = list(licences)
+    rest: Counter[str] = sum((Counter(licences[name]) for name in names[LICENCES_TOLD:]), Counter())
+    others = {f"{len(names) - LICENCES_TOLD} others": dict(rest)} if rest else {}
+    return {name: licences[name] for name in names[:LICENCES_TOLD]} | others
+
+
+def _opt_outs(described: "Described") -> dict[str, int | None]:
+    """What was left alone because somebody asked for that: URLs of the crawl, pages of archives. Null where
+    it is not known."""
+    pages, raw, documents = described.pages, described.raw, described.documents
+    found: dict[str, int | None] = {}
+    for name in OPT_OUTS if pages is not None or raw is None else ():
+        found[f"crawl: {name}"] = None if pages is None else pages.counts.get(f"outcome.{name}", 0)
+    found["archives: opt-out"] = None if raw is None else raw.record.counts.get("dropped.opt-out", 0)
+    found["documents: forgotten"] = (
+        None if documents is None else documents.record.counts.get("dropped.forgotten", 0)
+    )
+    return {name: count for name, count in found.items() if count != 0}

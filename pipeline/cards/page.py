@@ -24,6 +24,7 @@ SEEN_TOGETHER = 5
 PROFESSIONS_SHOWN = 25
 PROFESSIONS_TOLD = 5
 """Of a group of origin or religion."""
+GONE = "<p>Not known: what this corpus was made from is no longer in the store.</p>"
 GENDER, FEMALE, MALE = "gender", "female", "male"
 OTHER_COLOUR = "#c08040"
 STYLE = """<style>
@@ -62,12 +63,12 @@ def _glance(told: Mapping[str, Any]) -> str:
     totals = told["totals"]
     held_out = told["splits"].get("held-out", {})
     rows = [
-        ("pages and files that were read", f"{totals['pages']:,}"),
-        ("of which kept", f"{totals['kept']:,}{_share(totals['kept'], totals['pages'])}"),
-        ("left out, each with its reason", f"{totals['dropped']:,}"),
+        ("pages and files that were read", _count(totals["pages"])),
+        ("of which kept", _count(totals["kept"]) + _share(totals["kept"] or 0, totals["pages"] or 0)),
+        ("left out, each with its reason", _count(totals["dropped"])),
         ("documents, long pages cut at their headings", f"{totals['documents']:,}"),
         ("bytes of text (UTF-8)", f"{totals['bytes']:,} ({_size(totals['bytes'])})"),
-        ("words (of languages that have lists of words below)", f"{totals['words']:,}"),
+        ("words", f"{totals['words']:,}"),
         ("tokens", f"{totals['tokens']:,}"),
         ("documents held out from training", f"{held_out.get('documents', 0):,}"),
         ("hosts and other sources", f"{totals['hosts']:,}"),
@@ -122,7 +123,8 @@ def _hosts(told: Mapping[str, Any]) -> str:
         for each in largest
     ]
     names = ("host", "documents", "bytes", "of all", "tokens", "pages left out")
-    more = f" of {hosts:,}; `hosts.parquet` beside this page has all" if hosts > len(largest) else ""
+    listed = told["hosts"]["listed"]
+    more = f" of {listed:,}; the artifact's hosts.parquet has all" if listed > len(largest) else ""
     parts = ["<h2>Hosts</h2>"]
     if hosts > 1:
         parts.append(picture(_concentration(curve)))
@@ -146,8 +148,10 @@ def _lengths(told: Mapping[str, Any]) -> str:
 
 
 def _dropped(told: Mapping[str, Any]) -> str:
-    counts = {reason: sizes["documents"] for reason, sizes in told["dropped"].items()}
     parts = ["<h2>What was left out, and why</h2>"]
+    if told["dropped"] is None:
+        return "\n".join([*parts, GONE])
+    counts = {reason: sizes["documents"] for reason, sizes in told["dropped"].items()}
     if not counts:
         return "\n".join([*parts, "<p>Nothing was left out.</p>"])
     parts.append(picture(bars(_most(counts), "pages left out, by reason")))
@@ -164,6 +168,8 @@ def _dropped(told: Mapping[str, Any]) -> str:
 
 
 def _duplicates(told: Mapping[str, Any]) -> str:
+    if told["dropped"] is None:
+        return f"<h2>Duplicates</h2>{GONE}"
     found = {
         reason: sizes["documents"]
         for reason, sizes in told["dropped"].items()
@@ -196,7 +202,7 @@ def _rights(told: Mapping[str, Any]) -> str:
         table(("licence", "documents", "bytes", "tokens"), rows) if rows else "",
     ]
     if told["opt_outs"]:
-        left = [(name, f"{count:,}") for name, count in told["opt_outs"].items()]
+        left = [(name, _count(count)) for name, count in told["opt_outs"].items()]
         parts.append(table(("left alone because somebody asked for that", "number"), left))
     else:
         parts.append("<p>Nobody asked for anything to be left alone.</p>")
@@ -205,14 +211,14 @@ def _rights(told: Mapping[str, Any]) -> str:
 
 def _personal(told: Mapping[str, Any]) -> str:
     found, words = told["personal"], told["totals"]["words"]
-    if not found:
-        return "<h2>Personal data</h2><p>None was found by its form.</p>"
+    if found is None:
+        return f"<h2>Personal data</h2>{GONE}"
     rows = [
         (
             kind,
             PLACEHOLDERS.get(kind, ""),
-            f"{count:,}",
-            f"{count / words * 1e6:,.1f}" if words else "-",
+            "not looked for" if count is None else f"{count:,}",
+            "" if count is None else f"{count / max(1, words) * 1e6:,.1f}",
         )
         for kind, count in found.items()
     ]
@@ -314,6 +320,10 @@ def _most(counts: Mapping[str, int]) -> dict[str, int]:
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     rest = sum(count for _, count in ordered[SHOWN:])
     return dict(ordered[:SHOWN]) | ({f"{len(ordered) - SHOWN} others": rest} if rest else {})
+
+
+def _count(amount: int | None) -> str:
+    return "not known, no longer in the store" if amount is None else f"{amount:,}"
 
 
 def _share(part: int, whole: int, of: str = "") -> str:

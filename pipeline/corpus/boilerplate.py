@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pipeline.compute import ShardOutput
 from pipeline.corpus.duplicates import connect
 from pipeline.corpus.extract import RawDocuments
-from pipeline.corpus.forgotten import Forgotten
+from pipeline.corpus.forgotten import Forgotten, urls_in
 from pipeline.corpus.prose import BLANK_LINES, is_marked, lines_with_code
 from pipeline.corpus.tables import Row, outputs_of, read_documents, read_rows, write_rows
 from pipeline.store import Attempt, ShardRecord
@@ -55,6 +55,7 @@ class Sizing:
     """All raw shards, whose sites are to be measured."""
 
     raw: RawDocuments
+    forgotten: Forgotten
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,16 @@ class Choosing:
 
 def measure_sites(work: Sizing, output: ShardOutput) -> dict[str, int]:
     """Write which sites have more pages than are counted, and how many."""
+    urls = urls_in(work.raw, "raw/") if work.forgotten else ()
+    left_out = sorted({url for url in urls if work.forgotten.rule_for(url) is not None})
     with tempfile.TemporaryDirectory() as scratch, connect(Path(scratch)) as database:
+        database.register("left_out", pa.table({"url": pa.array(left_out, pa.string())}))
         found = database.execute(
             """
             SELECT site, count(*) AS pages FROM (
                 SELECT coalesce(host, source) AS site FROM (
                     SELECT source, kind, nullif(regexp_extract(url, ?, 1), '') AS host FROM read_parquet(?)
+                    ANTI JOIN left_out USING (url)
                 ) WHERE kind <> 'book' AND (kind <> 'article' OR host IS NOT NULL)
             ) GROUP BY site HAVING count(*) > ?
             """,

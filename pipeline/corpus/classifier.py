@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from pipeline.compute import Compute, files_of
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
+from pipeline.corpus.forgotten import REASON, columns_in, forgotten_in
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Attempt, Made, Store
 
@@ -95,10 +96,23 @@ def example_files(store: Store, names: Sequence[str]) -> tuple[Path, ...]:
             documents = Documents(store.storage, key)
             if stage != Documents.stage or not documents.exists():
                 raise ExamplesError(f"{name}: the store has no cleaned documents of the name {reference!r}")
+            _refuse_forgotten(store, documents, side, name)
             found += documents.paths(f"{side}/")
         else:
             found += _files(Path(name))
     return tuple(found)
+
+
+def _refuse_forgotten(store: Store, documents: Documents, side: str, name: str) -> None:
+    """Raises ExamplesError if there are pages among them that are to be left out since."""
+    forgotten = forgotten_in(store.storage)
+    columns = ["url", "reason"] if side == "dropped" else ["url"]
+    for url, *reason in columns_in(documents, f"{side}/", columns) if forgotten else ():
+        if reason != [REASON] and (rule := forgotten.rule_for(url)) is not None:
+            raise ExamplesError(
+                f"{name}: {documents.base} has {url}, and {rule} is to be left out (`moinho forget`): run "
+                "the configuration again that made it, which makes it without"
+            )
 
 
 def _files(path: Path) -> list[Path]:

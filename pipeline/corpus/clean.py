@@ -207,7 +207,9 @@ def clean(
 def _forgotten_of(store: Store, raw: RawDocuments) -> Forgotten:
     """What is to be forgotten of these documents, and no more, lest all other corpora be made again."""
     forgotten = forgotten_in(store.storage)
-    return forgotten.only(urls_in(raw, "raw/")) if forgotten and raw.exists() else Forgotten()
+    if not forgotten or not raw.exists():  # what is yet to be read may have anything
+        return forgotten
+    return forgotten.only(urls_in(raw, "raw/", "dropped/"))
 
 
 def earlier_documents(store: Store, references: Sequence[str]) -> list[Documents]:
@@ -302,6 +304,7 @@ def _build(
                 searched.get(record.identity),
                 config.paragraphs_once,
                 undecided_tags(config.languages),
+                forgotten,
             )
             for record in judged
             if record.lost is None and record.identity not in unsearched
@@ -336,7 +339,8 @@ def _find_boilerplate(
     """What was found out on the sites' lines; the last record has those that are taken out of pages."""
     from pipeline.corpus import boilerplate
 
-    sized = compute.map_shards(attempt, "sites", {"all": boilerplate.Sizing(raw)}, boilerplate.measure_sites)
+    sizing = boilerplate.Sizing(raw, forgotten)
+    sized = compute.map_shards(attempt, "sites", {"all": sizing}, boilerplate.measure_sites)
     counted = compute.map_shards(
         attempt,
         "lines",

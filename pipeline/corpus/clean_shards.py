@@ -103,6 +103,7 @@ class Dividing:
     paragraphs_once: Scope
     undecided: frozenset[str]
     """Tags of kept documents whose variety is undecided, where one was asked for."""
+    forgotten: Forgotten
 
 
 def sample(part: Sampling, output: ShardOutput) -> dict[str, int]:
@@ -189,9 +190,9 @@ def divide(part: Dividing, output: ShardOutput) -> dict[str, int]:
     overlapping = contaminated(part.attempt, part.searched)
     again, repeats = (pc.is_in(good["id"], pa.array(ids, pa.string())) for ids in (found, overlapping))
     kept = good.filter(pc.invert(pc.or_(again, repeats)))
-    dropped = read_rows(
-        [part.raw.path(f"dropped/{name}"), *outputs_of(part.attempt, [part.judged], "dropped/")]
-    )
+    dropped = read_rows(outputs_of(part.attempt, [part.judged], "dropped/"))
+    unread = list(_remembered(part.raw.path(f"dropped/{name}"), part.forgotten, dropped))
+    dropped += unread
     dropped += [
         drop(row, found[row["id"]]["reason"], detail=found[row["id"]]["keeper"])
         for row in good.filter(again).to_pylist()
@@ -278,6 +279,8 @@ def why_nothing_is_left(attempt: Attempt, divided: Sequence[ShardRecord]) -> str
     measured = "" if sample["value"] is None else f", measured {sample['value']:g}"
     if sample["threshold"] is not None:
         measured += f" where the limit is {sample['threshold']:g}"
+    if reason == "forgotten":
+        return f"{count} of {len(rows)} pages are to be left out (`moinho forget`); crawl other seeds"
     text = " ".join(sample["text"].split())[:SAMPLE_CHARACTERS]
     return (
         f"of {len(rows)} pages {count} were dropped as {reason!r}. "

@@ -15,15 +15,15 @@ import datetime
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
-import idna
 from pydantic import BaseModel
 
-from pipeline.corpus.canonical import canonical_url
+from pipeline.corpus.canonical import canonical_url, spelled_host
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Storage
 
@@ -31,10 +31,8 @@ FOLDER = "forgotten"
 """Of the store; a file in it for each time that something was to be forgotten, or was taken back."""
 REASON = "forgotten"
 """Of documents that are dropped for it, and the outcome of URLs that are not asked for."""
-HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-ADDRESS = re.compile(r"\[[0-9a-f:.]+\]")
-"""Of IPv6, as it stands in a URL."""
-WEB = ("http", "https")
+WEB = ("http://", "https://")
+BARE_URL = re.compile(r"[\w-]+(\.[\w-]+)*\.[a-z]{2,}(:\d+)?(/|$)", re.IGNORECASE)
 
 
 class NoRuleError(InputError):
@@ -55,44 +53,47 @@ class ForgottenEntry(BaseModel):
     """Whether the rules no longer hold."""
 
 
-def rule_of(text: str) -> str:
-    """The one spelling of what a user wrote. Raises NoRuleError."""
+def rules_of(text: str) -> tuple[str, ...]:
+    """The one spelling of what a user wrote. What may be both a URL without its scheme and a place is both.
+
+    Raises NoRuleError.
+    """
     given = text.strip()
-    if "://" in given:
-        return _url_rule(given)
-    host, slash, rest = given.partition("/")
-    if slash and "." in host and "#" not in rest and _host(host):
-        return _url_rule(f"https://{given}")
+    scheme, separator, _ = given.partition("://")
+    if separator and "#" not in scheme:
+        return (_url_rule(given),)
+    before, slash, _ = given.partition("/")
     if slash or "#" in given:
-        return given
-    name, colon, port = given.removeprefix("*.").partition(":")
-    if colon and port.isdigit():
-        return _url_rule(f"https://{given}/*")
-    if not (found := _host(name)):
-        raise NoRuleError(
-            f"{text!r} is neither a host nor a URL; write a host such as example.org, a URL such as "
-            "https://example.org/page (with * at its end all that begin so), or a place as "
-            "`moinho corpus dropped` prints it"
+        might_be_url = (
+            slash and "." in before and "#" not in before and spelled_host(before.partition(":")[0])
         )
-    return found
-
-
-def _host(name: str) -> str:
-    """As hosts are spelled in URLs; empty if none can be called so."""
-    try:
-        spelled = name.lower().strip(".")
-        spelled = spelled if spelled.isascii() else idna.encode(spelled, uts46=True).decode()
-    except idna.IDNAError:
-        return ""
-    return spelled if HOST.fullmatch(spelled) or ADDRESS.fullmatch(spelled) else ""
+        return (_url_rule(f"https://{given}"), given) if might_be_url else (given,)
+    if found := spelled_host(given.removeprefix("*.")):
+        return (found,)
+    name, colon, port = given.partition(":")
+    if colon and port.isdigit() and spelled_host(name):
+        return (_url_rule(f"https://{given}/*"),)
+    raise NoRuleError(
+        f"{text!r} is neither a host nor a URL; write a host such as example.org, a URL such as "
+        "https://example.org/page (with * at its end all that begin so), or a place as "
+        "`moinho corpus dropped` prints it"
+    )
 
 
 def _url_rule(url: str) -> str:
-    beginning = url.endswith("*")
-    place = _place_on_the_web(canonical_url(url.removesuffix("*")))
-    if place is None or not _host(place.host):
+    """The rule of a page or, with * at its end, of all that begin so. Raises NoRuleError."""
+    path, mark, query = url.removesuffix("*").partition("?")
+    is_beginning = url.endswith("*")
+    if is_beginning and "&" in query:
+        raise NoRuleError(
+            f"{url!r} has several names in its query, whose order is not a page's own; write the beginning "
+            "up to the first of them"
+        )
+    # What is only the beginning of a query must not be spelled as if it were whole.
+    place = _place_on_the_web(canonical_url(path if is_beginning else f"{path}{mark}{query}"))
+    if place is None:
         raise NoRuleError(f"{url!r} is no URL of a web page; write one such as https://example.org/page")
-    return f"https://{place.host}{place.rest}{'*' if beginning else ''}"
+    return f"https://{place.host}{place.rest}" + (f"{mark}{query}*" if is_beginning else "")
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,30 @@ class _Place:
 
 
 def _place_on_the_web(url: str) -> _Place | None:
-    """None of what is no page of the web. `url` is canonical."""
+    """None of what is no page of the web. `url` is canonical, but for its host."""
     try:
         parts = urlsplit(url)
         port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
+        name = parts.hostname or ""
     except ValueError:
         return None
-    if parts.scheme not in WEB or not parts.hostname:
+    host = spelled_host(f"[{name}]" if ":" in name else name)
+    if parts.scheme not in ("http", "https") or not host:
         return None
     query = f"?{parts.query}" if parts.query else ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return _Place(host, f"{port}{parts.path or '/'}{query}")
+
+
+def _named_page(place: str) -> str | None:
+    """The URL in a place whose row was called by a URL without a scheme that is known, such as
+    `letters#www.example.org/a`."""
+    name = place.partition("#")[2]
+    scheme, separator, rest = name.partition("://")
+    if separator:
+        return f"http://{rest}" if scheme.lower() in ("http", "https") else None
+    if name.startswith("//"):
+        return f"http:{name}"
+    return f"http://{name}" if BARE_URL.match(name) else None
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,12 @@ class Forgotten:
         if url in self.rules:
             return url
         if not url.startswith(WEB):
-            return _beginning_of(url, self._beginnings.get("", ()))
+            named = _named_page(url)
+            found = self._rule_on_the_web(named) if named is not None else None
+            return found or _beginning_of(url, self._beginnings.get("", ()))
+        return self._rule_on_the_web(url)
+
+    def _rule_on_the_web(self, url: str) -> str | None:
         place = _place_on_the_web(url)
         if place is None:
             return None
@@ -204,8 +223,8 @@ def write_entry(
     return entry
 
 
-def urls_in(artifact: Artifact, prefix: str) -> Iterator[str]:
-    """The column `url` of an artifact's Parquet files; of a store that is elsewhere only that is fetched."""
+def columns_in(artifact: Artifact, prefix: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of an artifact's Parquet files; of a store that is elsewhere only these columns are fetched."""
     import pyarrow.parquet as pq
 
     storage = artifact.storage
@@ -214,5 +233,11 @@ def urls_in(artifact: Artifact, prefix: str) -> Iterator[str]:
             continue
         path = storage.full(f"{artifact.base}/{artifact.record.files[name].path}")
         with storage.fs.open(path, "rb") as data, pq.ParquetFile(data) as file:
-            for batch in file.iter_batches(columns=["url"]):
-                yield from batch.column(0).to_pylist()
+            for batch in file.iter_batches(columns=list(columns)):
+                yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
+
+
+def urls_in(artifact: Artifact, *prefixes: str) -> Iterator[str]:
+    """The column `url` of an artifact's Parquet files."""
+    for prefix in prefixes:
+        yield from (url for (url,) in columns_in(artifact, prefix, ["url"]))

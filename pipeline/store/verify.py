@@ -21,7 +21,7 @@ from pipeline.store.store import Store
 THREADS = min(8, 2 * (os.cpu_count() or 1))
 NO_STAGES = ("names", "runs", "locks", "mlflow-artifacts", "forgotten")
 """Folders at the store's root that hold no artifacts."""
-MARKS = ("names", "locks", "mlflow.db")
+MARKS = ("names", "locks", "mlflow.db", "forgotten")
 """What a store has soon after its first run began; other folders have seldom anything of that name."""
 
 

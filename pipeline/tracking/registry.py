@@ -1,7 +1,7 @@
 """Which registered models were made from an artifact."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,27 +34,28 @@ class Registered:
     aliases: tuple[str, ...]
 
 
-def registered(destination: Destination, artifacts: Collection[str]) -> list[Registered]:
-    """Versions that were registered for one of the artifacts (`stage/key`), by name and version.
-
-    Raises RegistryError.
-    """
-    if not destination.exists():
-        return []
+def registered(destination: Destination) -> list[Registered]:
+    """Versions that were registered for an artifact of a store, by name and version. Raises RegistryError."""
     os.environ.update(QUIET_ENVIRONMENT | ONE_TRY)
     from mlflow import MlflowClient
 
     try:
+        client = MlflowClient(destination.uri)
         found = [
-            Registered(each.name, str(each.version), each.tags[ARTIFACT_TAG], tuple(each.aliases))
-            for each in _versions(MlflowClient(destination.uri))
-            if each.tags.get(ARTIFACT_TAG) in artifacts
+            Registered(each.name, str(each.version), each.tags[ARTIFACT_TAG], _aliases(client, each))
+            for each in _versions(client)
+            if ARTIFACT_TAG in each.tags
         ]
     except Exception as error:
         # Of many types: those of MLflow, of a database, of HTTP.
         told = " ".join(f"{type(error).__name__}: {error}".split())[:ERROR_CHARACTERS]
         raise RegistryError(f"MLflow ({destination.label}) cannot be asked for its models: {told}") from error
     return sorted(found, key=lambda each: (each.name, int(each.version)))
+
+
+def _aliases(client: "MlflowClient", version: "ModelVersion") -> tuple[str, ...]:
+    """A search does not tell them."""
+    return tuple(client.get_model_version(version.name, version.version).aliases)
 
 
 def _versions(client: "MlflowClient") -> "Iterator[ModelVersion]":

@@ -65,7 +65,7 @@ def test_a_site_is_a_host_or_a_source_and_a_work_of_its_own_has_none(
         return Made(files=attempt.publish_folder("raw"), counts={})
 
     def measure(attempt: Attempt) -> Made:
-        sized = here.map_shards(attempt, "sites", {"all": Sizing(raw)}, measure_sites)
+        sized = here.map_shards(attempt, "sites", {"all": Sizing(raw, Forgotten())}, measure_sites)
         return Made(files=files_of(sized), counts={})
 
     raw = store.make(RawDocuments, Crawled(name="raw"), {}, build)
@@ -86,7 +86,7 @@ def test_of_a_large_site_a_sample_of_pages_decides(store: Store, here: Compute) 
     raw = raw_of(store, [*pages, ("http://y/", "Often 1")], 0, 3, "raw")
 
     def build(attempt: Attempt) -> Made:
-        sized = here.map_shards(attempt, "sites", {"all": Sizing(raw)}, measure_sites)
+        sized = here.map_shards(attempt, "sites", {"all": Sizing(raw, Forgotten())}, measure_sites)
         shards = [name.removeprefix("raw/").removesuffix(".parquet") for name in raw.names("raw/")]
         counted = here.map_shards(
             attempt,

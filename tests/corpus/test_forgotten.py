@@ -15,7 +15,7 @@ from pipeline.corpus.forgotten import (
     NoRuleError,
     entries_in,
     forgotten_in,
-    rule_of,
+    rules_of,
     write_entry,
 )
 from pipeline.corpus.tables import read_rows
@@ -41,16 +41,29 @@ NAME = "Serafina Quintanilha"
         ("http://[::1]:8000/a", "https://[::1]:8000/a"),
         ("letters/2019.jsonl#371", "letters/2019.jsonl#371"),
         ("letters/*", "letters/*"),
+        ("[2001:DB8::1]", "[2001:db8::1]"),
+        ("example.org/page#top", "https://example.org/page"),
+        ("laws#urn://1/2", "laws#urn://1/2"),
+        ("https://www.example.org./a", "https://www.example.org/a"),
+        ("https://example.org/?author*", "https://example.org/?author*"),
     ],
 )
 def test_a_rule_has_one_spelling_and_keeps_it(written: str, rule: str) -> None:
-    assert rule_of(written) == rule == rule_of(rule)
+    assert rules_of(written)[0] == rule == rules_of(rule)[0]
 
 
-@pytest.mark.parametrize("written", ["", " ", "?", "ftp://example.org/a", "https:///a", "two words", "a..b"])
+@pytest.mark.parametrize(
+    "written",
+    ["", " ", "?", "ftp://example.org/a", "https:///a", "two words", "a..b", "https://a.example/?b=1&c=*"],
+)
 def test_what_is_no_host_url_or_place_is_refused(written: str) -> None:
-    with pytest.raises(NoRuleError, match=r"host|URL"):
-        rule_of(written)
+    with pytest.raises(NoRuleError, match=r"host|URL|query"):
+        rules_of(written)
+
+
+def test_what_may_be_a_url_or_a_place_is_both() -> None:
+    assert rules_of("docs.v2/readme.md") == ("https://docs.v2/readme.md", "docs.v2/readme.md")
+    assert rules_of("docs/readme.md") == ("docs/readme.md",)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +71,20 @@ def test_what_is_no_host_url_or_place_is_refused(written: str) -> None:
     [
         (
             "example.org",
-            ["http://example.org/", "https://www.example.org:8443/a?b", "http://a.b.example.org/x"],
+            [
+                "http://example.org/",
+                "https://www.example.org:8443/a?b",
+                "http://a.b.example.org/x",
+                "http://example.org./",
+                "https://ex%61mple.org/a",
+                "rows#www.example.org/x",
+                "rows#//example.org/x",
+                "rows#HTTP://Example.org/x",
+            ],
             ["http://example.org.br/", "http://notexample.org/", "http://org/", "example.org/notes.txt#3"],
         ),
+        ("httpd/*", ["httpd/a.html"], ["http://httpd/a.html"]),
+        ("https://example.org/?author*", ["http://example.org/?author_id=3"], ["http://example.org/?b=1"]),
         (
             "https://example.org/a",
             ["http://example.org/a", "https://example.org/a#b", "http://example.org:80/a"],
@@ -76,8 +100,8 @@ def test_what_is_no_host_url_or_place_is_refused(written: str) -> None:
     ],
 )
 def test_a_rule_is_about_its_own_and_no_more(rule: str, left_out: list[str], kept: list[str]) -> None:
-    forgotten = Forgotten(frozenset({rule_of(rule)}))
-    assert [forgotten.rule_for(url) for url in left_out] == [rule_of(rule)] * len(left_out)
+    forgotten = Forgotten(frozenset(rules_of(rule)))
+    assert [forgotten.rule_for(url) for url in left_out] == [rule] * len(left_out)
     assert [forgotten.rule_for(url) for url in kept] == [None] * len(kept)
 
 
@@ -89,7 +113,7 @@ RULE = some.one_of(HOST, URL, URL.map("{}*".format))
 
 @given(some.sets(RULE, max_size=6), URL)
 def test_many_rules_are_each_rule_by_itself(written: set[str], url: str) -> None:
-    rules = frozenset(map(rule_of, written))
+    rules = frozenset(rule for text in written for rule in rules_of(text))
     alone = {rule for rule in rules if Forgotten(frozenset({rule})).rule_for(url) is not None}
     found = Forgotten(rules).rule_for(url)
     assert found in alone if alone else found is None
@@ -128,6 +152,7 @@ def test_cleaning_keeps_nothing_of_what_is_forgotten_and_makes_nothing_else_anew
     store: Store, make_pages: MakePages, here: Compute
 ) -> None:
     wanted, unwanted = pages_of("keep.example", 12, "Ana"), pages_of("leave.example", 12, NAME)
+    unwanted.append(WebPage("http://leave.example/empty", f"<title>{NAME}</title>".encode()))
     mixed = extract(store, make_pages([*wanted, *unwanted]), None, ExtractConfig(shards=2), here)
     alone = extract(store, make_pages(wanted, name="alone"), None, ExtractConfig(shards=2), here)
     config = CleanConfig()

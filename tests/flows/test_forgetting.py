@@ -8,15 +8,27 @@ from pathlib import Path
 import pytest
 
 from flows.commands.forgetting import NotForgottenError, forget
-from flows.forgetting import ForgetListError, WholeSuffixError, aftermath, rules_from
-from pipeline.corpus.forgotten import Forgotten, forgotten_in
+from flows.forgetting import (
+    ForgetListError,
+    ForgottenInsideError,
+    WholeSuffixError,
+    aftermath,
+    refuse_forgotten,
+    rules_from,
+)
+from pipeline.config import Config
+from pipeline.corpus.classifier import ExamplesError, example_files
+from pipeline.corpus.clean import Documents
+from pipeline.corpus.forgotten import Forgotten, forgotten_in, write_entry
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.tables import read_rows
 from pipeline.corpus.text_index import TextIndexConfig, as_asked, find_text, index_texts
-from pipeline.store import Store
+from pipeline.store import Made, Store
+from pipeline.store.discard import discard
 from pipeline.tokens.encode import Tokens
 from pipeline.tracking.destination import Destination
 from pipeline.tracking.registry import RegistryError, registered
+from pipeline.training.pretrain import BaseModel
 from tests.road import moinho
 from tests.rows_road import HERE, corpus_and_tokens, write_rows
 
@@ -65,7 +77,7 @@ def test_after_forgetting_and_a_rebuild_no_row_leads_to_the_host_and_its_name_is
     assert sources["sources"] == sources["extract"] > 5
     made = {each["artifact"].partition("/")[0]: each["documents"] for each in told["made"]}
     assert set(made) == {"clean", "hold-out", "index", "vocabulary", "tokens"}
-    assert made["tokens"] is made["vocabulary"] is None
+    assert made["vocabulary"] is None
     assert told["seconds_by_run"]["manual"] == pytest.approx(corpus.record.seconds + tokens.record.seconds)
 
     corpus, tokens = corpus_and_tokens(store, folder)
@@ -75,7 +87,9 @@ def test_after_forgetting_and_a_rebuild_no_row_leads_to_the_host_and_its_name_is
     assert times_found(store, corpus, NAME) == 0
     assert times_found(store, corpus, "the") > 10
     after = aftermath(store, Forgotten(frozenset({LEAVES})), Destination.of(store.storage))
-    assert corpus.base not in {holder.artifact for holder in after.made}
+    assert not {corpus.base, tokens.base, corpus.record.inputs["documents"].key} & {
+        name for holder in after.made for name in (holder.artifact, holder.artifact.partition("/")[2])
+    }
     forget(None, store=store.storage.root)
     assert "by letter" in capsys.readouterr().out
 
@@ -99,6 +113,57 @@ def test_what_is_not_meant_is_refused_and_nothing_is_written(store: Store, tmp_p
     assert not forgotten_in(Store(str(tmp_path / "store")).storage)
 
 
+def test_something_can_be_left_out_before_the_first_run_and_pages_as_the_crawl_calls_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "new")
+    forget(
+        ["gov.br/pagina", "https://a.example/?utm_source=x", "https://a.example/b?utm_source=x"], store=store
+    )
+    rules = forgotten_in(Store(store).storage)
+    for url in ("https://gov.br/pagina", "http://a.example/", "http://a.example/b"):
+        assert rules.rule_for(url) is not None
+    assert rules.rule_for("http://a.example/c") is None
+    assert "the front page alone" in " ".join(capsys.readouterr().out.split())
+    forget(None, store=store)
+    assert "https://gov.br/pagina" in capsys.readouterr().out
+
+
+def test_what_was_made_before_does_not_bring_it_back(store: Store, tmp_path: Path) -> None:
+    """As a general text, as a model to go on from, or as examples for a classifier."""
+    corpus, tokens = corpus_and_tokens(store, write_rows(tmp_path / "manual", manual()))
+    documents = Documents(store.storage, corpus.record.inputs["documents"].key)
+    store.name("old/documents", documents)
+    base = store.make(BaseModel, Config(), {"tokens": tokens}, lambda attempt: Made(files={}))
+    for artifact in (corpus, tokens, base):
+        refuse_forgotten(store, artifact, "start.model")
+    assert example_files(store, ["kept:old/documents"])
+    write_entry(store.storage, [LEAVES])
+    for artifact in (corpus, tokens, base):
+        with pytest.raises(ForgottenInsideError, match=LEAVES):
+            refuse_forgotten(store, artifact, "start.model")
+    for side in ("kept", "dropped"):
+        with pytest.raises(ExamplesError, match=LEAVES):
+            example_files(store, [f"{side}:old/documents"])
+
+
+def test_what_cannot_be_known_any_more_is_told(store: Store, tmp_path: Path) -> None:
+    """Tokens know their documents' URLs themselves; a model whose tokens are gone knows nothing."""
+    corpus, tokens = corpus_and_tokens(store, write_rows(tmp_path / "manual", manual()))
+    base = store.make(BaseModel, Config(), {"tokens": tokens}, lambda attempt: Made(files={}))
+    rules, destination = Forgotten(frozenset({LEAVES})), Destination.of(store.storage)
+    discard(store, f"clean/{corpus.record.inputs['documents'].key}")
+    discard(store, corpus.base)
+    found = aftermath(store, rules, destination)
+    assert {tokens.base, base.base} <= {holder.artifact for holder in found.made}
+    assert base.base not in found.unknown
+    assert found.unknown_models is not None
+    discard(store, tokens.base)
+    found = aftermath(store, rules, destination)
+    assert base.base in found.unknown
+    assert base.base not in {holder.artifact for holder in found.made}
+
+
 def test_the_command_tells_what_has_a_page_and_which_models_learned_from_it(filled_road: Path) -> None:
     store, url = filled_road / "store", "http://docs.moinho.test/argparse.html"
     told = moinho("forget", url, "--dry-run", store=store)
@@ -114,5 +179,5 @@ def test_a_registry_that_does_not_answer_is_told_and_costs_nothing_else(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     destination = Destination.of(store.storage)
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:9"):
-        registered(destination, {"pretrain/1234"})
+        registered(destination)
     assert aftermath(store, Forgotten(frozenset({"a.example"})), destination).unknown_models is not None
