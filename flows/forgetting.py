@@ -39,6 +39,12 @@ class WholeSuffixError(InputError):
     remedy = "Name the site itself, such as example.com.br."
 
 
+class ForgottenInsideError(InputError):
+    """Something that was made before would bring back pages that were to be left out since."""
+
+    remedy = "Run the configuration again that made it; then it is made without them."
+
+
 def rules_from(words: Sequence[str], listed: Path | None) -> list[str]:
     """The rules that a user names, each once, in order.
 
@@ -210,12 +216,6 @@ def _registered(destination: Destination, clean: set[str]) -> tuple[tuple[Regist
         return tuple(each for each in registered(destination) if each.artifact not in clean), None
     except RegistryError as error:
         return (), str(error)
-
-
-class ForgottenInsideError(InputError):
-    """Something that was made before would bring back pages that were to be left out since."""
-
-    remedy = "Run the configuration again that made it; then it is made without them."
 
 
 def refuse_forgotten(store: Store, artifact: Artifact, setting: str) -> None:
