@@ -1,7 +1,7 @@
 """What a run goes on from: a model in a folder, on the hub or in the store, with its vocabulary; and the
 general text that keeps in mind what that model knew."""
 
-from flows.forgetting import refuse_forgotten
+from flows.left_out import refuse_forgotten
 from flows.references import UnknownArtifactError, find_artifact
 from pipeline.compute import Compute
 from pipeline.corpus.hold_out import Corpus

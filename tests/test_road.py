@@ -247,7 +247,12 @@ def test_the_mlflow_page_shows_runs_curves_drops_and_models(road: Path, tmp_path
         (["pretrain.batch_tokens=100"], 2, "not a multiple"),
         (["crawl.seeds=['ftp://example.org/']"], 2, "crawl.seeds"),
         (["vocabulary.pieces=30000", "name=other"], 2, "vocabulary"),
-        (["pretrain.batch_tokens=10240000", "name=other"], 1, "pretrain.batch_tokens"),
+        pytest.param(
+            ["pretrain.batch_tokens=10240000", "name=other"],
+            1,
+            "pretrain.batch_tokens",
+            marks=pytest.mark.everything,
+        ),
         (["clean.languages=['pt']", "name=other"], 1, "no document"),
         (["crawl.seeds=['http://127.0.0.1:9/']"], 2, "set crawl.private_hosts to"),
         (

@@ -218,6 +218,7 @@ def test_two_workers_draw_and_learn_the_same_as_one(toys, tmp_path, config):
     assert (found[1].path("model/model.safetensors")).exists()
 
 
+@pytest.mark.everything
 def test_a_reward_that_fails_on_one_worker_ends_all(toys, tmp_path):
     job = online_job(toys, attempt_at(Storage(str(tmp_path)), "bad"), GRPO, "dislikes_ships")
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="no ships"):

@@ -184,6 +184,7 @@ def test_a_run_tells_each_step_and_leaves_a_model_that_opens(undisturbed: Attemp
     assert model.config.vocab_size == 1024
 
 
+@pytest.mark.everything
 def test_killed_and_run_again_it_ends_with_the_same_bits(toys: Toys, undisturbed: Attempt) -> None:
     tune_until(toys.job("1", key="killed"), 4)
     job = toys.job("2", key="killed")

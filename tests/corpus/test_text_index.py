@@ -9,7 +9,7 @@ from pipeline.store import Store
 from tests.evaluation.stand_ins import Documents, SmallCorpus
 
 
-@pytest.mark.parametrize("chunk_bytes", [pytest.param(1, marks=pytest.mark.everything), 10_000, 64_000_000])
+@pytest.mark.parametrize("chunk_bytes", [pytest.param(1, marks=pytest.mark.everything), 64_000_000])
 def test_every_document_is_found_by_its_text_whatever_the_chunks(
     evaluation_store: Store,
     small_corpus: SmallCorpus,

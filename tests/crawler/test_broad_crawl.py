@@ -23,6 +23,7 @@ SMALL = Size(domains=8, fewest_pages=3, most_pages=8)
 PROCESSES = (1, 2, 4)
 
 
+@pytest.mark.everything
 def test_two_processes_crawl_the_good_hosts_whole_and_politely(tmp_path: Path) -> None:
     web = good_web(2, SMALL)
     with serve(web), stage_for(web, tmp_path, {"crawl_processes": 2}, delay_seconds=0.1) as stage:

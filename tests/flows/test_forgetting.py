@@ -10,12 +10,11 @@ import pytest
 from flows.commands.forgetting import NotForgottenError, forget
 from flows.forgetting import (
     ForgetListError,
-    ForgottenInsideError,
     WholeSuffixError,
     aftermath,
-    refuse_forgotten,
     rules_from,
 )
+from flows.left_out import ForgottenInsideError, refuse_forgotten
 from pipeline.config import Config
 from pipeline.corpus.classifier import ExamplesError, example_files
 from pipeline.corpus.clean import Documents

@@ -16,7 +16,7 @@ def test_the_sizes_are_those_that_they_are_named_for():
         assert parameters(shape, table.PIECES) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.everything
 def test_the_table_is_written_line_by_line(tmp_path, capsys):
     words = "--models toy --precisions bf16 fp8 --device cpu --row-tokens 64 --batch-tokens 256 --pieces 300"
     table.main([*words.split(), "--seconds", "0.1", "--no-compile", "--out", str(tmp_path)])

@@ -124,11 +124,9 @@ def test_an_adapter_from_elsewhere_has_to_fit_in_its_sizes(apart, small_vocabula
 
 @pytest.mark.parametrize(
     "adapter",
-    [
-        pytest.param(None, id="all", marks=pytest.mark.everything),
-        pytest.param(AdapterConfig(keep="apart", dropout=0.1), id="adapter"),
-    ],
+    [pytest.param(None, id="all"), pytest.param(AdapterConfig(keep="apart", dropout=0.1), id="adapter")],
 )
+@pytest.mark.everything
 def test_killed_and_run_again_it_ends_with_the_same_bits(given, adapter):
     """Dropout draws at every step: the generators have to stand where they stood."""
     config = APART.model_copy(update={"adapter": adapter, "steps": 12})

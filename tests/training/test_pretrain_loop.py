@@ -187,6 +187,7 @@ def two_workers(rank: int, folder: str, port: int) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.everything
 def test_two_workers_give_the_losses_of_one(tmp_path, data):
     import socket
 
