@@ -32,8 +32,9 @@ def forget(
         list[str] | None,
         typer.Argument(
             metavar="[HOST|URL]...",
-            help="A host with all below it, a URL, or with * at its end all that begin so; of files a place "
-            "as `moinho corpus dropped` prints it. Default: list what is left out.",
+            help="A host with all below it, a URL (that page alone), or, in quotes, a URL with * at its end "
+            "(all that begin so); of files a place as `moinho corpus dropped` prints it. Default: list what "
+            "is left out.",
         ),
     ] = None,
     listed: Annotated[
@@ -41,7 +42,7 @@ def forget(
     ] = None,
     note: Annotated[str, typer.Option(help="Who asked, or why; kept with the entry.")] = "",
     take_back: Annotated[
-        bool, typer.Option("--take-back", help="Leave it out no longer; pages are not fetched by that.")
+        bool, typer.Option("--take-back", help="Let it in again from now on. Nothing is fetched by that.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what has it, and write nothing.")
@@ -53,7 +54,7 @@ def forget(
     store: StoreRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Leave a site or a page out of everything that is made from now on, whatever its configuration.
+    """Leave a site or a page out of all that is made in this store from now on, by any configuration.
 
     No crawl asks for it any more, and the next run of each configuration makes its corpus, tokens and models
     anew without it. What is in the store already stays until you remove it: this tells what has it.
@@ -84,7 +85,7 @@ def forget(
     new = [rule for rule in rules if rule not in there.rules]
     if new and not dry_run:
         write_entry(home.storage, new, note)
-    with Console(stderr=True).status("looking what has it"):
+    with Console(stderr=True).status("looking for what has it"):
         found = aftermath(home, Forgotten(frozenset(rules)), Destination.of(home.storage, mlflow))
     if as_json:
         by_run = {"seconds_by_run": found.seconds_by_run}
@@ -167,8 +168,9 @@ def _tell_aftermath(found: "Aftermath") -> None:
         console.print(f"\nrunning again takes about as long as it took: [bold]{escape(each)}[/bold]")
         console.print(
             "(crawl and extraction not counted, which are used again as far as they are in the store). A run "
-            "that takes over another's model or text comes after that one. Then `moinho gc` removes what is "
-            "old; what MLflow has of it, or others have, or is being served, is yours to call back",
+            "that takes over another's model or text comes after that one. Then remove the pages as they "
+            "came (`moinho rm RUN/pages`, `RUN/raw`) and what is old (`moinho gc`). MLflow has its own copies of "
+            "models and cards: delete them there. What others have or serve is yours to ask back",
             soft_wrap=True,
         )
 
