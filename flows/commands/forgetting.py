@@ -169,8 +169,8 @@ def _tell_aftermath(found: "Aftermath") -> None:
         console.print(
             "(crawl and extraction not counted, which are used again as far as they are in the store). A run "
             "that takes over another's model or text comes after that one. Then remove the pages as they "
-            "came (`moinho rm RUN/pages`, `RUN/raw`) and what is old (`moinho gc`). MLflow has its own copies of "
-            "models and cards: delete them there. What others have or serve is yours to ask back",
+            "came (`moinho rm RUN/pages`, `RUN/raw`) and what is old (`moinho gc`). MLflow has its own "
+            "copies of models and cards: delete them there. What others have or serve is yours to ask back",
             soft_wrap=True,
         )
 
