@@ -87,10 +87,10 @@ def _sources(told: Mapping[str, Any]) -> str:
         table(("source", "kind", "documents", "bytes", "tokens"), rows),
         note(
             f"{undated:,} of {sum(told['years'].values()):,} documents state no date"
-            + ("; the others are of these years." if years else ".")
+            + (f"; the others are of {', '.join(years)}." if len(years) == 1 else ".")
         ),
     ]
-    if years:
+    if len(years) > 1:
         parts.append(picture(_columns(years, "documents by the year that they state")))
     return "\n".join(parts)
 
@@ -368,7 +368,13 @@ def _columns(counts: Mapping[str, int], title: str) -> "Figure":
 def _concentration(curve: Sequence[tuple[int, float]]) -> "Figure":
     figure, axes = _drawn(2.6)
     axes.plot([number for number, _ in curve], [share for _, share in curve], color=COLOUR, marker=".")
-    axes.set_xscale("log")
+    if curve[-1][0] > SHOWN:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(lambda number, place: "")
+    else:
+        axes.set_xticks([number for number, _ in curve])
+    # Matplotlib's own labels are formulas, which the page would show as they are written.
+    axes.xaxis.set_major_formatter(lambda number, place: f"{number:,.0f}")
     axes.set_ylim(0, 1.05)
     axes.set_xlabel("so many of the largest hosts")
     axes.set_title("share of the text that they have")
@@ -399,7 +405,7 @@ def _shares(beside: Mapping[str, tuple[int, int]], overall: float) -> "Figure":
     axes.bar_label(drawn, labels=[f"{pair[0]:,} of {sum(pair):,}" for _, pair in ordered], padding=3)
     axes.axvline(overall, color=OTHER_COLOUR, linestyle="--")
     axes.set_xlim(0, 1.15)
-    axes.set_title("words for women among those of gender near the profession; dashed: anywhere in the text")
+    axes.set_title("of the words of gender near it, share of those for women (dashed: anywhere)")
     return figure
 
 

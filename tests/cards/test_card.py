@@ -146,6 +146,7 @@ def test_the_page_loads_and_runs_nothing_whatever_documents_have_in_them(
     found = tags_of(card_page(facts))
     assert not found & Counter(script=1, link=1, img=1, iframe=1)
     assert found["svg"] >= 5
+    assert "mathdefault" not in card_page(facts)
     assert found["details"] >= 3
 
 
