@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 if TYPE_CHECKING:
     from flows.forgetting import Aftermath, Holder
     from pipeline.corpus.forgotten import ForgottenEntry
+    from pipeline.store import Store
 
 RULES_TOLD = 10
 
@@ -70,17 +71,7 @@ def forget(
         _tell_entries(list(entries_in(home.storage)), there.rules, as_json)
         return
     if take_back:
-        if unknown := [rule for rule in rules if rule not in there.rules]:
-            raise NotForgottenError(
-                f"{', '.join(unknown[:RULES_TOLD])}: not left out in the store at {home.storage.address}, so "
-                "nothing was taken back"
-            )
-        if not dry_run:
-            write_entry(home.storage, rules, note, taken_back=True)
-        if as_json:
-            print_json({"taken_back": rules, "dry_run": dry_run})
-        else:
-            _tell_rules("would be left out no longer" if dry_run else "left out no longer", rules)
+        _take_back(home, rules, there.rules, note, dry_run=dry_run, as_json=as_json)
         return
     new = [rule for rule in rules if rule not in there.rules]
     if new and not dry_run:
@@ -96,6 +87,25 @@ def forget(
     if old := [rule for rule in rules if rule in there.rules]:
         _tell_rules("left out already", old)
     _tell_aftermath(found)
+
+
+def _take_back(
+    home: "Store", rules: Sequence[str], there: frozenset[str], note: str, *, dry_run: bool, as_json: bool
+) -> None:
+    """Raises NotForgottenError."""
+    from pipeline.corpus.forgotten import write_entry
+
+    if unknown := [rule for rule in rules if rule not in there]:
+        raise NotForgottenError(
+            f"{', '.join(unknown[:RULES_TOLD])}: not left out in the store at {home.storage.address}, so "
+            "nothing was taken back"
+        )
+    if not dry_run:
+        write_entry(home.storage, rules, note, taken_back=True)
+    if as_json:
+        print_json({"taken_back": rules, "dry_run": dry_run})
+    else:
+        _tell_rules("would be left out no longer" if dry_run else "left out no longer", rules)
 
 
 def _tell_rules(state: str, rules: Sequence[str]) -> None:
