@@ -23,7 +23,7 @@ from pipeline.corpus.tables import outputs_of, read_documents, write_table
 from pipeline.corpus.told_languages import primary
 from pipeline.store import Attempt, ShardRecord
 
-READ = ("id", "source", "url", "title", "date", "licence", "kind", "text", "language", "start")
+READ = ("id", "source", "url", "title", "date", "licence", "kind", "text", "language")
 READ_OF_DROPPED = ("id", "source", "url", "title", "text", "reason", "value", "threshold", "detail")
 PAGE_ID = 32
 """Characters that an id has of its page."""
@@ -78,7 +78,7 @@ def measure(work: Measuring, output: ShardOutput) -> dict[str, int]:
             (facts.splits, work.name.partition("/")[0]),
         ):
             counted[name].update(documents=1, bytes=size, tokens=count)
-        facts.years[(row["date"] or NO_YEAR)[:4] if row["date"] else NO_YEAR] += 1
+        facts.years[row["date"][:4] if row["date"] else NO_YEAR] += 1
         facts.lengths[length_bin(size)] += 1
         hosts.add(host_or_source(row), size, count)
         facts.samples.append(_sample(row, ("language", "licence", "kind")))
@@ -129,7 +129,8 @@ def draw(work: Drawing, output: ShardOutput) -> dict[str, int]:
     told = gathered(work.described, facts, hosts)
     output.path(FACTS).write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     output.path(PAGE).write_text(card_page(told), encoding="utf-8")
-    return {name: told["totals"][name] for name in ("documents", "hosts", "languages", "dropped")}
+    counted = {name: told["totals"][name] for name in ("documents", "hosts", "languages", "dropped")}
+    return {name: count for name, count in counted.items() if count is not None}
 
 
 def _measured(work: Drawing, name: str) -> Iterator[Path]:

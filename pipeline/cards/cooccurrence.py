@@ -106,7 +106,8 @@ def count_people(text: str, words: Lexicon, found: PeopleCounts) -> None:
     for place, profession in workers:
         while first < len(persons) and persons[first][0] < place - WINDOW:
             first += 1
-        for near, word in persons[first:]:
+        for number in range(first, len(persons)):
+            near, word = persons[number]
             if near > place + WINDOW:
                 break
             found.pairs.update((theme, group, profession) for theme, group in people[word])

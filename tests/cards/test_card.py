@@ -23,6 +23,7 @@ from pipeline.corpus.forgotten import write_entry
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.tables import read_rows
 from pipeline.store import Store
+from pipeline.store.discard import discard
 from tests.browser import browser, wait_for_text
 from tests.corpus.samples import PORTUGUESE
 from tests.road import moinho
@@ -87,6 +88,7 @@ def test_the_card_says_what_the_tables_say(described: tuple[Corpus, DataCard]) -
     assert {name: sizes["documents"] for name, sizes in facts["licences"].items()} == Counter(
         row["licence"] or "" for row in documents
     )
+    assert facts["years"] == Counter(row["date"][:4] if row["date"] else "not stated" for row in documents)
     assert sum(facts["years"].values()) == sum(facts["lengths"]["kept"]) == len(documents)
     assert sum(facts["lengths"]["dropped"]) == sum(bool(row["text"]) for row in dropped)
     hosts = pq.read_table(made.path(HOSTS)).to_pylist()
@@ -117,6 +119,17 @@ def test_it_says_the_same_however_many_shards_there_are(
     one = described[1].facts()
     del one["artifacts"], other["artifacts"]
     assert one == other
+
+
+def test_what_is_no_longer_in_the_store_is_said_not_to_be_known(store: Store, folder: Path) -> None:
+    corpus, tokens = corpus_and_tokens(store, folder)
+    discard(store, f"clean/{corpus.record.inputs['documents'].key}")
+    made = describe(store, tokens, corpus, CardConfig(), HERE)
+    assert made.facts()["dropped"] is made.facts()["personal"] is made.facts()["totals"]["pages"] is None
+    assert "dropped" not in made.record.counts
+    page = made.path(PAGE).read_text()
+    assert page.count("Not known") == 3
+    assert "Nothing was left out" not in page
 
 
 class _Tags(HTMLParser):
