@@ -291,26 +291,7 @@ def _build(
     comparing = clean_shards.Comparing(attempt, tuple(judged), tuple(signed), config.keeper)
     compared = compute.map_shards(attempt, "compare", {"all": comparing}, clean_shards.compare)
     searched, read = _search(attempt, judged, compared[0], config, compute)
-    unsearched = {record.identity for record in searched.values() if record.lost is not None}
-    divided = compute.map_shards(
-        attempt,
-        "divide",
-        {
-            record.identity: clean_shards.Dividing(
-                raw,
-                attempt,
-                record,
-                compared[0],
-                searched.get(record.identity),
-                config.paragraphs_once,
-                undecided_tags(config.languages),
-                forgotten,
-            )
-            for record in judged
-            if record.lost is None and record.identity not in unsearched
-        },
-        clean_shards.divide,
-    )
+    divided = _divide(attempt, raw, judged, compared[0], searched, config, compute, forgotten)
     counts = counts_of(divided)
     if not counts.get("kept"):
         why = clean_shards.why_nothing_is_left(attempt, divided)
@@ -325,6 +306,41 @@ def _build(
         files=files_of([*divided, *measured, *reports]),
         counts=counts | counts_of(measured) | personal | read | counts_of(reports),
         incomplete=lost,
+    )
+
+
+def _divide(
+    attempt: Attempt,
+    raw: RawDocuments,
+    judged: Sequence[ShardRecord],
+    compared: ShardRecord,
+    searched: Mapping[str, ShardRecord],
+    config: CleanConfig,
+    compute: Compute,
+    forgotten: Forgotten,
+) -> list[ShardRecord]:
+    """Each shard that was judged whole, as it will stay: kept documents, dropped ones with their reasons."""
+    from pipeline.corpus import clean_shards
+
+    unsearched = {record.identity for record in searched.values() if record.lost is not None}
+    return compute.map_shards(
+        attempt,
+        "divide",
+        {
+            record.identity: clean_shards.Dividing(
+                raw,
+                attempt,
+                record,
+                compared,
+                searched.get(record.identity),
+                config.paragraphs_once,
+                undecided_tags(config.languages),
+                forgotten,
+            )
+            for record in judged
+            if record.lost is None and record.identity not in unsearched
+        },
+        clean_shards.divide,
     )
 
 
