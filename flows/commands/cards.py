@@ -83,17 +83,13 @@ def diff(
 
 
 def _tell_overlap(shared: "Overlap", first: str, second: str) -> None:
+    from pipeline.cards.diff import states
+
     table = Table("pages", "", "some of them", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     table.columns[2].overflow = "fold"
-    for name, count, state in (
-        ("in both, read with the same text", shared.same, ""),
-        ("in both, read with another text", shared.changed, "changed"),
-        (f"only in {first}", shared.only_first, "only_first"),
-        (f"only in {second}", shared.only_second, "only_second"),
-    ):
-        some = "\n".join(shared.examples.get(state, ())[:EXAMPLES_TOLD])
-        table.add_row(escape(name), f"{count:,}", escape(some))
+    for name, count, examples in states(shared, first, second):
+        table.add_row(escape(name), f"{count:,}", escape("\n".join(examples[:EXAMPLES_TOLD])))
     console.print(table, "")
 
 

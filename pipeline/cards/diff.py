@@ -190,6 +190,16 @@ MEANINGS = {
 }
 
 
+def states(shared: Overlap, one: str, other: str) -> list[tuple[str, int, tuple[str, ...]]]:
+    """What pages may be, in words, with their number and some URLs."""
+    return [
+        ("in both, read with the same text", shared.same, ()),
+        ("in both, read with another text", shared.changed, shared.examples["changed"]),
+        (f"only in {one}", shared.only_first, shared.examples["only_first"]),
+        (f"only in {other}", shared.only_second, shared.examples["only_second"]),
+    ]
+
+
 def diff_page(
     names: tuple[str, str], rows: list[Row], shared: Overlap, cards: tuple[DataCard, DataCard]
 ) -> str:
@@ -197,13 +207,7 @@ def diff_page(
     one, other = names
     parts = ["<h1>Two corpora</h1>", note(f"{one} is {cards[0].base}, {other} is {cards[1].base}.")]
     parts.append("<h2>Pages, by their URL</h2>")
-    counted = (
-        ("in both, read with the same text", shared.same, ()),
-        ("in both, read with another text", shared.changed, shared.examples["changed"]),
-        (f"only in {one}", shared.only_first, shared.examples["only_first"]),
-        (f"only in {other}", shared.only_second, shared.examples["only_second"]),
-    )
-    told = [(name, f"{count:,}", " ".join(examples)) for name, count, examples in counted]
+    told = [(name, f"{count:,}", " ".join(examples)) for name, count, examples in states(shared, one, other)]
     parts.append(table(("", "pages", "some of them"), told))
     for section in SECTIONS:
         own = [row for row in rows if row.section == section]
