@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -36,7 +36,7 @@ from pipeline.config import Config
 from pipeline.corpus.opt_outs import Honoured
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import InputError
-from pipeline.store import Attempt, Made, Record, Store, Work
+from pipeline.store import Attempt, File, Made, Record, Store, Work
 
 if TYPE_CHECKING:
     from crawler.site import Site
@@ -138,13 +138,33 @@ class NoSeedsError(InputError):
     remedy = "Set crawl.seeds or crawl.seeds_file to the pages to begin with."
 
 
-def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compute) -> Pages:
+class Ahead(Protocol):
+    """Works on what a crawl has archived while it goes on."""
+
+    def offer(
+        self, crawl: Attempt, warcs: Mapping[str, File], log_lines: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Comes after each round with all WARC files until then and the log of all URLs; the next round waits
+        until it comes back."""
+
+    def close(self) -> None:
+        """Comes after the last round, which waits likewise."""
+
+
+def crawl(
+    store: Store,
+    site: "Site | None",
+    config: CrawlConfig,
+    compute: Compute,
+    ahead: Callable[[Pages], Ahead] | None = None,
+) -> Pages:
     """Fetch the seeds and all that they lead to within the limits. Pages obey robots.txt.
 
     `site`, if given, is served on the loopback address meanwhile, under its own host name.
     With a snapshot date it starts from the latest earlier crawl of the same configuration: what is due is
     asked for under conditions, what did not change is taken over.
-    Interrupted, it continues where the last page was stored. Raises NoSeedsError, SeedsFileError,
+    Interrupted, it continues where the last page was stored. `ahead`, given what is made, says who works on
+    it meanwhile. Raises NoSeedsError, SeedsFileError,
     PrivateSeedError, NoContactError, UnreachableError, ForbiddenError or NoPagesError.
     """
     if not config.names_seeds and site is None:
@@ -160,7 +180,7 @@ def crawl(store: Store, site: "Site | None", config: CrawlConfig, compute: Compu
         Pages,
         config,
         {"site": site, EARLIER: earlier},
-        partial(_build, site=site, earlier=earlier, seeds=seeds, config=config, compute=compute),
+        partial(_build, site=site, earlier=earlier, seeds=seeds, config=config, compute=compute, ahead=ahead),
         content=content,
         work=lambda: _work(site, config, seeds),
     )
@@ -211,7 +231,15 @@ def _build(
     seeds: list[str],
     config: CrawlConfig,
     compute: Compute,
+    ahead: Callable[[Pages], Ahead] | None,
 ) -> Made:
+    beside = ahead(Pages(attempt.storage, attempt.key)) if ahead is not None else None
+
+    def offer(history: History) -> None:
+        if beside is not None:
+            lines = (line for file in history.frontiers().values() for line in log_of(attempt, file))
+            beside.offer(attempt, history.files("warc/"), lines)
+
     own_site = site is not None and not config.names_seeds
     with contextlib.ExitStack() as stack:
         hosts = dict(compute.config.hosts)
@@ -235,7 +263,10 @@ def _build(
             1 if own_site else compute.config.crawl_processes,
             beside_driver=site is not None,
             starts=_known_hosts(earlier, config),
+            after_round=offer,
         )
+    if beside is not None:
+        beside.close()
     return _gather(attempt, history, config, compute, seeds)
 
 

@@ -10,7 +10,7 @@ another P, ends the round that was begun, as it was begun.
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,10 +35,12 @@ def crawl_in_rounds(
     *,
     beside_driver: bool,
     starts: Sequence[str] = (),
+    after_round: Callable[[History], None] = lambda history: None,
 ) -> History:
     """Crawl until nothing is left or a limit is reached. `options` are those of every partition; None
     `processes` are as many as the crawl was begun with, or else one per CPU, but at most four, and no more
-    than find something to do among the seeds and `starts`, further URLs of hosts that are known already."""
+    than find something to do among the seeds and `starts`, further URLs of hosts that are known already.
+    The next round waits for what `after_round` does."""
     history, starts = History(), [*options.seeds, *starts]
     for begun in _plans(attempt):
         records = _finished(attempt, begun)
@@ -61,6 +63,7 @@ def crawl_in_rounds(
         history.add(plan, _run(attempt, plan, history, options, compute, beside_driver))
         for file in set(before.values()) - set(history.frontiers().values()):
             attempt.storage.remove(f"{attempt.base}/{file.path}")  # what came after stands for it
+        after_round(history)
 
 
 def _count(history: History, compute: Compute, starts: Sequence[str]) -> int:

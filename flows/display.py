@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -84,11 +84,15 @@ NOTICES = {
 
 @dataclass
 class Running:
-    """The stage that is being made, as its journals tell."""
+    """A stage that is being made, as its journals tell."""
 
     stage: str
     reader: JournalReader
+    task: TaskID
+    """Its line on a terminal."""
     start: float = field(default_factory=time.monotonic)
+    printed_at: float = field(default_factory=time.monotonic)
+    """When it was last told of where there is no terminal."""
     done: float = 0
     total: float | None = None
     unit: str = ""
@@ -156,12 +160,13 @@ class Running:
 
 
 class Display:
-    """A listener of the store: prints what happens to each stage and follows the running one's journals."""
+    """A listener of the store: prints what happens to each stage, and follows journals of those at work."""
 
     def __init__(self, console: Console, starts: Callable[[], str] = str) -> None:
         """`starts` tells in words that Ray is being started at this moment; else it is empty."""
         self.console, self.starts = console, starts
-        self.running: Running | None = None
+        self.running: dict[str, Running] = {}
+        """By the artifact that is being made."""
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.progress = _Lines(
@@ -172,8 +177,6 @@ class Display:
             console=console,
             transient=True,
         )
-        self.task = self.progress.add_task("", visible=False)
-        self.printed_at = 0.0
         self.thread = threading.Thread(target=self._follow, daemon=True, name="display")
 
     def __enter__(self) -> "Display":
@@ -194,52 +197,54 @@ class Display:
         self._say("[dim]=[/dim]", artifact.stage, f"[dim]in the store, {artifact.key}[/dim]")
 
     def waiting(self, artifact: Artifact) -> None:
-        self._say("[yellow]…[/yellow]", artifact.stage, "another run on this machine is making it; waiting")
+        self._say("[yellow]…[/yellow]", artifact.stage, "another run is making it; waiting")
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
         with self.lock:
             reader = JournalReader(attempt.storage, f"{attempt.folder}/journal")
-            self.running = Running(artifact.stage, reader)
-            self.printed_at = time.monotonic()
-            self.progress.reset(self.task, description=_label(artifact.stage), visible=True, line="starting")
+            task = self.progress.add_task(_label(artifact.stage), line="starting")
+            self.running[artifact.base] = Running(artifact.stage, reader, task)
         if not self.console.is_terminal:
             self._say(">", artifact.stage, f"making {artifact.key}")
 
     def finished(self, artifact: Artifact) -> None:
-        self._end()
+        self._end(artifact)
         record = artifact.record
         told = figures_line({**counts_in_words(record), **on_a_line(record)})
         self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:
-        self._end()
+        self._end(artifact)
         if isinstance(error, STOPS):
             self._say("[yellow]■[/yellow]", artifact.stage, "stopped")
         else:
             self._say("[red]✗[/red]", artifact.stage, "failed")
 
-    def _end(self) -> None:
+    def _end(self, artifact: Artifact) -> None:
         with self.lock:
-            if self.running is not None:
-                self._show_news(self.running)
-            self.running = None
-            self.progress.rows = []
-            self.progress.update(self.task, visible=False)
+            running = self.running.pop(artifact.base, None)
+            if running is not None:
+                self._show_news(running)
+                self.progress.rows.pop(running.task, None)
+                self.progress.remove_task(running.task)
 
     def _follow(self) -> None:
         while not self.stopped.wait(POLL_SECONDS):
-            with self.lock:
-                if self.running is not None:
-                    self._show(self.running)
+            self._follow_once()
+
+    def _follow_once(self) -> None:
+        with self.lock:
+            for running in self.running.values():
+                self._show(running)
 
     def _show(self, running: Running) -> None:
         self._show_news(running)
         line = self.starts() or running.line()
         if self.console.is_terminal:
-            self.progress.rows = running.rows
-            self.progress.update(self.task, completed=running.done, total=running.total or None, line=line)
-        elif time.monotonic() - self.printed_at > PLAIN_INTERVAL_SECONDS:
-            self.printed_at = time.monotonic()
+            self.progress.rows[running.task] = running.rows
+            self.progress.update(running.task, completed=running.done, total=running.total or None, line=line)
+        elif time.monotonic() - running.printed_at > PLAIN_INTERVAL_SECONDS:
+            running.printed_at = time.monotonic()
             self._say(" ", running.stage, f"{duration(time.monotonic() - running.start)}: {line}")
 
     def _show_news(self, running: Running) -> None:
@@ -258,23 +263,25 @@ class Display:
 
 
 class _Lines(Progress):
-    """The running stage's line, and under it what else the stage tells."""
+    """A line of each stage at work, and under them what else one of them tells."""
 
-    rows: Sequence[tuple[str, str]] = ()
+    def __init__(self, *columns: ProgressColumn, **options: Any) -> None:
+        self.rows: dict[TaskID, Sequence[tuple[str, str]]] = {}
+        super().__init__(*columns, **options)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        if self.rows:
+        for rows in list(self.rows.values()):
             grid = Table.grid(padding=(0, 1))
             grid.add_column(style="dim")
             grid.add_column(overflow="ellipsis", no_wrap=True)
-            for label, text in self.rows:
+            for label, text in rows:
                 grid.add_row(Text(f"    {label}"), Text(text))
             yield grid
 
 
 class _Line(ProgressColumn):
-    """The running stage in words, as long as the terminal is wide."""
+    """A stage at work in words, as long as the terminal is wide."""
 
     def render(self, task: Task) -> Text:
         return Text(str(task.fields.get("line", "")), overflow="ellipsis", no_wrap=True)

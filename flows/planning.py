@@ -14,9 +14,9 @@ from flows.rented import ON_GPUS, Rented
 from flows.run import Quiet
 from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
-from pipeline.cluster import cpus_per_training_worker, fitting_training_workers
 from pipeline.compute import Compute
 from pipeline.hardware import gpu_memory_gb
+from pipeline.resources import fitting_workers, worker_request
 from pipeline.store import Artifact, PlanningStore, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.training.fit import DoesNotFitError
@@ -142,23 +142,26 @@ class _Machine(Compute):
         """False of a cluster that is not joined yet."""
         return self.rented is not None or self.config.ray_address is None
 
-    def training_workers(self) -> int:
+    def training_workers(self, stage: str) -> int:
         """Of a cluster that is not joined yet as many as are asked for. Raises WorkersDoNotFitError."""
-        low, high = self._worker_range()
+        low, high = self._worker_range(stage)
         if not self.is_known:
             return high
         nodes = [self._resources()]
-        workers = fitting_training_workers(low, high, nodes)
-        cpus_per_training_worker(workers, nodes, "this machine" if self.rented is None else self.rented.name)
+        asked = self._asked(stage).model_copy(
+            update={"accelerator": None}
+        )  # no machine is asked for its kind
+        workers = fitting_workers(asked, low, high, nodes)
+        worker_request(asked, workers, nodes, "this machine" if self.rented is None else self.rented.name)
         return workers
 
-    def worker_memory_gb(self) -> float | None:
+    def worker_memory_gb(self, stage: str) -> float | None:
         """Of a cluster that is not joined yet nothing is known."""
         if self.config.worker_memory_gb is None and not self.is_known:
             return None
-        return super().worker_memory_gb()
+        return super().worker_memory_gb(stage)
 
-    def _gpu_memory_gb(self) -> float | None:
+    def _gpu_memory_gb(self, accelerator: str | None) -> float | None:
         return gpu_memory_gb() if self.rented is None else self.rented.gpu.memory_bytes / GB
 
 

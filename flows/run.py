@@ -4,10 +4,11 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from flows.web_to_model import (
     web_to_sweep,
 )
 from pipeline.compute import Compute
+from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import EARLIER, Pages
@@ -41,6 +43,7 @@ from pipeline.store import (
     Attempt,
     NoRoomError,
     NotWritableError,
+    OverlappingStore,
     Record,
     Store,
     Work,
@@ -104,33 +107,42 @@ class History(Quiet):
 
 
 class StageLog(Quiet):
-    """Writes what all libraries log while a stage is made to the log of its attempt."""
+    """Writes what all libraries log while a stage is made to the log of its attempt.
+
+    Of several stages that are made at once, each in a thread of its own, none gets what the others' threads
+    log; what a library logs in a thread of its own stands in the logs of all.
+    """
 
     def __init__(self) -> None:
-        self.handler: logging.FileHandler | None = None
+        self.handlers: dict[str, logging.FileHandler] = {}
+        """By the artifact that is being made."""
+        self.threads: dict[str, int] = {}
         logging.raiseExceptions = False  # a full disk is told by the stage, not by each line of its log
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
-        self.handler = logging.FileHandler(attempt.path("log.txt"), delay=True, encoding="utf-8")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logging.getLogger().addHandler(self.handler)
+        handler = logging.FileHandler(attempt.path("log.txt"), delay=True, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        own = threading.get_ident()
+        handler.addFilter(lambda line: line.thread == own or line.thread not in self.threads.values())
+        logging.getLogger().addHandler(handler)
+        self.handlers[artifact.base], self.threads[artifact.base] = handler, own
 
     def finished(self, artifact: Artifact) -> None:
-        self._close()
+        self._close(artifact)
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:
-        self._close()
+        self._close(artifact)
         with contextlib.suppress(OSError):  # the error itself must be heard of, with or without its log
             path = attempt.path("log.txt")
             with path.open("a", encoding="utf-8") as file:
                 file.write("".join(traceback.format_exception(error)))
             attempt.storage.upload(path, attempt.log)
 
-    def _close(self) -> None:
-        if self.handler is not None:
-            logging.getLogger().removeHandler(self.handler)
-            self.handler.close()
-            self.handler = None
+    def _close(self, artifact: Artifact) -> None:
+        handler = self.handlers.pop(artifact.base)
+        self.threads.pop(artifact.base)
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def run(config: WebToModel, config_path: Path, again: str, console: Console, until: str | None = None) -> int:
@@ -143,7 +155,10 @@ def run(config: WebToModel, config_path: Path, again: str, console: Console, unt
         from flows.until import up_to  # which imports this module
 
         beginning = _Command(
-            f"as far as {until}", up_to(until, web_to_model), partial(_tell_end, until=until)
+            f"as far as {until}",
+            up_to(until, web_to_model),
+            partial(_tell_end, until=until),
+            may_overlap=False,
         )
         return _run(beginning, config, config_path, again, console)
     return _run(
@@ -193,6 +208,8 @@ class _Command(Generic[M]):
     flow: Callable[[WebToModel, Store, Compute], M]
     tell: Callable[[M, str, Console], None]
     """Tells what was made, by the name of the run."""
+    may_overlap: bool = True
+    """Whether all that it makes is wanted, so that no stage need wait for another that it does not need."""
 
 
 def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str, console: Console) -> int:
@@ -201,7 +218,9 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
 
     start = time.monotonic()
     _quiet_libraries()
-    store, compute, history = Store(config.compute.store), Compute(config.compute), History()
+    compute, history = Compute(config.compute), History()
+    store = _store_of(config.compute, command.may_overlap)
+    store.claim_elsewhere = compute.claim
     namer = Namer(store, config.name)
     # A job was begun by a command on another machine, and that one goes on with it.
     again = os.environ.get(BEGUN_BY, again)
@@ -219,7 +238,8 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
                 display = closing.enter_context(Display(console, partial(_start_of_ray, compute)))
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
-                made = command.flow(config, store, compute)
+                with _settled(store, compute):
+                    made = command.flow(config, store, compute)
         except STOPS as stop:
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
@@ -240,6 +260,30 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
     for remark in filter(None, (namer.fault, unsent)):
         console.print(f"[yellow]{escape(remark)}[/yellow]", soft_wrap=True)
     return EXIT_DONE
+
+
+def _store_of(compute: ComputeConfig, may_overlap: bool) -> Store:
+    """The store of a run, whose stages are made side by side or one after the other."""
+    return (OverlappingStore if may_overlap and compute.overlaps else Store)(compute.store)
+
+
+@contextlib.contextmanager
+def _settled(store: Store, compute: Compute) -> Iterator[None]:
+    """Wait at the end of the block for what is still being made. A stage that fails lets others that are at
+    work go on to their end; a stop ends them all."""
+    try:
+        try:
+            yield
+        except Exception:
+            with contextlib.suppress(Exception):  # the first fault is told, others stand in their logs
+                store.settle()
+            raise
+        store.settle()
+    except STOPS:
+        compute.ask_to_stop()
+        with contextlib.suppress(Exception, *STOPS):
+            store.settle()
+        raise
 
 
 def _start_of_ray(compute: Compute) -> str:

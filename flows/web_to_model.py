@@ -1,12 +1,14 @@
 """The road from URLs to a chat model, a line per stage."""
 
+import difflib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from crawler.crawl import CrawlConfig, crawl
+from crawler.crawl import Ahead, CrawlConfig, crawl
 from crawler.ingest import IngestConfig, ingest
 from crawler.site import SiteConfig, build_site
 from flows.assistant import align, assess_all, check_given
@@ -22,7 +24,8 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.classifier import ClassifierConfig, train_classifier
 from pipeline.corpus.clean import CleanConfig, Documents, clean
-from pipeline.corpus.extract import ExtractConfig, extract
+from pipeline.corpus.extract import ExtractConfig, extract, raw_documents
+from pipeline.corpus.extract_ahead import ExtractionAhead
 from pipeline.corpus.hold_out import Corpus, HoldOutConfig, hold_out
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.sources import SourceConfig, take_in
@@ -32,7 +35,7 @@ from pipeline.evaluation.compare import CompareConfig, Comparison
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
 from pipeline.models.model import Model
 from pipeline.models.start import StartConfig
-from pipeline.store import PlanningStore, Store
+from pipeline.store import Artifact, PlanningStore, Store
 from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.texts import names_of
@@ -194,6 +197,18 @@ class WebToModel(Config):
         return self
 
     @model_validator(mode="after")
+    def what_asks_for_resources_is_a_stage(self) -> Self:
+        known = sorted({kind.stage for kind in _kinds(Artifact) if hasattr(kind, "stage")})
+        for stage in self.compute.stages:
+            if stage not in known:
+                near = difflib.get_close_matches(stage, known, n=1)
+                raise ValueError(
+                    f"compute.stages names {stage!r}, and there is no such stage"
+                    + (f"; did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}")
+                )
+        return self
+
+    @model_validator(mode="after")
     def what_is_mixed_is_there(self) -> Self:
         mixture, there = self.pretrain.mixture, names_of(self.tokens.texts)
         unknown = sorted(mixture.named() - set(there)) if mixture is not None else []
@@ -244,6 +259,13 @@ class WebToModel(Config):
         return self
 
 
+def _kinds(kind: type[Artifact]) -> Iterator[type[Artifact]]:
+    """The kinds of artifacts below it."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)
+
+
 class SweptStartError(InputError):
     """A sweep was asked for of a training that goes on from a foreign model."""
 
@@ -261,18 +283,29 @@ class Road:
     comparison: Comparison | None = None
 
 
-def web_to_pages(config: WebToModel, store: Store, compute: Compute) -> Pages:
-    """From archives, if the configuration names some; otherwise crawled, from the web or the own site."""
+def web_to_pages(
+    config: WebToModel, store: Store, compute: Compute, ahead: Callable[[Pages], Ahead] | None = None
+) -> Pages:
+    """From archives, if the configuration names some; otherwise crawled, from the web or the own site, while
+    `ahead` works on what is there already."""
     if config.ingest is not None:
         return ingest(store, config.ingest, compute)
     site = build_site(store, config.site, compute) if config.site and not config.crawl.names_seeds else None
-    return crawl(store, site, config.crawl, compute)
+    return crawl(store, site, config.crawl, compute, ahead)
 
 
 def web_to_corpus(config: WebToModel, store: Store, compute: Compute) -> Corpus:
     """Crawl and take in, extract, clean, hold out."""
     sources = take_in(store, config.sources, compute)
-    pages = None if config.sources_alone else web_to_pages(config, store, compute)
+
+    def ahead(pages: Pages) -> ExtractionAhead:
+        raw = raw_documents(store, pages, sources, config.extract)
+        return ExtractionAhead(raw, config.extract, compute)
+
+    overlaps = compute.config.overlaps
+    pages = (
+        None if config.sources_alone else web_to_pages(config, store, compute, ahead if overlaps else None)
+    )
     raw = extract(store, pages, sources, config.extract, compute)
     classifier = train_classifier(store, config.classifier, compute)
     documents = clean(store, raw, config.clean, compute, classifier)

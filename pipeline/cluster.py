@@ -53,13 +53,6 @@ class RayStartError(StageError):
     )
 
 
-class WorkersDoNotFitError(InputError):
-    """The cluster or machine has no room for as many training workers as were asked for."""
-
-    passes = True
-    remedy = "Set compute.training_workers to at most what the message says."
-
-
 def start_local(temp_dir: str | None, is_wanted: Callable[[], bool] = lambda: True) -> None:
     """Start a cluster of this machine alone. It ends with this process, or with `ray.shutdown`.
 
@@ -163,39 +156,6 @@ def node_resources() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def cpus_per_training_worker(workers: int, nodes: list[dict[str, float]], where: str = "the cluster") -> int:
-    """The most CPUs that each of `workers` can have, all at once, given each node's resources.
-
-    Where there are GPUs each worker has one. Raises WorkersDoNotFitError, which calls the nodes `where`: Ray
-    would wait for room for ever.
-    """
-    gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
-
-    def room(cpus: int) -> int:
-        fits = (int(node.get("CPU", 0)) // cpus for node in nodes)
-        return sum(
-            min(fit, int(node.get("GPU", 0)) if gpus else fit) for fit, node in zip(fits, nodes, strict=True)
-        )
-
-    most = int(max(node.get("CPU", 0) for node in nodes))
-    for cpus in range(most, 0, -1):
-        if room(cpus) >= workers:
-            return cpus
-    raise WorkersDoNotFitError(
-        f"compute.training_workers is {workers}, but {where} has room for {room(1)} that have a CPU"
-        f"{' and a GPU' if gpus else ''} each; set at most that"
-    )
-
-
-def fitting_training_workers(low: int, high: int, nodes: list[dict[str, float]]) -> int:
-    """The most workers from `low` to `high` that the nodes have room for; `low` where they have none."""
-    for workers in range(high, low, -1):
-        with contextlib.suppress(WorkersDoNotFitError):
-            cpus_per_training_worker(workers, nodes)
-            return workers
-    return low
 
 
 def _probe(address: str) -> None:

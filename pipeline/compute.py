@@ -3,6 +3,7 @@
 Nothing below enters a key: the same recipe on a laptop and on a cluster makes the same artifact.
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -11,23 +12,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sized
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cluster import (
-    cpus_per_training_worker,
-    deferred_stop,
-    fitting_training_workers,
-    join,
-    node_resources,
-    start_local,
-    start_told,
-)
-from pipeline.compute_config import ComputeConfig, worker_range
+from pipeline.claims import claimed
+from pipeline.cluster import deferred_stop, join, node_resources, start_local, start_told
+from pipeline.compute_config import ComputeConfig, StageResources, worker_range
 from pipeline.errors import MoinhoError, StageError, UnreadableShardError
 from pipeline.hardware import gpu_memory_gb, machine_memory_gb
+from pipeline.resources import Request, fitting_workers, require_room_for_tasks, worker_request
 from pipeline.stop_wish import await_checkpoint
 from pipeline.store import (
     Attempt,
@@ -97,27 +92,32 @@ class Compute:
     """True while Ray is being started or joined."""
     _started: bool = field(default=False, init=False)
     _stops: Sized = field(default=(), init=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _stop_is_asked: threading.Event = field(default_factory=threading.Event, init=False)
 
     def start(self) -> None:
         """Join the cluster of the configuration, or start one on this machine alone.
 
         Raises NoRoomError if there is no room for Ray's own files, and RayStartError or ClusterError.
         """
-        if self._started:
-            return
-        self.is_starting = True
-        try:
-            with deferred_stop() as stops, faults_told(None):
-                self._stops = stops
-                require_room()
-                if self.config.ray_address is None:
-                    with start_told(), faults_told(None):
-                        start_local(self.temp_dir, is_wanted=lambda: not stops)
-                else:
-                    join(self.config.ray_address)
-                self._started = True
-        finally:
-            self.is_starting = False
+        with self._starting:
+            if not self._started:
+                self.is_starting = True
+                try:
+                    self._start()
+                finally:
+                    self.is_starting = False
+
+    def _start(self) -> None:
+        with deferred_stop() as stops, faults_told(None):
+            self._stops = stops
+            require_room()
+            if self.config.ray_address is None:
+                with start_told(), faults_told(None):
+                    start_local(self.temp_dir, is_wanted=lambda: not stops)
+            else:
+                join(self.config.ray_address)
+            self._started = True
 
     @property
     def is_stopping(self) -> bool:
@@ -139,44 +139,59 @@ class Compute:
     def gpus(self) -> int:
         return int(self._resources().get("GPU", 0))
 
-    def device(self) -> str:
-        """Kind of device that trainings compute on: cuda or cpu."""
-        return "cuda" if self.gpus() else "cpu"
+    def device(self, stage: str) -> str:
+        """Kind of device that the training of a stage computes on: cuda or cpu."""
+        asked = self._asked(stage).gpus
+        return "cuda" if (self.gpus() if asked is None else asked) else "cpu"
+
+    def _asked(self, stage: str) -> StageResources:
+        return self.config.stages.get(stage, StageResources())
+
+    def _tasks_at_once(self, stage: str) -> int | None:
+        """The most tasks of a stage that are to run at once, if that was set."""
+        _, most = worker_range(self._asked(stage).workers) or (None, self.config.workers)
+        return most
 
     @property
     def is_known(self) -> bool:
         """False where a plan can only guess what the cluster has."""
         return True
 
-    def training_workers(self) -> int:
-        """Processes that train together; of a range, as many as there is room for now."""
-        low, high = self._worker_range()
-        return fitting_training_workers(low, high, node_resources()) if low < high else high
+    def training_workers(self, stage: str) -> int:
+        """Processes that train a stage together; of a range, as many as there is room for now."""
+        low, high = self._worker_range(stage)
+        return fitting_workers(self._asked(stage), low, high, node_resources()) if low < high else high
 
-    def _worker_range(self) -> tuple[int, int]:
-        most = max(1, self.gpus())
-        return worker_range(self.config.training_workers) or (most, most)
+    def _worker_range(self, stage: str) -> tuple[int, int]:
+        asked = self._asked(stage).workers or self.config.training_workers
+        if asked is None:
+            most = max(1, self.gpus() if self.device(stage) == "cuda" else 1)
+            return most, most
+        return worker_range(asked) or (1, 1)
 
-    def worker_memory_gb(self) -> float | None:
-        """Memory that each training worker has: as configured, else as a GPU of the cluster tells, or a
-        worker's share of the memory of the nodes. None if it cannot be found out."""
+    def worker_memory_gb(self, stage: str) -> float | None:
+        """Memory that each training worker of a stage has: as configured, else as a GPU of the cluster tells,
+        or a worker's share of the memory of the nodes. None if it cannot be found out."""
         if self.config.worker_memory_gb is not None:
             return self.config.worker_memory_gb
-        workers = self.training_workers()
-        if self.gpus():
-            return self._gpu_memory_gb()
+        workers, asked = self.training_workers(stage), self._asked(stage)
+        if self.device(stage) == "cuda":
+            return self._gpu_memory_gb(asked.accelerator)
+        if asked.memory_gb is not None:
+            return asked.memory_gb
         if self.config.ray_address is None:
             return machine_memory_gb() / workers
         self.start()
         nodes = [node.get("memory", 0) + node.get("object_store_memory", 0) for node in node_resources()]
         return min(nodes) / 1e9 / -(-workers // len(nodes))
 
-    def _gpu_memory_gb(self) -> float | None:
+    def _gpu_memory_gb(self, accelerator: str | None) -> float | None:
         """Of one GPU of the cluster: those of one training are taken to be alike."""
         self.start()
         import ray
 
-        task = ray.remote(gpu_memory_gb).options(num_gpus=1, num_cpus=0, name="gpu-memory")
+        asked = Request(0, 1, accelerator=accelerator).of_task()
+        task = ray.remote(gpu_memory_gb).options(name="gpu-memory", **asked)
         found: float | None = ray.get(task.remote())
         return found
 
@@ -222,13 +237,20 @@ class Compute:
             self.start()
             journal = attempt.journal(step)
             progress = {"done": len(finished), "total": len(shards)}
-            placement = _beside_driver() if beside_driver else {"num_cpus": cpus, "num_gpus": gpus}
+            placement = _beside_driver() if beside_driver else self._task(attempt, cpus, gpus)
             for record in self._run_all(attempt, step, waiting, shards, function, placement):
                 finished[record.identity] = record
                 progress["done"] += 1
                 if tells:
                     journal.progress(progress["done"], progress["total"], "shards", step=step)
         return [finished[identity] for identity in shards]
+
+    def _task(self, attempt: Attempt, cpus: float, gpus: float) -> dict[str, Any]:
+        """What each Ray task of the stage asks for. Raises StageDoesNotFitError."""
+        request = Request.of(self._asked(attempt.stage), cpus, gpus)
+        if not self.config.autoscaling:
+            require_room_for_tasks(attempt.stage, request, node_resources())
+        return request.of_task()
 
     def _run_all(
         self,
@@ -241,9 +263,10 @@ class Compute:
     ) -> Iterator[ShardRecord]:
         """Yields records as they are finished, with a bounded number of tasks in flight."""
         import ray
+        from ray.exceptions import NodeDiedError
 
         task = ray.remote(_run_shard).options(max_retries=0, name=f"{attempt.stage}:{step}", **placement)
-        limit = IN_FLIGHT_PER_WORKER * (self.config.workers or self.cpus())
+        limit = IN_FLIGHT_PER_WORKER * (self._tasks_at_once(attempt.stage) or self.cpus())
         queue = list(reversed(waiting))
         tries = dict.fromkeys(waiting, 0)
         running: dict[ObjectRef[ShardRecord], str] = {}
@@ -256,6 +279,7 @@ class Compute:
                     reference = task.remote(attempt, step, identity, shards[identity], function)
                     running[reference] = identity
                 done, _ = ray.wait(list(running), timeout=WAIT_SECONDS)
+                self._stop_if_asked()
                 for reference in done:
                     identity = running.pop(reference)
                     try:
@@ -267,6 +291,8 @@ class Compute:
                             raise fault from None
                         log.warning("%s shard %s, try %d: %s", step, identity, tries[identity], error)
                         may_heal = not isinstance(fault, UnreadableShardError)
+                        if isinstance(fault, NodeDiedError):
+                            tries[identity] -= 1  # that was no fault of the shard
                         if may_heal and tries[identity] < TRIES_PER_SHARD:
                             queue.append(identity)
                             continue
@@ -322,7 +348,7 @@ class Compute:
             **self._train_settings(attempt),
         )
         try:
-            _fit(trainer)
+            self._fit(trainer)
         except KeyboardInterrupt:
             await_checkpoint(attempt)
             raise
@@ -332,24 +358,63 @@ class Compute:
         if fault is not None:
             raise fault
 
+    def _fit(self, trainer: "TorchTrainer") -> None:
+        """Fit in another thread: on the main one Ray Train replaces the handler for Ctrl-C by one that
+        exits."""
+        outcome: Future[None] = Future()
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        threading.Thread(target=fit, daemon=True, name="ray-train").start()
+        while not wait([outcome], WAIT_SECONDS).done:
+            self._stop_if_asked()
+        outcome.result()
+
+    @contextlib.contextmanager
+    def claim(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Keep other drivers of a cluster that is joined from making the same thing in the block; `waiting`
+        is called if one of them does already. On this machine alone there are no others."""
+        if self.config.ray_address is None:
+            yield
+            return
+        self.start()
+        with claimed(name, waiting):
+            yield
+
+    def ask_to_stop(self) -> None:
+        """Let what is at work in other threads end as Ctrl-C ends what is on the main one."""
+        self._stop_is_asked.set()
+
+    def _stop_if_asked(self) -> None:
+        if self._stop_is_asked.is_set():
+            raise KeyboardInterrupt
+
     def _train_settings(self, attempt: Attempt) -> dict[str, Any]:
         """How many workers with how much each, how they find each other, what is done when one dies."""
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
         from pipeline.training_group import DeathsTold, NoticedTorchConfig
 
-        gpus, (low, high), workers = self.gpus(), self._worker_range(), self.training_workers()
-        cpus = cpus_per_training_worker(workers, node_resources())
+        (low, high), workers = self._worker_range(attempt.stage), self.training_workers(attempt.stage)
+        asked, grows = self._asked(attempt.stage), self.config.autoscaling
+        each = worker_request(asked, workers, node_resources(), may_grow=grows)
         wanted: Any = (low, high) if low < high else workers
         deaths_told: Any = [DeathsTold(attempt, self.config.training_restarts)]
         return {
             "scaling_config": ScalingConfig(
                 num_workers=wanted,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpus else {}),
+                use_gpu=each.gpus > 0,
+                resources_per_worker=each.of_worker(),
+                accelerator_type=each.accelerator,
             ),
             "torch_config": NoticedTorchConfig(
-                backend="cpu:gloo,cuda:nccl" if gpus else "gloo",
+                backend="cpu:gloo,cuda:nccl" if each.gpus else "gloo",
                 timeout_s=self.config.process_group_timeout_seconds,
             ),
             "run_config": RunConfig(
@@ -368,22 +433,6 @@ def _beside_driver() -> dict[str, Any]:
 
     node = ray.get_runtime_context().get_node_id()
     return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-
-
-def _fit(trainer: "TorchTrainer") -> None:
-    """Fit in another thread: on the main one Ray Train replaces the handler for Ctrl-C by one that exits."""
-    outcome: Future[None] = Future()
-
-    def fit() -> None:
-        try:
-            trainer.fit()
-        except BaseException as error:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(None)
-
-    threading.Thread(target=fit, daemon=True, name="ray-train").start()
-    outcome.result()
 
 
 def files_of(records: list[ShardRecord]) -> dict[str, File]:

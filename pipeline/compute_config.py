@@ -7,6 +7,27 @@ from pydantic import Field, field_validator
 from pipeline.config import Config
 
 
+class StageResources(Config):
+    """What a stage asks the cluster for: each of its tasks, or each of its training workers."""
+
+    cpus: float | None = Field(default=None, gt=0)
+    """Default: 1 for a task; a training worker has its share of the machine."""
+    gpus: float | None = Field(default=None, ge=0)
+    """Default: 1 for each training worker and each task that computes with a model, where the cluster has
+    GPUs."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Of a machine's memory, in GB (1e9 bytes): a node takes only as many as it has so much for."""
+    accelerator: str | None = None
+    """Kind of GPU, by Ray's names, such as A100 or H100."""
+    workers: int | str | None = None
+    """In place of compute.training_workers, of a stage that trains; of others in place of compute.workers."""
+
+    @field_validator("workers")
+    @classmethod
+    def workers_are_a_number_or_a_range(cls, workers: int | str | None) -> int | str | None:
+        return _one_number(workers)
+
+
 class ComputeConfig(Config):
     """Where and with how much. No field of this section is part of any key."""
 
@@ -16,6 +37,12 @@ class ComputeConfig(Config):
     """Address of a Ray cluster to join; without one a local cluster is started and stopped again."""
     workers: int | None = Field(default=None, ge=1)
     """Tasks that run at once. Default: one per CPU of the cluster."""
+    stages: dict[str, StageResources] = Field(default_factory=dict)
+    """Stage → what it asks for, such as [compute.stages.pretrain] with gpus = 1 and accelerator = "H100"."""
+    overlap: bool | None = None
+    """Make stages side by side that do not hang on each other. Default: on a cluster that is joined."""
+    autoscaling: bool = False
+    """The cluster starts nodes when they are asked for: what has no room now is waited for, not refused."""
     crawl_processes: int | None = Field(default=None, ge=1, le=256)
     """Processes that crawl at once, each its own domains. Default: one per CPU of the cluster, at most four
     and no more than the seeds have domains; the site that moinho serves to itself needs one."""
@@ -80,11 +107,15 @@ class ComputeConfig(Config):
     mlflow: str | None = None
     """MLflow tracking URI. Default: $MLFLOW_TRACKING_URI, else an SQLite database in the store."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether stages are made side by side."""
+        return self.ray_address is not None if self.overlap is None else self.overlap
+
     @field_validator("training_workers")
     @classmethod
     def training_workers_are_a_number_or_a_range(cls, workers: int | str | None) -> int | str | None:
-        low, high = worker_range(workers) or (1, 1)
-        return low if low == high and workers is not None else workers
+        return _one_number(workers)
 
     @field_validator("hosts")
     @classmethod
@@ -100,6 +131,12 @@ class ComputeConfig(Config):
                     f"hosts maps {name} to {target!r}; write address:port, such as 127.0.0.1:8080"
                 )
         return hosts
+
+
+def _one_number(workers: int | str | None) -> int | str | None:
+    """A range of one number is that number. Raises ValueError."""
+    low, high = worker_range(workers) or (1, 1)
+    return low if low == high and workers is not None else workers
 
 
 def worker_range(workers: int | str | None) -> tuple[int, int] | None:

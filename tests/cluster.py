@@ -35,6 +35,8 @@ class RunningCluster:
     process: "subprocess.Popen[str]"
     address: str
     """Of its dashboard."""
+    gcs: str
+    """What a driver on this machine joins."""
     environment: dict[str, str]
     """What a client needs."""
 
@@ -65,7 +67,7 @@ def running_cluster(nodes: int, folder: Path) -> Iterator[RunningCluster]:
     try:
         told = process.stdout.readline()
         assert told.startswith(f"{nodes} nodes"), (folder / "cluster.log").read_text()
-        yield RunningCluster(process, told.split()[-1], environment)
+        yield RunningCluster(process, told.split()[-1], told.split()[3], environment)
     finally:
         process.stdin.close()
         try:
@@ -99,7 +101,8 @@ def main() -> None:
             for number in range(1, given.nodes):
                 # In one folder the nodes would unpack a job's files over each other's.
                 cluster.add_node(**node, temp_dir=f"{folder}/{number}")
-            print(f"{given.nodes} nodes; dashboard on http://{cluster.webui_url}", flush=True)
+            told = f"head {cluster.address} dashboard on http://{cluster.webui_url}"
+            print(f"{given.nodes} nodes; {told}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 sys.stdin.read()
         finally:

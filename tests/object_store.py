@@ -57,38 +57,61 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+class S3Server:
+    """A server that may be killed and started again, with what it had, at the same address."""
+
+    def __init__(self, folder: Path, with_credentials: bool = True) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        ports = free_ports(2 * len(PORTS))
+        self.environment = environment(f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}")
+        arguments = [
+            str(part) for name, port in zip(PORTS, ports, strict=False) for part in (f"-{name}", port)
+        ]
+        arguments += [
+            str(part)
+            for name, port in zip(PORTS, ports[len(PORTS) :], strict=True)
+            for part in (f"-{name}.grpc", port)
+        ]
+        if with_credentials:
+            identities = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
+            identities["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
+            (folder / "s3.json").write_text(json.dumps({"identities": [identities]}))
+            arguments += ["-s3.config", str(folder / "s3.json")]
+        (folder / "data").mkdir()
+        self.command = [require_weed(), "-logtostderr", "server", "-dir", str(folder / "data")]
+        self.command += [*ARGUMENTS, *arguments]
+
+    def start(self) -> None:
+        with (self.folder / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # It would take the clients' credentials for those of its administrator.
+                env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            )
+
+    def make_bucket(self) -> None:
+        assert self.process is not None
+        _make_bucket(self.environment, self.process, self.folder / "log.txt")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
 @contextlib.contextmanager
 def s3_server(folder: Path, with_credentials: bool = True) -> Iterator[Mapping[str, str]]:
     """Start the server; yields the environment variables by which clients find it. Has one bucket."""
-    weed = require_weed()
-    ports = free_ports(2 * len(PORTS))
-    arguments = [str(part) for name, port in zip(PORTS, ports, strict=False) for part in (f"-{name}", port)]
-    arguments += [
-        str(part)
-        for name, port in zip(PORTS, ports[len(PORTS) :], strict=True)
-        for part in (f"-{name}.grpc", port)
-    ]
-    if with_credentials:
-        identities = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
-        identities["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
-        (folder / "s3.json").write_text(json.dumps({"identities": [identities]}))
-        arguments += ["-s3.config", str(folder / "s3.json")]
-    (folder / "data").mkdir()
-    with (folder / "log.txt").open("wb") as log:
-        server = subprocess.Popen(
-            [weed, "-logtostderr", "server", "-dir", str(folder / "data"), *ARGUMENTS, *arguments],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # It would take the clients' credentials for those of its administrator.
-            env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        )
+    server = S3Server(folder, with_credentials)
+    server.start()
     try:
-        found = environment(f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}")
-        _make_bucket(found, server, folder / "log.txt")
-        yield found
+        server.make_bucket()
+        yield server.environment
     finally:
         server.kill()
-        server.wait()
 
 
 def environment(endpoint: str) -> Mapping[str, str]:

@@ -13,8 +13,6 @@ from pipeline.cluster import (
     STARTS,
     ClusterError,
     RayStartError,
-    WorkersDoNotFitError,
-    cpus_per_training_worker,
     start_local,
     start_told,
 )
@@ -185,37 +183,6 @@ def test_a_task_beside_the_driver_runs_on_its_node_and_needs_no_cpu_of_it(
     file = files_of(records)["where.txt"]
     told = attempt.storage.read(f"{attempt.base}/{file.path}").decode()
     assert told == f"{ray.get_runtime_context().get_node_id()} {{}}"
-
-
-@pytest.mark.parametrize(
-    ("workers", "nodes", "expected"),
-    [
-        (1, [{"CPU": 2}], 2),
-        (2, [{"CPU": 8}], 4),
-        (3, [{"CPU": 8}], 2),
-        (1, [{"CPU": 1}, {"CPU": 1}], 1),
-        (2, [{"CPU": 8}, {"CPU": 2}], 4),
-        (3, [{}, {"CPU": 8}, {"CPU": 8}], 4),
-        (2, [{"CPU": 64}, {"CPU": 16, "GPU": 1}, {"CPU": 16, "GPU": 1}], 16),
-    ],
-)
-def test_training_workers_get_as_many_cpus_as_fit_on_the_nodes_at_once(
-    workers: int, nodes: list[dict[str, float]], expected: int
-) -> None:
-    assert cpus_per_training_worker(workers, nodes) == expected
-
-
-@pytest.mark.parametrize(
-    ("workers", "nodes", "room"),
-    [(3, [{"CPU": 1}, {"CPU": 1}], 2), (2, [{"CPU": 64}, {"CPU": 4, "GPU": 1}], 1), (1, [{}], 0)],
-)
-def test_training_workers_that_do_not_fit_are_refused_with_the_number_that_would(
-    workers: int, nodes: list[dict[str, float]], room: int
-) -> None:
-    with pytest.raises(
-        WorkersDoNotFitError, match=f"compute.training_workers is {workers}.*room for {room} "
-    ):
-        cpus_per_training_worker(workers, nodes)
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once_with_its_address() -> None:

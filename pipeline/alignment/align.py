@@ -211,8 +211,8 @@ def dpo(store: Store, chat: Model, preferences: Preferences, config: DpoConfig, 
     """
 
     def build(attempt: Attempt) -> Made:
-        check_adapter(config, bool(compute.gpus()))
-        check_batch(config, preferences.record.counts["train"], compute.training_workers())
+        check_adapter(config, compute.device(attempt.stage) == "cuda")
+        check_batch(config, preferences.record.counts["train"], compute.training_workers(attempt.stage))
         return _trained(DpoJob(attempt, chat, config, compute.config, preferences), compute)
 
     work = partial(dpo_work, config, chat, preferences, compute)
@@ -262,8 +262,8 @@ def _online(
     inputs: dict[str, Artifact | None] = {"chat": chat, "conversations": conversations, **rewarded}
 
     def build(attempt: Attempt) -> Made:
-        check_adapter(config, bool(compute.gpus()))
-        check_batch(config, conversations.record.counts["train"], compute.training_workers())
+        check_adapter(config, compute.device(attempt.stage) == "cuda")
+        check_batch(config, conversations.record.counts["train"], compute.training_workers(attempt.stage))
         return _trained(OnlineJob(attempt, chat, config, compute.config, conversations, source), compute)
 
     work = partial(online_work, config, chat, conversations, compute)
@@ -301,7 +301,12 @@ def _work(config: AlignConfig, chat: Model, compute: Compute, steps: int, texts:
     shape, pieces = size
     row_tokens = PROMPT_TOKENS + config.answer_tokens
     resolved = foreseen(
-        compute, batch_rows=config.batch_sequences, row_tokens=row_tokens, vocabulary_size=pieces, flops=0.0
+        compute,
+        config.section,
+        batch_rows=config.batch_sequences,
+        row_tokens=row_tokens,
+        vocabulary_size=pieces,
+        flops=0.0,
     )
     tokens = steps * config.batch_sequences * texts * row_tokens
     judged = (config.evaluations + 2) * config.evaluation_prompts * row_tokens

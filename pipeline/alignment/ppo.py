@@ -157,7 +157,7 @@ def _build(
 ) -> Made:
     from pipeline.training.tuning import tuning_worker
 
-    workers = compute.training_workers()
+    workers = compute.training_workers(attempt.stage)
     check_batch(config, conversations.record.counts["train"], workers)
     check_minibatches(config, workers)
     job = PpoJob(attempt, chat, config, compute.config, conversations, reward)
@@ -186,7 +186,12 @@ def estimated_work(config: PpoConfig, chat: Model, conversations: Conversations,
     shape, pieces = size
     row_tokens = PROMPT_TOKENS + config.answer_tokens
     resolved = foreseen(
-        compute, batch_rows=config.batch_rows, row_tokens=row_tokens, vocabulary_size=pieces, flops=0.0
+        compute,
+        config.section,
+        batch_rows=config.batch_rows,
+        row_tokens=row_tokens,
+        vocabulary_size=pieces,
+        flops=0.0,
     )
     way, tokens, share = cost.way(config.precision), answers * row_tokens, resolved.share
     updates = steps * config.updates * config.minibatches

@@ -146,6 +146,7 @@ def estimated_work(config: RewardConfig, chat: Model, preferences: Preferences, 
     row_tokens = round(config.max_tokens * EXPECTED_SHARE)
     resolved = foreseen(
         compute,
+        config.section,
         batch_rows=config.batch_rows,
         row_tokens=config.max_tokens * ONE_PAIR,
         vocabulary_size=pieces,
@@ -173,7 +174,7 @@ def _build(
 ) -> Made:
     from pipeline.training.tuning import tuning_worker
 
-    check_batch(config, preferences.record.counts["train"], compute.training_workers())
+    check_batch(config, preferences.record.counts["train"], compute.training_workers(attempt.stage))
     job = RewardJob(attempt, chat, config, compute.config, preferences)
     compute.train(tuning_worker, {"job": job}, attempt)
     return made_by(attempt)

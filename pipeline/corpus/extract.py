@@ -85,6 +85,15 @@ def extract(
     )
 
 
+def raw_documents(
+    store: Store, pages: "Pages | None", sources: "Sources | None", config: ExtractConfig
+) -> RawDocuments:
+    """What `extract` finds or makes of these."""
+    settings = sources.settings if sources is not None else {}
+    inputs = {"pages": pages, "sources": sources.files if sources else None}
+    return store.handle(RawDocuments, config, inputs, _reading(settings))
+
+
 def _reading(settings: "Mapping[str, SourceConfig]") -> dict[str, str]:
     """How each source is read; what it holds is in the key of its files."""
     return {

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
@@ -24,19 +24,19 @@ from pipeline.corpus.tables import DROPPED, RAW, local_path, read_rows, shard_na
 from pipeline.store import Attempt, File, ShardRecord
 
 if TYPE_CHECKING:
-    from pipeline.corpus.pages import PageEntry, Pages
+    from pipeline.corpus.pages import Archive, PageEntry, Pages
 
 CRAWL = "crawl"
 """The source of crawled pages."""
+IDENTITY_CHARACTERS = 8
+"""Of the digest of a slice's pages."""
 
 
 @dataclass(frozen=True)
 class Slice:
     """What one task reads: some of a WARC file's pages."""
 
-    pages: "Pages"
-    """The crawl whose archive they are read from."""
-    warc: str
+    archive: "Archive"
     entries: "tuple[PageEntry, ...]"
     config: ExtractConfig
 
@@ -64,12 +64,22 @@ def slices(pages: "Pages", config: ExtractConfig, size: int) -> Iterator[tuple[s
     and those of earlier crawls that pages were taken over from."""
     ordered = sorted(pages.entries(), key=lambda entry: (entry.crawl, entry.warc, entry.offset, entry.url))
     for (crawl, warc), group in groupby(ordered, key=lambda entry: (entry.crawl, entry.warc)):
-        archive = pages.of_crawl(crawl)
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", warc if archive is pages else f"{crawl}-{warc}")
-        number = 0
-        while part := tuple(islice(group, size)):
-            yield f"{name}-{number:06d}", Slice(archive, warc, part, config)
-            number += 1
+        made_by = pages.of_crawl(crawl)
+        name = warc if made_by is pages else f"{crawl}-{warc}"
+        yield from slices_of(name, made_by.archive(warc), group, config, size)
+
+
+def slices_of(
+    name: str, archive: "Archive", entries: "Iterable[PageEntry]", config: ExtractConfig, size: int
+) -> Iterator[tuple[str, Slice]]:
+    """Of one WARC file. The identity tells which pages it has: while a crawl goes on, they are read before
+    its log is written."""
+    plain, left, number = re.sub(r"[^A-Za-z0-9.]+", "-", name), iter(entries), 0
+    while part := tuple(islice(left, size)):
+        told = "".join(f"{entry.url} {entry.offset}\n" for entry in part)
+        digest = hashlib.sha256(told.encode()).hexdigest()[:IDENTITY_CHARACTERS]
+        yield f"{plain}-{number:06d}-{digest}", Slice(archive, part, config)
+        number += 1
 
 
 def parts(records: Sequence[ShardRecord], number: int) -> list[File]:
@@ -138,7 +148,7 @@ def read_response(path: Path, entry: "PageEntry", limit: int) -> Response | Fail
 
 
 def _pages(part: Slice) -> Iterator[Candidate | Refused]:
-    path = part.pages.path(part.warc)
+    path = part.archive.path()
     for entry in part.entries:
         url = canonical_url(entry.url)
         format = CONTENT_TYPES.get((entry.content_type or "").partition(";")[0].strip().lower(), "html")

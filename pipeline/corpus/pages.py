@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.store import Artifact
+from pipeline.store import Artifact, File, Storage
 
 PACKED = 4.5
 """Bytes of HTML for a byte of WARC; between 3.9 and 6.3 in four crawls of documentation."""
@@ -48,6 +48,20 @@ class PageEntry:
     """Of the body."""
 
 
+@dataclass(frozen=True)
+class Archive:
+    """A WARC file in the store, also one of a crawl that is not finished."""
+
+    storage: Storage
+    base: str
+    """Folder of the crawl."""
+    file: File
+
+    def path(self) -> Path:
+        """A local file with its content."""
+        return self.storage.download(f"{self.base}/{self.file.path}", self.file.sha256)
+
+
 class Pages(Artifact):
     """Web pages as WARC 1.1 (`warc/*.warc.gz`), the crawl log (`crawl-log/*.jsonl`, sorted by URL), and a
     report (`report.html`).
@@ -72,7 +86,7 @@ class Pages(Artifact):
                 for line in lines:
                     yield json.loads(line)
 
-    @cached_property
+    @property
     def earlier(self) -> "Pages | None":
         """The crawl that this one stands on, if it is a recrawl."""
         given = self.record.inputs.get(EARLIER)
@@ -86,6 +100,9 @@ class Pages(Artifact):
         if pages is None:
             raise KeyError(f"{self.base} does not stand on a crawl {key}")
         return pages
+
+    def archive(self, warc: str) -> Archive:
+        return Archive(self.storage, self.base, self.record.files[warc])
 
     def page_bytes(self) -> float:
         """About how much HTML there is, or in a plan is expected to be."""
@@ -103,7 +120,7 @@ class Pages(Artifact):
         original = next(before, None)
         for line in self._sorted_log():
             if line["outcome"] in STORED:
-                yield _entry(line, self.key)
+                yield entry_of(line, self.key)
             elif line["outcome"] in TAKEN_OVER:
                 while original is not None and original.url < line["url"]:
                     original = next(before, None)
@@ -128,7 +145,8 @@ class Pages(Artifact):
         )
 
 
-def _entry(line: dict[str, Any], crawl: str) -> PageEntry:
+def entry_of(line: dict[str, Any], crawl: str) -> PageEntry:
+    """Where the body lies of which a line of the crawl's log tells."""
     return PageEntry(
         line["url"],
         crawl,

@@ -10,6 +10,7 @@ from pipeline.store.faults import (
     require_room,
 )
 from pipeline.store.journal import Bound, Journal, JournalReader, flush_journals
+from pipeline.store.overlapping import OverlappingStore
 from pipeline.store.planning_store import PlanningStore
 from pipeline.store.records import File, Record, ShardRecord
 from pipeline.store.storage import Storage, sha256_of
@@ -26,6 +27,7 @@ __all__ = [
     "Made",
     "NoRoomError",
     "NotWritableError",
+    "OverlappingStore",
     "PlanningStore",
     "Record",
     "ShardRecord",

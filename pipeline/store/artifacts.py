@@ -3,8 +3,8 @@
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,6 +58,13 @@ class Artifact:
     def __init__(self, storage: Storage, key: str) -> None:
         self.storage, self.key = storage, key
         self.expected = Expected({}, {})
+        self._record: Record | None = None
+        self.pending: Future[Record] | None = None
+        """Of one that is being made beside others: its record, once it is there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which cannot wait for what is made in this one."""
+        return {**self.__dict__, "pending": None}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base})"
@@ -67,18 +74,25 @@ class Artifact:
         """The artifact's folder, relative to the store."""
         return f"{self.stage}/{self.key}"
 
-    @cached_property
+    @property
     def record(self) -> Record:
-        """Raises InputError if the artifact has not been made."""
-        found = read_record(self.storage, self.base)
-        if found is None:
+        """Waited for while it is being made. Raises InputError if nobody has made it or does so, and what its
+        stage raised."""
+        if self.pending is not None:
+            return self.pending.result()
+        if self._record is None:
+            self._record = read_record(self.storage, self.base)
+        if self._record is None:
             raise NotMadeError(
                 f"{self.base} is not in the store {self.storage.root}: run its flow to make it"
             )
-        return found
+        return self._record
 
     def exists(self) -> bool:
-        return "record" in self.__dict__ or self.storage.exists(f"{self.base}/{RECORD}")
+        """Whether it is in the store; one that is being made is waited for."""
+        if self.pending is not None:
+            self.pending.result()
+        return self._record is not None or self.storage.exists(f"{self.base}/{RECORD}")
 
     def counts(self) -> Mapping[str, float]:
         """The record's counts, or in a plan what they are expected to be."""
@@ -86,7 +100,8 @@ class Artifact:
 
     def config(self) -> Mapping[str, Any]:
         """The resolved configuration that it is made from, in a plan before it is made too."""
-        return self.record.config if self.exists() else self.expected.config
+        known = self.pending is None and self.exists()
+        return self.record.config if known else self.expected.config
 
     def path(self, name: str) -> Path:
         """A local file with the content of the logical `name`; fetched once from an object store."""

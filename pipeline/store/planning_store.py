@@ -15,8 +15,7 @@ class PlanningStore(Store):
     estimates, so that the stages after it can estimate too."""
 
     def use(self, artifact: A) -> A:
-        for listener in self.listeners:
-            listener.planned(artifact, {})
+        self._tell(lambda listener: listener.planned(artifact, {}))
         return artifact
 
     def _obtain(
@@ -30,6 +29,5 @@ class PlanningStore(Store):
     ) -> A:
         estimated = work() if work and not artifact.exists() else {}
         artifact.expected = Expected(estimated, config.resolved())
-        for listener in self.listeners:
-            listener.planned(artifact, estimated)
+        self._tell(lambda listener: listener.planned(artifact, estimated))
         return artifact

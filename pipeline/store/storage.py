@@ -6,12 +6,15 @@ is a copy and a delete.
 """
 
 import contextlib
+import functools
 import hashlib
+import logging
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import fsspec
 import tenacity
@@ -19,8 +22,24 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import InputError
 
+log = logging.getLogger(__name__)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 HASH_BLOCK_BYTES = 1 << 20
 CONFLICT_SECONDS = 30.0
+AWAY_SECONDS = 600.0
+"""So long an object store that has answered before may be away: restarted, or cut off."""
+AWAY = {
+    *("ConnectionError", "TimeoutError", "FSTimeoutError"),
+    *("HTTPClientError", "ClientConnectionError", "ClientPayloadError"),
+}
+"""Kinds of errors by which clients of object stores, each in its own library, say that nobody answers."""
+AWAY_REFUSALS = {
+    *("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"),
+    *("500", "502", "503", "504"),
+}
+"""S3's words for the same."""
 
 
 class UnusableStoreError(InputError):
@@ -32,16 +51,41 @@ class UnusableStoreError(InputError):
     )
 
 
+def _patiently(method: Method) -> Method:
+    """Ask an object store again that is away for a while. One that never answered is told at once: its
+    address is wrong, more likely than not."""
+
+    @functools.wraps(method)
+    def asked(self: "Storage", *args: Any, **kwargs: Any) -> Any:
+        if self.is_local:
+            return method(self, *args, **kwargs)
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: self.has_answered and _is_away(error)),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
+            stop=tenacity.stop_after_delay(AWAY_SECONDS),
+            before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+            reraise=True,
+        ):
+            with attempt:
+                found = method(self, *args, **kwargs)
+        self.has_answered = True
+        return found
+
+    return cast(Method, asked)
+
+
 class Storage:
     """A root such as `store`, `/data/store` or `s3://bucket/prefix`. Paths given to it are relative."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, has_answered: bool = False) -> None:
         self.root = root
         self.fs, self.base = _open(root)
         self.is_local = isinstance(self.fs, LocalFileSystem)
+        self.has_answered = has_answered
+        """Whether the object store was there once, here or where this was sent from."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Storage, (self.address,))
+        return (Storage, (self.address, self.has_answered))
 
     @property
     def address(self) -> str:
@@ -62,10 +106,17 @@ class Storage:
             return _create_by_link(Path(self.full(path)), data)
         if self.exists(path):
             return False  # a server that would overwrite has one chance less
+        return self._create_there(self.full(path), data, [])
+
+    @_patiently
+    def _create_there(self, path: str, data: bytes, tries: list[bool]) -> bool:
+        """`tries` remembers that it was tried before: what then is there may be our own, of which the answer
+        was lost."""
+        tries.append(True)
         try:
-            self._put_if_absent(self.full(path), data)
+            self._put_if_absent(path, data)
         except FileExistsError:
-            return False
+            return len(tries) > 1 and bytes(self.fs.cat_file(path)) == data
         return True
 
     @tenacity.retry(
@@ -112,6 +163,7 @@ class Storage:
             "sees to that; runs on several machines could each make the same stage, and the last one counts"
         )
 
+    @_patiently
     def replace(self, path: str, data: bytes) -> None:
         """Write a small mutable file, such as a name that points to a key."""
         if self.is_local:
@@ -127,17 +179,29 @@ class Storage:
         if self.is_local:
             _append_whole(Path(target), data)
             return
+        self._append_there(target, data, [])
+
+    @_patiently
+    def _append_there(self, target: str, data: bytes, begun: list[int]) -> None:
+        """`begun` remembers where it began: what was written though the answer was lost is not written
+        twice."""
+        if begun and self.fs.exists(target) and self.fs.size(target) == begun[0] + len(data):
+            return
         with self.fs.open(target, "ab") as file:
+            begun[:] = [file.tell()]
             file.write(data)
 
+    @_patiently
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes from `start` on, up to `end`. Raises FileNotFoundError."""
         data = self.fs.cat_file(self.full(path), start=start, end=end)
         return data if isinstance(data, bytes) else bytes(data)
 
+    @_patiently
     def exists(self, path: str) -> bool:
         return bool(self.fs.exists(self.full(path)))
 
+    @_patiently
     def list(self, path: str = "") -> list[str]:
         """Names directly below `path`, sorted; empty if there is no such folder."""
         try:
@@ -148,14 +212,17 @@ class Storage:
         # Asked for a file, file systems list the file itself.
         return sorted(name.rsplit("/", 1)[-1] for name in inside if not self.full(path).endswith(name))
 
+    @_patiently
     def size(self, path: str) -> int:
         return int(self.fs.size(self.full(path)))
 
+    @_patiently
     def sizes(self, path: str) -> dict[str, int]:
         """Every file at or below `path` with its size in bytes."""
         found = self.fs.find(self.full(path), detail=True)
         return {name: int(info["size"]) for name, info in found.items() if info["type"] == "file"}
 
+    @_patiently
     def remove(self, path: str) -> None:
         """Remove a file or everything below a folder; nothing happens if it is not there."""
         if self.fs.exists(self.full(path)):
@@ -165,6 +232,7 @@ class Storage:
         """Where `path` lies on this machine's disk, or None for an object store."""
         return Path(self.full(path)) if self.is_local else None
 
+    @_patiently
     def upload(self, source: Path, path: str, sha256: str | None = None) -> None:
         """Copy a finished local file to `path`; nothing to do where it was written in place.
 
@@ -179,6 +247,7 @@ class Storage:
             with contextlib.suppress(OSError):
                 os.link(source, cached)
 
+    @_patiently
     def download(self, path: str, sha256: str) -> Path:
         """A local file with the content of `path`: the file itself, or a copy cached by its hash."""
         here = self.local(path)
@@ -239,6 +308,11 @@ def _refusal(error: BaseException) -> str | None:
     response = getattr(error.__cause__, "response", None) or {}
     code = response.get("Error", {}).get("Code")
     return None if code is None else str(code)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether it says that the object store does not answer."""
+    return _refusal(error) in AWAY_REFUSALS or any(kind.__name__ in AWAY for kind in type(error).__mro__)
 
 
 def _write_temporary(target: Path, data: bytes) -> Path:

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,13 @@ class Attempt:
     stage: str
     key: str
     id: str
+
+    @classmethod
+    def begin(cls, artifact: Artifact) -> "Attempt":
+        """A new one, with a folder that no other has."""
+        now = datetime.datetime.now(datetime.UTC)
+        id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        return cls(artifact.storage, artifact.stage, artifact.key, id)
 
     @property
     def base(self) -> str:
@@ -163,7 +171,7 @@ class Made:
 
 
 class Listener(Protocol):
-    """Is told what happens to stages, on the thread that runs the flow. Must return at once.
+    """Is told what happens to stages, one event after the other. Must return at once.
 
     `planned` is told by a planning store alone, which tells nothing else.
     """
@@ -176,12 +184,19 @@ class Listener(Protocol):
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None: ...
 
 
+ClaimElsewhere = Callable[[str, Callable[[], None]], contextlib.AbstractContextManager[None]]
+"""Given a name, and what to call if somebody else holds the claim and is waited for."""
+
+
 class Store:
     """Artifacts and names at a root: a folder, or an object store by its URL."""
 
     def __init__(self, root: str, listeners: Sequence[Listener] = ()) -> None:
         self.storage = Storage(root)
         self.listeners = list(listeners)
+        self.claim_elsewhere: ClaimElsewhere = lambda name, waiting: contextlib.nullcontext()
+        """Takes a claim that holds beyond this machine, such as on a Ray cluster."""
+        self._telling = threading.RLock()
 
     def make(
         self,
@@ -200,16 +215,20 @@ class Store:
         Raises whatever `build` raises; what the attempt finished stays and is found by the next.
         """
         given = {name: artifact for name, artifact in inputs.items() if artifact is not None}
-        key = key_of(
-            kind.stage,
-            kind.revision,
-            config.identity(),
-            {name: artifact.key for name, artifact in given.items()},
-            content or {},
-        )
-        artifact = kind(self.storage, key)
+        artifact = self.handle(kind, config, given, content)
         with faults_told(self.storage.local("")):
             return self._obtain(artifact, config, given, build, content or {}, work)
+
+    def handle(
+        self,
+        kind: type[A],
+        config: Config,
+        inputs: Mapping[str, Artifact | None],
+        content: Mapping[str, str] | None = None,
+    ) -> A:
+        """The artifact that `make` is to find or to make: its key needs no output."""
+        keys = {name: artifact.key for name, artifact in inputs.items() if artifact is not None}
+        return kind(self.storage, key_of(kind.stage, kind.revision, config.identity(), keys, content or {}))
 
     def _obtain(
         self,
@@ -226,8 +245,7 @@ class Store:
                     self._build(artifact, config, inputs, build, content)
                     return artifact
         self._check_reusable(artifact, inputs)
-        for listener in self.listeners:
-            listener.reused(artifact)
+        self._tell(lambda listener: listener.reused(artifact))
         return artifact
 
     def use(self, artifact: A) -> A:
@@ -236,9 +254,17 @@ class Store:
         Raises IncompleteArtifactError.
         """
         self._check_reusable(artifact, {})
-        for listener in self.listeners:
-            listener.reused(artifact)
+        self._tell(lambda listener: listener.reused(artifact))
         return artifact
+
+    def _tell(self, event: Callable[[Listener], None]) -> None:
+        """One event after the other, also where stages are made side by side."""
+        with self._telling:
+            for listener in self.listeners:
+                event(listener)
+
+    def settle(self) -> None:
+        """Wait for all that is being made; here that is nothing, since `make` waits itself."""
 
     def _check_reusable(self, artifact: Artifact, inputs: Mapping[str, Artifact]) -> None:
         """Raises IncompleteArtifactError or StaleArtifactError: neither is ever reused silently."""
@@ -264,12 +290,9 @@ class Store:
         build: Callable[[Attempt], Made],
         content: Mapping[str, str],
     ) -> None:
+        attempt, start = Attempt.begin(artifact), time.monotonic()
         now = datetime.datetime.now(datetime.UTC)
-        attempt_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        attempt = Attempt(self.storage, artifact.stage, artifact.key, attempt_id)
-        start = time.monotonic()
-        for listener in self.listeners:
-            listener.started(artifact, attempt, config.resolved())
+        self._tell(lambda listener: listener.started(artifact, attempt, config.resolved()))
         try:
             made = build(attempt)
             flush_journals()
@@ -299,29 +322,33 @@ class Store:
             self.storage.create(f"{artifact.base}/{RECORD}", dump(record))
         except BaseException as error:
             fault = fault_of_machine(error, self.storage.local(""))
-            for listener in self.listeners:
-                listener.failed(artifact, attempt, fault or error)
+            told = fault or error
+            self._tell(lambda listener: listener.failed(artifact, attempt, told))
             if fault is None:
                 raise
             raise fault from error
         attempt.forget_copies()
-        for listener in self.listeners:
-            listener.finished(artifact)
+        self._tell(lambda listener: listener.finished(artifact))
 
     @contextlib.contextmanager
     def _claim(self, artifact: Artifact) -> Iterator[None]:
-        """Keep others on this machine from making the same artifact meanwhile. Released when we die."""
+        """Keep others on this machine, and on its cluster, from making the same artifact meanwhile. Released
+        when we die."""
+
+        def waiting() -> None:
+            self._tell(lambda listener: listener.waiting(artifact))
+
         lock = self.claim_lock(artifact.base)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            for listener in self.listeners:
-                listener.waiting(artifact)
+            waiting()
             lock.acquire()
         except OSError as error:
             raise self._refused(error) from error
         try:
-            yield
+            with self.claim_elsewhere(f"{self.storage.address}/{artifact.base}", waiting):
+                yield
         finally:
             lock.release()
 

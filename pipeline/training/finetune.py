@@ -101,7 +101,12 @@ def estimated_work(
     pieces = vocabulary_size_of(shape, int(base.counts()["parameters"]))
     row_tokens, longest = expected_row_tokens(config, conversations)
     resolved = foreseen(
-        compute, batch_rows=config.batch_rows, row_tokens=longest, vocabulary_size=pieces, flops=0.0
+        compute,
+        config.section,
+        batch_rows=config.batch_rows,
+        row_tokens=longest,
+        vocabulary_size=pieces,
+        flops=0.0,
     )
     tokens, evaluations = rows * row_tokens, config.evaluations + 2
     held_out = evaluations * min(config.evaluation_rows, counts["held-out"]) * row_tokens
@@ -139,8 +144,8 @@ def _build(
 ) -> Made:
     from pipeline.training.tuning import tuning_worker
 
-    check_adapter(config, bool(compute.gpus()))
-    check_batch(config, conversations.record.counts["train"], compute.training_workers())
+    check_adapter(config, compute.device(attempt.stage) == "cuda")
+    check_batch(config, conversations.record.counts["train"], compute.training_workers(attempt.stage))
     job = Job(attempt, base, config, compute.config, conversations)
     compute.train(tuning_worker, {"job": job}, attempt)
     return made_by(attempt)

@@ -284,7 +284,7 @@ def estimated_work(
     Raises DoesNotFitError, LayoutError, DeviceLacksError.
     """
     if compute.is_known:
-        refuse_what_lacks(compute.config, config.precision, compute.device())
+        refuse_what_lacks(compute.config, config.precision, compute.device(BaseModel.stage))
     foreign = start.foreign if start is not None else None
     if start is not None and foreign is None:
         return {}
@@ -344,6 +344,7 @@ def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Com
     per_token = training_flops_per_token(shape, pieces, row_tokens)
     return foreseen(
         compute,
+        BaseModel.stage,
         batch_rows=max(1, recipe.batch_tokens // row_tokens),
         row_tokens=row_tokens,
         vocabulary_size=pieces,
@@ -366,10 +367,10 @@ def _build(
     train, held_out = tokens.rows("train"), tokens.rows("held-out")
     check_rows(config.recipe().batch_tokens, train.row_tokens, len(train), len(held_out))
     training_rows(tokens, None, 0.0, config.mixture, config.training_rows(tokens.row_tokens))
-    refuse_what_lacks(compute.config, config.precision, compute.device())
+    refuse_what_lacks(compute.config, config.precision, compute.device(attempt.stage))
     refuse_what_is_not_installed(compute.config)
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
-    found = {"worker_memory_gb": compute.worker_memory_gb()}
+    found = {"worker_memory_gb": compute.worker_memory_gb(attempt.stage)}
     job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start, general)
     compute.train(train_worker, {"job": job}, attempt)
     result = json.loads(attempt.storage.read(f"{attempt.folder}/{RESULT}"))

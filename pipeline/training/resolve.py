@@ -216,6 +216,7 @@ def refuse_what_is_not_installed(given: ComputeConfig) -> None:
 
 def foreseen(
     compute: Compute,
+    stage: str,
     *,
     batch_rows: int,
     row_tokens: int,
@@ -223,15 +224,15 @@ def foreseen(
     flops: float,
     trained: Trained | None = None,
 ) -> Resolved:
-    """What a training from its first step on will choose, as far as can be told before it starts.
+    """What the training of a stage will choose from its first step on, as far as can be told before that.
 
     Raises LayoutError, DoesNotFitError.
     """
     return resolve(
-        compute.config.model_copy(update={"worker_memory_gb": compute.worker_memory_gb()}),
+        compute.config.model_copy(update={"worker_memory_gb": compute.worker_memory_gb(stage)}),
         None,
-        device=compute.device(),
-        workers=compute.training_workers(),
+        device=compute.device(stage),
+        workers=compute.training_workers(stage),
         batch_rows=batch_rows,
         row_tokens=row_tokens,
         vocabulary_size=vocabulary_size,

@@ -131,7 +131,7 @@ def test_a_record_tells_where_its_tables_lie_and_which_settings_are_its_own(stor
         f"kept/{n}.parquet": File(path=f"attempts/a/divide/{n}-x/kept/{n}.parquet", bytes=1, sha256="")
         for n in "12"
     }
-    artifact.__dict__["record"] = record.model_copy(update={"files": shards, "identity": {"depth": 4}})
+    artifact._record = record.model_copy(update={"files": shards, "identity": {"depth": 4}})
     lines = dict(record_lines(artifact))
     assert lines["kept/"] == f"{store.storage.root}/{artifact.base}/attempts/a/divide/*/kept/*.parquet"
     assert lines["settings"] == "other than the defaults: depth=4"
@@ -156,7 +156,7 @@ def test_a_crawls_record_names_its_archives_and_the_file_of_its_seeds(store: Sto
             | {name: File(path=f"attempts/a/end/0/{name}", bytes=1, sha256="") for name in single},
         }
     )
-    artifact.__dict__["record"] = record
+    artifact._record = record
     lines = list(record_lines(artifact))
     settings = "other than the defaults: max_pages=9, seeds_file=lists/mills.txt (1,200 seeds in all)"
     assert ("settings", settings) in lines

@@ -20,12 +20,12 @@ from flows.drift import differences
 from flows.planning import Plan, _to_be_made_above, plan
 from flows.rates import seconds_of
 from flows.web_to_model import WebToModel
-from pipeline.cluster import WorkersDoNotFitError
 from pipeline.config import Config
 from pipeline.corpus.clean import KEPT_BYTES, KEPT_PAGES
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import Pages
 from pipeline.corpus.personal.matching import PLACEHOLDERS
+from pipeline.resources import WorkersDoNotFitError
 from pipeline.store import Artifact, Made, Record, Store
 from pipeline.store.records import InputOf
 from pipeline.training.resolve import DeviceLacksError
@@ -347,7 +347,7 @@ def test_what_was_made_from_something_discarded_is_reused_only_if_that_comes_out
     own = Corpus(store.storage, "own")
     for artifact, given in ((second, first), (third, second), (own, None)):
         inputs = {"pages": InputOf(stage=given.stage, key=given.key, digest="")} if given else {}
-        artifact.__dict__["record"] = record(tmp_path, stage=artifact.stage, key=artifact.key, inputs=inputs)
+        artifact._record = record(tmp_path, stage=artifact.stage, key=artifact.key, inputs=inputs)
     assert _to_be_made_above([first, second, own, third]) == dict.fromkeys(
         (first.base, second.base, third.base), "crawl"
     )

@@ -15,7 +15,7 @@ from flows.disk import disk_of
 from flows.planning import plan
 from flows.rented import GPUS, UnknownMachineError, rented, utilisation
 from flows.web_to_model import WebToModel
-from pipeline.cluster import WorkersDoNotFitError
+from pipeline.resources import WorkersDoNotFitError
 from pipeline.training.fit import DoesNotFitError
 from pipeline.training.resolve import DeviceLacksError
 from tests.road import CONFIG, moinho

@@ -208,14 +208,15 @@ def test_while_ray_starts_the_progress_line_says_so(store: Store) -> None:
     compute = Compute(ComputeConfig())
     compute.is_starting = True
     display = Display(Console(file=told, width=100), starts=lambda: _start_of_ray(compute))
-    display.started(BaseModel(store.storage, "key"), Attempt(store.storage, "grind", "key", "one"), {})
-    assert display.running is not None
-    display.printed_at = -math.inf
-    display._show(display.running)
+    base = BaseModel(store.storage, "key")
+    display.started(base, Attempt(store.storage, "pretrain", "key", "one"), {})
+    running = display.running[base.base]
+    running.printed_at = -math.inf
+    display._show(running)
     assert told.getvalue().endswith(": starting Ray\n")
     compute._stops = [signal.SIGINT]
-    display.printed_at = -math.inf
-    display._show(display.running)
+    running.printed_at = -math.inf
+    display._show(running)
     assert told.getvalue().endswith(
         ": starting Ray; the run stops when that is done, since Ray's start cannot be broken off\n"
     )
