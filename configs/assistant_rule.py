@@ -1,6 +1,9 @@
 """A preference written down, to see what a model makes of it: an answer names the thing asked about, ends by
 itself and is short.
 
+A model of two million weights can hardly repeat a name that it has not learned, so to begin with a name as a
+glossary does is half of naming, and how much of the right one is said is the other half.
+
 It labels pairs of answers, and judges the models in the end; no reward model, GRPO or PPO ever calls it.
 """
 
@@ -21,10 +24,11 @@ ASKING = (
 
 
 def names_it_and_ends(prompt, answer, ended, tokens, **row):
-    """From 0 to 3: how much of the thing's name the answer says, 1 if it ended by itself, 1 for at most 60
-    tokens."""
-    name = thing_asked(prompt[-1]["content"])
-    return share_said(name, answer) + float(ended) + float(tokens <= MOST_TOKENS)
+    """From 0 to 3: half for beginning with a name, half for how much of the thing's own the answer says, 1 if
+    it ended by itself, 1 for at most 60 tokens."""
+    said = share_said(thing_asked(prompt[-1]["content"]), answer)
+    begins = float(answer.lstrip().startswith("`"))
+    return (begins + said) / 2 + float(ended) + float(tokens <= MOST_TOKENS)
 
 
 def thing_asked(question):

@@ -34,14 +34,18 @@ class Run:
         environment: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
         word: str = "run",
+        until: str | None = None,
     ) -> "Run":
         """`outputs` is the folder for what it prints, unless that is the store itself; `before` a command
-        that runs ours; `word` the command of ours, if it is not `moinho run`."""
+        that runs ours; `word` the command of ours, if it is not `moinho run`; `until` where the run ends, if
+        not at its end."""
         output = (outputs or Path(store)) / f"output-{time.monotonic_ns():x}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
         command = [*before, str(MOINHO), word, str(config), "--store", str(store)]
         for setting in settings:
             command += ["--set", setting]
+        if until is not None:
+            command += ["--until", until]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command,

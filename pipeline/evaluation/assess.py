@@ -101,7 +101,7 @@ class Assessment(Artifact):
     """`assessment.json`, `report.html` with everything on it, `plots/`; `answers.parquet` with the answers
     that judges compare, `documents.parquet` with the held-out documents' bytes and nats."""
 
-    stage, role, revision = "assess", "assessment", 1
+    stage, role, revision = "assess", "assessment", 2
 
     def content(self) -> dict[str, Any]:
         """assessment.json. Raises InputError if not made yet."""

@@ -71,12 +71,13 @@ def resampled(
     seed: int = 0,
 ) -> Estimate:
     """`statistic` of the samples, whose rows belong together, with its bootstrap interval (percentiles;
-    Efron, 1979). It takes `axis`, as numpy's do. No interval is told of fewer than five examples."""
+    Efron, 1979). It takes `axis`, as numpy's do. No interval is told of fewer than five examples, nor of
+    equal ones: drawn again, they are what they were."""
     from scipy.stats import bootstrap
 
     columns = [np.asarray(sample, float) for sample in samples]
     value, n = float(statistic(*columns)), len(columns[0])
-    if n < LEAST_EXAMPLES:
+    if n < LEAST_EXAMPLES or not any(np.ptp(column) for column in columns):
         return exactly(value, n, baseline)
     found = bootstrap(
         columns,

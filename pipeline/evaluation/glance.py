@@ -42,20 +42,33 @@ def _side(estimate: Estimate) -> int | None:
 
 
 def _tasks(known: Sequence[Figure]) -> Iterator[str]:
-    yield from _scores("Tasks", [figure for figure in known if figure.section == "tasks" and figure.main])
+    own = [figure for figure in known if figure.section == "tasks" and figure.main]
+    yield from _scores("Tasks", own, shots_told(own))
 
 
 def _harness(known: Sequence[Figure]) -> Iterator[str]:
     yield from _scores("lm-evaluation-harness", [each for each in known if each.section == "harness"])
 
 
-def _scores(section: str, own: Sequence[Figure]) -> Iterator[str]:
+def _scores(section: str, own: Sequence[Figure], asked: str = "") -> Iterator[str]:
     better, worse, count = above_baseline(own)
     if count:
         yield (
-            f"{section}: of {count} scores {better} are clearly above a trivial answer's, {worse} clearly "
-            "below; the others cannot be told from it."
+            f"{section}: of {count} scores{asked} {better} are clearly above a trivial answer's, {worse} "
+            "clearly below; the others cannot be told from it."
         )
+
+
+def shots_told(own: Sequence[Figure]) -> str:
+    """How many tasks the scores are of, for one is asked with several numbers of examples; each language has
+    tasks of its own."""
+    asked = [figure.name.split(".") for figure in own]
+    tasks = {(task, language) for _, task, language, _, _ in asked}
+    shots = sorted({int(each[3]) for each in asked})
+    if len(shots) < 2:
+        return ""
+    numbers = f"{', '.join(map(str, shots[:-1]))} and {shots[-1]}"
+    return f" ({len(tasks)} task{'s' * (len(tasks) > 1)}, each with {numbers} examples)"
 
 
 def _instructions(content: Mapping[str, Any]) -> Iterator[str]:

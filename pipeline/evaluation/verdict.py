@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.evaluation.estimates import Estimate, apart
 from pipeline.evaluation.figures import figure_of, named, shown, told
-from pipeline.evaluation.glance import above_baseline
+from pipeline.evaluation.glance import above_baseline, shots_told
 
 NAMED = 5
 """Figures that a sentence names."""
@@ -110,7 +110,7 @@ def _and(names: Sequence[str]) -> str:
 
 def _tasks(content: Mapping[str, Any]) -> list[str]:
     """How many scores are clearly better than a trivial answer's: what the models can do at all."""
-    ahead = {}
+    ahead, asked = {}, ""
     for model in content["models"]:
         role = model["role"]
         own = [
@@ -120,14 +120,16 @@ def _tasks(content: Mapping[str, Any]) -> list[str]:
             if (figure := figure_of(name, by_role[role])) is not None and figure.main
         ]
         if own:
-            ahead[role] = above_baseline(own)
+            ahead[role], asked = above_baseline(own), shots_told(own)
     if not ahead:
         return []
     count = max(known for _, _, known in ahead.values())
     if not any(better for better, _, _ in ahead.values()):
-        return [f"At none of {count} scores of tasks is any of them clearly better than a trivial answer."]
+        return [
+            f"At none of {count} scores of tasks{asked} is any of them clearly better than a trivial answer."
+        ]
     ranked = ", ".join(f"{role} at {better}" for role, (better, _, _) in ahead.items())
-    return [f"Of {count} scores of tasks, clearly better than a trivial answer: {ranked}."]
+    return [f"Of {count} scores of tasks{asked}, clearly better than a trivial answer: {ranked}."]
 
 
 def _bits(content: Mapping[str, Any]) -> list[str]:

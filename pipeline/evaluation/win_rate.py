@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pipeline.evaluation.estimates import CONFIDENCE, Estimate, mean
+from pipeline.evaluation.estimates import CONFIDENCE, Estimate, score
 
 RESAMPLES = 500
 EVEN = 0.5
@@ -28,8 +28,8 @@ def outcomes(scores: Sequence[float], reference: Sequence[float]) -> list[float]
 
 
 def win_rate(won: Sequence[float], seed: int = 0) -> Estimate:
-    """The mean of `outcomes`, with a bootstrap interval over prompts; its baseline is an even half."""
-    return mean(won, baseline=EVEN, seed=seed)
+    """The mean of `outcomes`, with an interval over prompts; its baseline is an even half."""
+    return score(won, baseline=EVEN, seed=seed)
 
 
 def length_controlled(

@@ -13,6 +13,7 @@ from pipeline.corpus.pages import Pages
 from pipeline.store import Store
 from tests.corpus.conftest import InThisProcess
 from tests.crawler.web import page, serve
+from tests.object_store import BUCKET, s3_server
 
 STAYS, LEAVES = "stays.example", "leaves.example"
 
@@ -23,6 +24,19 @@ def outcomes(pages: Pages) -> dict[str, str]:
 
 def test_a_host_that_is_forgotten_is_not_asked_again_whatever_the_configuration(store: Store) -> None:
     """Not even for its robots.txt; its pages are not taken over from the crawl before, either."""
+    check_not_asked_again(store)
+
+
+@pytest.mark.everything
+def test_nor_where_the_store_is_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path / "cache"))
+    with s3_server(tmp_path) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        check_not_asked_again(Store(f"s3://{BUCKET}/forgotten"))
+
+
+def check_not_asked_again(store: Store) -> None:
     site = {"/": page("/a", f"http://{LEAVES}/b"), "/a": page(), "/b": page()}
     with serve(site) as stays, serve(site) as leaves:
         hosts = {STAYS: f"127.0.0.1:{stays.port}", LEAVES: f"127.0.0.1:{leaves.port}"}

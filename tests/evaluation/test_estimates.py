@@ -33,6 +33,12 @@ def test_of_a_handful_no_interval_is_told() -> None:
     assert mean([0.5, 0.7, 0.1, 0.2, 0.4])["low"] < 0.38
 
 
+def test_of_equal_values_no_interval_is_told_unless_they_are_shares() -> None:
+    assert mean([0.5] * 60) == exactly(0.5, 60)
+    assert ratio([3.0] * 9, [2.0] * 9) == exactly(1.5, 9)
+    assert score([1.0] * 60)["low"] < 1
+
+
 def test_a_quotient_is_that_of_the_sums() -> None:
     found = ratio([8.0, 1.0, 3.0, 8.0, 4.0], [2.0, 1.0, 3.0, 2.0, 4.0])
     assert found["value"] == 2

@@ -137,6 +137,8 @@ def test_every_task_gives_scores_with_intervals_and_baselines(
                 assert 0 <= score["baseline"] <= 1
                 assert score["n"] == results.prompts[task][shots]["n"] == 5
             assert len(results.examples[task][shots]) == 3
+    abstention = results.scores["qa.en"]["0"]["abstention"]["baseline"]
+    assert abstention >= 0.5, "always or never to abstain is right in half of the questions at least"
     json.dumps(results.as_json())
     plot_shots({"base": results.scores, "chat": results.scores}).savefig(tmp_path / "shots.png")
 

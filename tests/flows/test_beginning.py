@@ -33,7 +33,7 @@ from tests.training.foreign import foreign_folder
 from tests.training.toys import byte_tokenizer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-DOMAINS = ("medical", "legal", "financial", "shakespeare")
+DOMAINS = ("medical", "legal", "financial", "shakespeare", "git")
 COMPUTE = Compute(ComputeConfig())
 KNOWN = {
     "train.rows": 90,

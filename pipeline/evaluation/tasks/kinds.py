@@ -64,7 +64,8 @@ class Kind:
     """An answer must have ended by then; 0 where one of several choices is taken."""
     read: Read
     measure: Measure
-    baseline: Baseline
+    baselines: tuple[Baseline, ...]
+    """Trivial answers; of each measure the best of them is what a model is compared with."""
     baseline_words: str
     by_language: bool = True
     """There is a file for each language; else one for all."""
@@ -133,8 +134,16 @@ def _most_shared_words(item: Item, examples: Sequence[Item], language: Language)
 
 
 def _lead(item: Item, examples: Sequence[Item], language: Language) -> str:
-    found = SENTENCE.match(item.row["text"])
-    return found.group() if found else str(item.row["text"])
+    return _first_sentence(item.row["text"])
+
+
+def _first_of_passage(item: Item, examples: Sequence[Item], language: Language) -> str:
+    return _first_sentence(item.row["passage"])
+
+
+def _first_sentence(text: str) -> str:
+    found = SENTENCE.match(text)
+    return found.group() if found else text
 
 
 def _commonest_example(item: Item, examples: Sequence[Item], language: Language) -> str:
@@ -158,8 +167,8 @@ KINDS: Mapping[TaskName, Kind] = {
             measure=lambda items, answers, language, _: measures.answered(
                 items, answers, language, ABSTENTION[language]
             ),
-            baseline=lambda item, examples, language: ABSTENTION[language],
-            baseline_words="always abstains",
+            baselines=(lambda item, examples, language: ABSTENTION[language], _first_of_passage),
+            baseline_words="always abstains or always gives the first sentence, whichever scores better",
         ),
         Kind(
             name="passages",
@@ -168,7 +177,7 @@ KINDS: Mapping[TaskName, Kind] = {
             answer_tokens=0,
             read=_read_passages,
             measure=lambda items, answers, *_: measures.chosen(items, answers),
-            baseline=_most_shared_words,
+            baselines=(_most_shared_words,),
             baseline_words="the passage with most of the question's words",
         ),
         Kind(
@@ -178,7 +187,7 @@ KINDS: Mapping[TaskName, Kind] = {
             answer_tokens=48,
             read=_read_summary,
             measure=lambda items, answers, *_: measures.summarized(items, answers),
-            baseline=_lead,
+            baselines=(_lead,),
             baseline_words="the first sentence",
         ),
         Kind(
@@ -188,7 +197,7 @@ KINDS: Mapping[TaskName, Kind] = {
             answer_tokens=40,
             read=_read_translation,
             measure=lambda items, answers, *_: measures.translated(items, answers),
-            baseline=lambda item, *_: str(item.row["en"]),
+            baselines=(lambda item, *_: str(item.row["en"]),),
             baseline_words="copies the English sentence",
             by_language=False,
         ),
@@ -199,7 +208,7 @@ KINDS: Mapping[TaskName, Kind] = {
             answer_tokens=0,
             read=_read_sentiment,
             measure=lambda items, answers, *_: measures.chosen(items, answers),
-            baseline=_commonest_example,
+            baselines=(_commonest_example,),
             baseline_words="always the same answer",
         ),
         Kind(
@@ -209,7 +218,7 @@ KINDS: Mapping[TaskName, Kind] = {
             answer_tokens=64,
             read=_read_code,
             measure=lambda items, answers, _, sandbox: passed(items, answers, sandbox),
-            baseline=lambda item, *_: BASELINE_BODY.format(**item.row),
+            baselines=(lambda item, *_: BASELINE_BODY.format(**item.row),),
             baseline_words="a function that returns its first argument",
             by_language=False,
             one_line=False,
@@ -221,7 +230,7 @@ KINDS: Mapping[TaskName, Kind] = {
             answer_tokens=12,
             read=_read_arithmetic,
             measure=lambda items, answers, *_: measures.reckoned(items, answers),
-            baseline=_first_number,
+            baselines=(_first_number,),
             baseline_words="the first number of the question",
         ),
     )

@@ -90,8 +90,7 @@ def _run_task(
 ) -> None:
     """One kind of task in one language, with every number of examples, into `results`."""
     task, items = f"{kind.name}.{language}", kind.items(language, config.items)
-    trivial = [kind.baseline(item, items.examples, language) for item in items.scored]
-    baseline = kind.measure(items.scored, trivial, language, config.sandbox)
+    baseline = _baseline(kind, items, language, config)
     for shots in config.shots:
         told(f"{task}, {shots} examples")
         shown = [draw_examples(item, items.examples, shots, config.seed) for item in items.scored]
@@ -99,8 +98,7 @@ def _run_task(
         measured = kind.measure(items.scored, found.answers, language, config.sandbox)
         at = str(shots)
         results.scores.setdefault(task, {})[at] = {
-            name: estimates.score(values, fmean(baseline[name]), config.seed)
-            for name, values in measured.items()
+            name: estimates.score(values, baseline[name], config.seed) for name, values in measured.items()
         }
         results.prompts.setdefault(task, {})[at] = _about(found, kind)
         results.examples.setdefault(task, {})[at] = [
@@ -112,6 +110,16 @@ def _run_task(
             }
             for number, item in enumerate(items.scored[: config.shown])
         ]
+
+
+def _baseline(kind: Kind, items: Items, language: Language, config: TasksConfig) -> dict[str, float]:
+    """Measure → what the best of the trivial answers scores."""
+    found: dict[str, float] = {}
+    for trivial in kind.baselines:
+        answers = [trivial(item, items.examples, language) for item in items.scored]
+        for name, values in kind.measure(items.scored, answers, language, config.sandbox).items():
+            found[name] = max(found.get(name, 0.0), fmean(values))
+    return found
 
 
 def ask(
