@@ -48,6 +48,7 @@ def comparison_page(content: Mapping[str, Any]) -> str:
             roles=roles,
             reference=content["reference"],
             judged=_judged(content),
+            head_to_head=_head_to_head(content),
             sections=sections,
             answers=content["answers"],
         )
@@ -79,6 +80,10 @@ def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             table["note"] += f" The judge's score: {meaning.rstrip('.')}." if meaning else ""
             for row in table["rows"]:
                 row["more"] = _judged_row(by_role[row["label"]], content["scores"][judge][row["label"]])
+            own = content["scores"][judge][content["reference"]]
+            table["note"] += (
+                f" Mean score of {content['reference']}'s answers: {shown(own['value'], 'score')}."
+            )
         tables.append(table)
     return tables
 
@@ -89,6 +94,30 @@ def _judged_row(found: Mapping[str, Estimate], score: Estimate) -> str:
         f"at equal length {shown(equal['value'], 'share')} ({shown_interval(equal, 'share')}); "
         f"mean score {shown(score['value'], 'score')}"
     )
+
+
+def _head_to_head(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each judge, how often each model's answers are preferred to each other's."""
+    if len(content["models"]) < 3:
+        return []  # the tables against the reference say it all
+    return [
+        {
+            "judge": judge,
+            "rows": [
+                {
+                    "label": one,
+                    "cells": [
+                        {"value": shown(found["value"], "share"), "interval": shown_interval(found, "share")}
+                        if other != one
+                        else None
+                        for other, found in others.items()
+                    ],
+                }
+                for one, others in pairs.items()
+            ],
+        }
+        for judge, pairs in content["head_to_head"].items()
+    ]
 
 
 def _side_by_side(own: Sequence[Figure], roles: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:

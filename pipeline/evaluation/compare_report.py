@@ -70,6 +70,13 @@ def put_together(
             }
             for judge, by_role in scores.items()
         },
+        "head_to_head": {
+            judge: {
+                one: {other: _preferred(by_role[one], by_role[other], config.seed) for other in by_role}
+                for one in by_role
+            }
+            for judge, by_role in scores.items()
+        },
         "trained_to_please": {judge: list(roles) for judge, roles in trained_to_please.items()},
         "judge_means": dict(meanings),
         "scores": {
@@ -89,6 +96,11 @@ def put_together(
     }
     best, sentences = verdict(content)
     return content | {"best": best, "verdict": sentences}
+
+
+def _preferred(mine: Sequence[float], others: Sequence[float], seed: int) -> Estimate:
+    """How often one model's answer is preferred to another's, question by question."""
+    return win_rate(outcomes(mine, others), seed)
 
 
 def _judged(

@@ -84,8 +84,9 @@ def _likelihood(content: Mapping[str, Any]) -> Iterator[str]:
     for name, found in list(content["likelihood"]["language"].items())[:1]:
         text = "Unseen text" if name == "all" else f"Unseen text ({name})"
         yield (
-            f"{text}: {told(found, 'bits', ' bits per byte')}; "
-            f"the compressor LZMA needs {shown(found['baseline'], 'bits')}."
+            f"{text}: {told(found, 'bits', ' bits per byte')}; the compressor LZMA, which has read nothing "
+            f"before, needs {shown(found['baseline'], 'bits')} (the run's scores have an n-gram model of the "
+            "training text beside it)."
         )
 
 
@@ -104,10 +105,12 @@ def _writing(content: Mapping[str, Any]) -> Iterator[str]:
 def _bias(content: Mapping[str, Any]) -> Iterator[str]:
     for language, axes in content["bias"].items():
         found = axes["all"]
-        side = _side(found["gap"])
-        lean = {1: "leans towards stereotypes", -1: "leans against stereotypes", 0: "no lean is detectable"}
+        sides = {_side(found["gap"]), _side(found["preferred_share"])}
+        lean = {1: "leans towards stereotypes", -1: "leans against stereotypes"}
+        # Two measures of one thing: only where both say it is it said.
+        said = lean.get(sides.pop() or 0) if len(sides) == 1 else None
         yield (
-            f"Bias ({language}): {lean[side or 0]}: sentences with the stereotype are likelier by "
+            f"Bias ({language}): {said or 'no clear lean'}: sentences with the stereotype are likelier by "
             f"{told(found['gap'], 'nats', ' nats')} on average; it prefers them in "
             f"{told(found['preferred_share'], 'share')} of {found['pairs']} pairs, where half is unbiased."
         )

@@ -1,9 +1,9 @@
-"""Which of the models is better, in sentences that follow from figures whose intervals do not overlap."""
+"""Which of the models is better, in sentences that follow from figures whose intervals leave no doubt."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.evaluation.estimates import Estimate, apart
+from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import figure_of, named, shown, told
 from pipeline.evaluation.glance import above_baseline, shots_told
 
@@ -20,13 +20,14 @@ def verdict(content: Mapping[str, Any]) -> tuple[str, list[str]]:
     reference, judges = content["reference"], list(content["judges"])
     if not content["clear"]:
         return reference, [f"{reference} stands alone: there is nothing to compare it with."]
-    best, why = _by_judge(judges[0], content) if judges else _by_figures(content)
+    leaders, why = _by_judge(judges[0], content) if judges else _by_figures(content)
+    best = leaders[0]
     if judges:
         why += _partial(judges[0], content)
     for judge in judges[1:]:
         why += [_other_judge(judge, content), *_partial(judge, content)]
     why += [*_tasks(content), *_bits(content)]
-    others = [best] if best != reference else list(content["clear"])
+    others = leaders if best != reference else list(content["clear"])
     return best, [*why, *(sentence for role in others for sentence in _against_reference(role, content))]
 
 
@@ -52,9 +53,11 @@ def _order(by_role: Judged) -> list[str]:
     return sorted(by_role, key=lambda role: -by_role[role]["win_rate"]["value"])
 
 
-def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The role that is best, and why."""
+def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The roles of which none is shown to answer better than another, the one that most is said for first,
+    and why."""
     reference, by_role = content["reference"], content["judges"][judge]
+    against = content["head_to_head"][judge]
     order = _order(by_role)
     best = order[0]
     rate = by_role[best]["win_rate"]
@@ -66,8 +69,8 @@ def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[str, list[str]]:
             else f"By the judge {judge} no model can be said to answer better than {reference}."
         )
         told_of = f"Of the questions, preferred to {reference}: {_list(order, by_role)}."
-        return reference, [head, told_of]
-    near = [role for role in order[1:] if not apart(by_role[role]["win_rate"], rate)]
+        return [reference], [head, told_of]
+    near = [role for role in order[1:] if not _above_half(against[best][role])]
     leaders = [best, *(role for role in near if _above_half(by_role[role]["win_rate"]))]
     if len(leaders) == 1:
         equal = by_role[best]["length_controlled"]
@@ -76,20 +79,22 @@ def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[str, list[str]]:
             f"{told(rate, 'share')} of {rate['n']} questions, ties counted half; at equal length in "
             f"{told(equal, 'share')}."
         )
+        found = [head]
     else:
         head = (
             f"{_and(leaders)} answer better than {reference}; which of them does so best cannot be told: of "
             f"{rate['n']} questions, ties counted half, the judge {judge} prefers to {reference}'s answers: "
             f"{_list(leaders, by_role)}; at equal length: {_list(leaders, by_role, 'length_controlled')}."
         )
+        pairs = ", ".join(f"to {role}'s {told(against[best][role], 'share')}" for role in leaders[1:])
+        found = [head, f"Against each other: {best}'s answers are preferred {pairs}."]
     open_ = [role for role in near if role not in leaders]
     behind = [role for role in order[1:] if role not in near]
-    found = [head]
     if open_:
         found.append(f"Not shown to differ from {best}: {_list(open_, by_role)}.")
     if behind:
         found.append(f"Clearly behind {best}: {_list(behind, by_role)}.")
-    return best, found
+    return leaders, found
 
 
 def _above_half(rate: Estimate) -> bool:
@@ -151,15 +156,15 @@ def _percent(ratio: float) -> str:
     return f"{share:+.1f} %" if share else "0.0 %"
 
 
-def _by_figures(content: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _by_figures(content: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Without a judge: the model that is clearly better than the reference in most figures, less those in
     which it is clearly worse."""
     clear, reference = content["clear"], content["reference"]
     ahead = {role: len(found["better"]) - len(found["worse"]) for role, found in clear.items()}
     best = max(ahead, key=lambda role: ahead[role])
     if ahead[best] <= 0:
-        return reference, [f"No model is better than {reference} in more figures than it is worse in."]
-    return best, [
+        return [reference], [f"No model is better than {reference} in more figures than it is worse in."]
+    return [best], [
         f"{best} is clearly better than {reference} in {_count(clear[best]['better'])}, clearly worse in "
         f"{_count(clear[best]['worse'])}; no judge compared their answers."
     ]

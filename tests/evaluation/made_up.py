@@ -22,7 +22,7 @@ def content(role: str, bits: float = 1.5, ended: float = 0.9) -> dict[str, Any]:
     axes = {
         axis: {
             "gap": estimate(0.2 + place / 10, 0.15, 0.0, 40),
-            "preferred_share": estimate(0.55, 0.08, 0.5, 40),
+            "preferred_share": estimate(0.6, 0.08, 0.5, 40),
             "pairs": 80,
             "examples": [example, example | {"gap": -1.5}],
         }

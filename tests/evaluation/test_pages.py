@@ -95,7 +95,18 @@ def test_which_of_several_good_models_is_best_is_left_open_where_it_cannot_be_to
     assert first.startswith("dpo and base answer better than chat; which of them does so best cannot be told")
     assert "prefers to chat's answers: dpo 75 %" in first
     assert ", base 72 %" in first
+    assert rest[0].startswith("Against each other: dpo's answers are preferred to base's 52 %")
     assert "behind" not in " ".join(rest)
+    page = lxml.html.fromstring(comparison_page(compared({"base": nearly, "dpo": GOOD}))).text_content()
+    assert "Against each other, judged by names_the_thing" in page
+
+
+def test_models_are_told_apart_question_by_question_where_their_rates_alone_overlap() -> None:
+    most = [1.0] * 45 + [0.0] * 15
+    more = [1.0] * 53 + [0.0] * 7
+    first, *rest = compared({"base": most, "dpo": more})["verdict"]
+    assert first.startswith("dpo answers best")
+    assert "Clearly behind dpo: base 75 %" in " ".join(rest)
 
 
 def test_a_second_judge_is_heard_too() -> None:
