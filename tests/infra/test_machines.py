@@ -76,3 +76,38 @@ def listening(host: Host) -> set[tuple[str, str]]:
         address = line.split()[3].rpartition(":")[0].strip("[]").removeprefix("::ffff:")
         found.add((address, line.partition('(("')[2].partition('"')[0]))
     return found
+
+
+def test_a_cluster_of_two_machines_keeps_its_dashboard_and_its_end_to_itself(
+    machines: dict[str, Host], environment: dict[str, str]
+) -> None:
+    one, two = machines["one"], machines["two"]
+    head = start(one, environment, "head", one.address)
+    worker = start(two, environment, "worker", two.address, one.address)
+    wait_for_nodes(one, environment, two)
+    dashboard = one.run("ss", "--tcp", "--listening", "--numeric", "--no-header", "sport = :8265")
+    assert {line.split()[3] for line in dashboard.splitlines()} == {f"{one.address}:8265"}
+    print(sorted(listening(one)), sorted(listening(two)))
+
+    other = start(two, environment, "head", two.address, "--port=7000", "--dashboard-port=7265")
+    wait_for_second(two, environment)
+    other.send_signal(signal.SIGTERM)
+    other.wait(WAIT_SECONDS)
+    assert nodes_seen_from(one, environment) == {one.address, two.address}
+    assert worker.poll() is None
+
+    two.kill()
+    killed = time.monotonic()
+    wait_for_nodes(one, environment)
+    print("a killed node was noticed after", time.monotonic() - killed)
+    three = machines["three"]
+    start(three, environment, "worker", three.address, one.address)
+    wait_for_nodes(one, environment, three)
+
+    head.send_signal(signal.SIGTERM)
+    head.wait(WAIT_SECONDS)
+    end = time.monotonic() + WAIT_SECONDS
+    while left := [command_of(each) for each in one.processes() if "ray" in command_of(each)]:
+        assert time.monotonic() < end, left
+        time.sleep(1)
+    shutil.rmtree(f"/tmp/moinho-ray-{os.getuid()}", ignore_errors=True)
