@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 NETWORK = "10.77.0"
-APART = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+# They end with the process that starts them, however that ends.
+APART = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 # The shell stays as the first process, which takes leave of processes whose parent has ended.
 MACHINE = """
 set -e

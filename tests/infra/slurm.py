@@ -18,6 +18,7 @@ from tests.infra.hosts import Host, may_have_hosts, network_of
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "munged")
 NODES = ("node1", "node2")
 CONTROLLER = "login"
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
 START_SECONDS = 120
 POLL_SECONDS = 0.5
 CONFIGURATION = """
@@ -39,6 +40,8 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+# A busy machine may be slow to answer; Slurm gives it ten seconds by itself.
+MessageTimeout=90
 MpiDefault=none
 MailProg=/bin/true
 ReturnToService=2
@@ -77,8 +80,7 @@ class Slurm:
         """Until the job is in one of `states`; what Slurm says of it then."""
         end = time.monotonic() + timeout_seconds
         while (found := self.job(job))["JobState"] not in states:
-            over = found["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
-            assert not over and time.monotonic() < end, f"{found}\n{self.output(job)}"
+            assert found["JobState"] not in OVER and time.monotonic() < end, f"{found}\n{self.output(job)}"
             time.sleep(POLL_SECONDS)
         return found
 
@@ -86,7 +88,8 @@ class Slurm:
         """Until the job has said so."""
         end = time.monotonic() + timeout_seconds
         while told not in self.output(job):
-            assert time.monotonic() < end, f"no {told!r}; {self.job(job)}\n{self.output(job)}"
+            found = self.job(job)
+            assert found["JobState"] not in OVER and time.monotonic() < end, f"{found}\n{self.output(job)}"
             time.sleep(POLL_SECONDS)
 
 
@@ -149,7 +152,7 @@ def _munge(folder: Path) -> Iterator[None]:
     key.touch(0o600)
     key.write_bytes(secrets.token_bytes(64))
     files = [f"--{name}-file={folder}/{name}" for name in ("key", "log", "pid", "seed")]
-    command = ["munged", "--foreground", "--force", f"--socket={folder}/socket", *files]
+    command = ["setpriv", "--pdeathsig", "TERM", "munged", "--foreground", "--force", f"--socket={folder}/socket", *files]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
