@@ -141,6 +141,9 @@ def _environment(configuration: Path) -> dict[str, str]:
         "PATH": path,
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "SLURM_CONF": str(configuration),
+        # A node that a busy machine keeps from answering is no dead one.
+        "RAY_health_check_timeout_ms": "60000",
+        "RAY_health_check_failure_threshold": "20",
     }
 
 
