@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.infra.hosts import Host, may_have_hosts, network_of
@@ -17,8 +18,13 @@ from tests.road import command_of
 pytestmark = [pytest.mark.everything, pytest.mark.timeout(1200)]
 
 START = str(Path(__file__).parents[2] / "infra/machines/start-node.sh")
-WAIT_SECONDS = 120
-NODES = "import ray; ray.init('auto', logging_level='ERROR'); print(*(n['NodeManagerAddress'] for n in ray.nodes() if n['Alive']))"
+WAIT_SECONDS = 300
+NODES = """
+import sys
+from ray._raylet import GcsClient
+found = GcsClient(address=sys.argv[1]).get_all_node_info(timeout=20).values()
+print(*(node.node_manager_address for node in found if node.state == 0))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +48,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return kept | {"PATH": path, "RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_MODE": "token"}
 
 
-def start(host: Host, environment: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":
-    """`start-node.sh` in the foreground of a terminal that nobody looks at; ended with its machine."""
-    return subprocess.Popen(
+def start(host: Host, environment: dict[str, str], *words: str) -> None:
+    """`start-node.sh` in the foreground of a terminal that nobody looks at; it ends with its machine."""
+    subprocess.Popen(
         host.inside(START, *words, "--num-cpus=1"),
         stdout=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
@@ -53,61 +59,68 @@ def start(host: Host, environment: dict[str, str], *words: str) -> "subprocess.P
     )
 
 
-def nodes_seen_from(host: Host, environment: dict[str, str]) -> set[str]:
-    """Addresses of the nodes that the cluster of this machine counts as alive."""
-    done = subprocess.run(
-        host.inside(sys.executable, "-c", NODES), capture_output=True, text=True, check=False, env=environment
-    )
+def end(host: Host, option: str) -> None:
+    """As the page says: SIGTERM to the `ray start` with that option, which is gone when this returns."""
+    found = [each for each in host.processes() if {"start", "--block", option} <= set(each.cmdline())]
+    assert len(found) == 1, [command_of(each) for each in host.processes()]
+    found[0].send_signal(signal.SIGTERM)
+    psutil.wait_procs(found, WAIT_SECONDS)
+
+
+def nodes_of(head: Host, environment: dict[str, str], port: int = 6379) -> set[str]:
+    """Addresses of the nodes that a cluster counts as alive; empty if it does not answer."""
+    ask = head.inside(sys.executable, "-c", NODES, f"{head.address}:{port}")
+    done = subprocess.run(ask, capture_output=True, text=True, check=False, env=environment)
     return set(done.stdout.split())
 
 
-def wait_for_nodes(host: Host, environment: dict[str, str], *others: Host) -> None:
-    wanted = {host.address, *(other.address for other in others)}
+def wait_for_nodes(head: Host, environment: dict[str, str], *others: Host, port: int = 6379) -> float:
+    """Until the cluster has these nodes and no others; the seconds that it took."""
+    wanted = {head.address, *(other.address for other in others)}
+    began = time.monotonic()
+    while (seen := nodes_of(head, environment, port)) != wanted:
+        assert time.monotonic() < began + WAIT_SECONDS, f"{seen}, not {wanted}"
+        time.sleep(1)
+    return time.monotonic() - began
+
+
+def listening(host: Host) -> set[str]:
+    """Address and port of all that listens on a machine."""
+    told = host.run("ss", "--tcp", "--listening", "--numeric", "--no-header")
+    return {line.split()[3].replace("[::ffff:", "").replace("]", "") for line in told.splitlines()}
+
+
+def wait_for_no_ray(host: Host) -> None:
     end = time.monotonic() + WAIT_SECONDS
-    while (seen := nodes_seen_from(host, environment)) != wanted:
-        assert time.monotonic() < end, f"{seen}, not {wanted}"
+    while left := [command_of(each) for each in host.processes() if "ray" in command_of(each)]:
+        assert time.monotonic() < end, left
         time.sleep(1)
 
 
-def listening(host: Host) -> set[tuple[str, str]]:
-    """Address and program of all that listens on a machine."""
-    found = set()
-    for line in host.run("ss", "--tcp", "--listening", "--numeric", "--no-header", "--processes").splitlines():
-        address = line.split()[3].rpartition(":")[0].strip("[]").removeprefix("::ffff:")
-        found.add((address, line.partition('(("')[2].partition('"')[0]))
-    return found
-
-
-def test_a_cluster_of_two_machines_keeps_its_dashboard_and_its_end_to_itself(
+def test_machines_join_and_leave_and_the_end_of_a_node_is_no_other_ones(
     machines: dict[str, Host], environment: dict[str, str]
 ) -> None:
-    one, two = machines["one"], machines["two"]
-    head = start(one, environment, "head", one.address)
-    worker = start(two, environment, "worker", two.address, one.address)
+    one, two, three = machines["one"], machines["two"], machines["three"]
+    start(one, environment, "head", one.address)
+    wait_for_nodes(one, environment)
+    start(two, environment, "worker", two.address, one.address)
     wait_for_nodes(one, environment, two)
-    dashboard = one.run("ss", "--tcp", "--listening", "--numeric", "--no-header", "sport = :8265")
-    assert {line.split()[3] for line in dashboard.splitlines()} == {f"{one.address}:8265"}
-    print(sorted(listening(one)), sorted(listening(two)))
+    found = listening(one)
+    assert {each for each in found if each.endswith(":8265")} == {f"{one.address}:8265"}
+    # Ray has no setting for the others; the page says so.
+    assert "*:6379" in found
 
-    other = start(two, environment, "head", two.address, "--port=7000", "--dashboard-port=7265")
-    wait_for_second(two, environment)
-    other.send_signal(signal.SIGTERM)
-    other.wait(WAIT_SECONDS)
-    assert nodes_seen_from(one, environment) == {one.address, two.address}
-    assert worker.poll() is None
+    ports = ("--port=7379", "--dashboard-port=9265", "--ray-client-server-port=11001")
+    start(two, environment, "head", two.address, *ports)
+    wait_for_nodes(two, environment, port=7379)
+    end(two, "--port=7379")
+    assert nodes_of(one, environment) == {one.address, two.address}
 
     two.kill()
-    killed = time.monotonic()
-    wait_for_nodes(one, environment)
-    print("a killed node was noticed after", time.monotonic() - killed)
-    three = machines["three"]
+    print(f"a machine that lost its power was counted out after {wait_for_nodes(one, environment):.0f} s")
     start(three, environment, "worker", three.address, one.address)
     wait_for_nodes(one, environment, three)
 
-    head.send_signal(signal.SIGTERM)
-    head.wait(WAIT_SECONDS)
-    end = time.monotonic() + WAIT_SECONDS
-    while left := [command_of(each) for each in one.processes() if "ray" in command_of(each)]:
-        assert time.monotonic() < end, left
-        time.sleep(1)
+    end(one, "--port=6379")
+    wait_for_no_ray(one)
     shutil.rmtree(f"/tmp/moinho-ray-{os.getuid()}", ignore_errors=True)
