@@ -14,7 +14,19 @@ import psutil
 
 NETWORK = "10.77.0"
 # They end with the process that starts them, however that ends.
-APART = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+APART = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--net",
+    "--mount",
+    "--uts",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
 # The shell stays as the first process, which takes leave of processes whose parent has ended.
 MACHINE = """
 set -e

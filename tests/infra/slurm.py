@@ -80,7 +80,8 @@ class Slurm:
         """Until the job is in one of `states`; what Slurm says of it then."""
         end = time.monotonic() + timeout_seconds
         while (found := self.job(job))["JobState"] not in states:
-            assert found["JobState"] not in OVER and time.monotonic() < end, f"{found}\n{self.output(job)}"
+            assert found["JobState"] not in OVER, f"{found}\n{self.output(job)}"
+            assert time.monotonic() < end, f"{found}\n{self.output(job)}"
             time.sleep(POLL_SECONDS)
         return found
 
@@ -89,7 +90,8 @@ class Slurm:
         end = time.monotonic() + timeout_seconds
         while told not in self.output(job):
             found = self.job(job)
-            assert found["JobState"] not in OVER and time.monotonic() < end, f"{found}\n{self.output(job)}"
+            assert found["JobState"] not in OVER, f"{found}\n{self.output(job)}"
+            assert time.monotonic() < end, f"{found}\n{self.output(job)}"
             time.sleep(POLL_SECONDS)
 
 
@@ -155,13 +157,23 @@ def _munge(folder: Path) -> Iterator[None]:
     key.touch(0o600)
     key.write_bytes(secrets.token_bytes(64))
     files = [f"--{name}-file={folder}/{name}" for name in ("key", "log", "pid", "seed")]
-    command = ["setpriv", "--pdeathsig", "TERM", "munged", "--foreground", "--force", f"--socket={folder}/socket", *files]
+    command = [
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "munged",
+        "--foreground",
+        "--force",
+        f"--socket={folder}/socket",
+        *files,
+    ]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         end = time.monotonic() + START_SECONDS
         while not (folder / "socket").exists():
-            assert process.poll() is None and time.monotonic() < end, (folder / "output").read_text()
+            assert process.poll() is None, (folder / "output").read_text()
+            assert time.monotonic() < end, (folder / "output").read_text()
             time.sleep(POLL_SECONDS)
         yield
     finally:

@@ -31,7 +31,9 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
 def test_a_page_and_its_script_know_the_same_variables(page: Path) -> None:
     variables = re.compile(r"\$\{?(MOINHO_[A-Z_]+|RAY_AUTH_TOKEN_PATH|GLOO_SOCKET_IFNAME):-")
     of_script = set(variables.findall(PAGES[page].read_text()))
-    of_page = set(re.findall(r"`\$(MOINHO_[A-Z_]+|RAY_AUTH_TOKEN_PATH|GLOO_SOCKET_IFNAME)`", page.read_text()))
+    of_page = set(
+        re.findall(r"`\$(MOINHO_[A-Z_]+|RAY_AUTH_TOKEN_PATH|GLOO_SOCKET_IFNAME)`", page.read_text())
+    )
     assert of_page == of_script
 
 
