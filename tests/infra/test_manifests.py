@@ -162,8 +162,9 @@ def test_only_the_clusters_own_pods_reach_the_ports_of_ray_and_users_the_dashboa
 
 def test_the_configuration_that_comes_with_the_job_is_one() -> None:
     from flows.configuration import load
+    from flows.web_to_model import WebToModel
 
-    assert load(ROOT / "job" / "run.toml").name == "trial"
+    assert load(WebToModel, ROOT / "job" / "run.toml").name == "trial"
 
 
 def test_mlflow_runs_on_kubernetes_as_compose_runs_it() -> None:
