@@ -1,8 +1,9 @@
 """`python -m pipeline.training.leave_node`: this machine is about to go, so leave it in good order.
 
-For what runs before a node of Ray is stopped: a pod's preStop hook, a cloud's notice of a preemption. The node
-is closed to new work, the trainings on it are told to go (they save the step they are at, and Ray Train starts
-them elsewhere), and the command ends when they have left or the time is up. Where nothing trains it ends at once.
+For what runs before a node of Ray is stopped: a pod's preStop hook, a cloud's notice of a preemption. The
+node is closed to new work, the trainings on it are told to go (they save the step they are at, and Ray Train
+starts them elsewhere), and the command ends when they have left or the time is up. Where nothing trains it
+ends at once.
 """
 
 import argparse
@@ -52,7 +53,9 @@ def nodes() -> list[Node]:
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
             if process.info["name"] == "raylet":
-                flags = dict(part.split("=", 1) for part in process.cmdline() if part.startswith("--") and "=" in part)
+                flags = dict(
+                    part.split("=", 1) for part in process.cmdline() if part.startswith("--") and "=" in part
+                )
                 found.append(Node(flags["--node_id"], flags["--gcs-address"], process))
     return found
 
@@ -93,7 +96,9 @@ def _close(leaving: Node, seconds: float) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="leave_node", description="Leave this machine in good order.")
-    parser.add_argument("--seconds", type=float, default=100.0, help="that are given to the trainings at most")
+    parser.add_argument(
+        "--seconds", type=float, default=100.0, help="that are given to the trainings at most"
+    )
     parser.add_argument("--node-id", help="of Ray, where several nodes run here")
     given = parser.parse_args(arguments)
     try:

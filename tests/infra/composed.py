@@ -77,7 +77,9 @@ class Postgres:
         )
 
     def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
+        options = (
+            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
+        )
         log = str(self.folder / "log.txt")
         self.run("pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", log, "-o", options)
 
@@ -118,7 +120,8 @@ def objects(folder: Path, secrets: Path) -> Iterator[int]:
     places = {"/data": str(folder), "/run/secrets/": f"{secrets}/", "0.0.0.0": "127.0.0.1"}
     s3 = ports[PORTS.index("s3.port")]
     command = [
-        _placed(argument, {**places, "8333": str(s3)}) for argument in compose()["services"]["objects"]["command"]
+        _placed(argument, {**places, "8333": str(s3)})
+        for argument in compose()["services"]["objects"]["command"]
     ]
     # A container has these to itself; here others may use them.
     own = [f"-{name}={port}" for name, port in zip(PORTS[:-1], ports, strict=False)]

@@ -46,7 +46,10 @@ def test_a_cluster_in_a_cloud_is_closed_and_wants_its_token(cloud: str) -> None:
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_the_head_stays_and_workers_are_on_spot(cloud: str) -> None:
-    spots = {"aws": ("InstanceMarketOptions", "MarketType", "spot"), "gcp": ("scheduling", "provisioningModel", "SPOT")}
+    spots = {
+        "aws": ("InstanceMarketOptions", "MarketType", "spot"),
+        "gcp": ("scheduling", "provisioningModel", "SPOT"),
+    }
     section, field, value = spots[cloud]
     for name, node in read(cloud)["available_node_types"].items():
         told = node["node_config"].get(section, {}).get(field)

@@ -40,7 +40,9 @@ def test_the_image_runs_as_a_fixed_user_who_is_not_root(path: str) -> None:
     assert int(gid) >= 1000
     made = next(rest for name, rest in last if name == "RUN" and "useradd" in rest)
     assert f"--uid {uid}" in made, "the user has a name and a home"
-    assert max(index for index, (name, _) in enumerate(last) if name == "RUN") < last.index(("USER", users[-1]))
+    assert max(index for index, (name, _) in enumerate(last) if name == "RUN") < last.index(
+        ("USER", users[-1])
+    )
 
 
 @pytest.mark.parametrize("path", DOCKERFILES)

@@ -109,7 +109,9 @@ def test_rays_own_autoscaler_understands_the_cluster(name: str) -> None:
 
     found = of_ray(name)
     metadata = {"name": "moinho", "namespace": "moinho"}
-    derived = _derive_autoscaling_config_from_ray_cr({"metadata": metadata, "spec": manifests.cluster_spec(found)})
+    derived = _derive_autoscaling_config_from_ray_cr(
+        {"metadata": metadata, "spec": manifests.cluster_spec(found)}
+    )
     types: dict[str, Any] = derived["available_node_types"]
     assert types["headgroup"]["resources"]["CPU"] == 0
     assert types["cpu"]["resources"]["CPU"] >= 2
@@ -122,9 +124,10 @@ def test_rays_own_autoscaler_understands_the_cluster(name: str) -> None:
 
 
 def test_a_job_has_the_same_cluster_as_the_standing_one() -> None:
-    job, cluster = (manifests.cluster_spec(manifests.read(ROOT / path)[0]) for path in (
-        "job/rayjob.yaml", "cluster/raycluster.yaml"
-    ))
+    job, cluster = (
+        manifests.cluster_spec(manifests.read(ROOT / path)[0])
+        for path in ("job/rayjob.yaml", "cluster/raycluster.yaml")
+    )
     pod = job["headGroupSpec"]["template"]["spec"]
     # The configuration of the run comes along with the job, on the head alone.
     assert pod["volumes"].pop() == {"name": "run", "configMap": {"name": "moinho-run"}}
@@ -159,7 +162,9 @@ def test_only_the_clusters_own_pods_reach_the_ports_of_ray_and_users_the_dashboa
     for where, template in manifests.pod_templates(of_ray(name)).items():
         assert ours.items() <= template["metadata"]["labels"].items(), where
     own, others = policies["ray-from"]["ingress"]
-    assert own == {"from": [{"podSelector": {"matchLabels": ours}}]}, "of this namespace, since no other is named"
+    assert own == {"from": [{"podSelector": {"matchLabels": ours}}]}, (
+        "of this namespace, since no other is named"
+    )
     assert [port["port"] for port in others["ports"]] == [8265]
     assert all("namespaceSelector" in source for source in others["from"])
     (outside,) = (rule for rule in policies["ray-to"]["egress"] if "ipBlock" in rule["to"][0])
@@ -175,7 +180,11 @@ def test_the_configuration_that_comes_with_the_job_is_one() -> None:
 
 def test_mlflow_runs_on_kubernetes_as_compose_runs_it() -> None:
     services = compose()["services"]
-    found = {each["metadata"]["name"]: each for each in built("mlflow") if each["kind"] in ("Deployment", "StatefulSet")}
+    found = {
+        each["metadata"]["name"]: each
+        for each in built("mlflow")
+        if each["kind"] in ("Deployment", "StatefulSet")
+    }
     pods = {name: each["spec"]["template"]["spec"]["containers"][0] for name, each in found.items()}
     assert set(pods) == set(services)
     assert pods["mlflow"]["command"] == services["mlflow"]["command"]

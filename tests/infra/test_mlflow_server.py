@@ -58,7 +58,9 @@ def colleague(team: Team, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     found = requests.get(f"{team.uri}/api/2.0/mlflow/users/get?username={name}", auth=admin, timeout=60)
     if not found.ok:
         told = {"username": name, "password": password}
-        requests.post(f"{team.uri}/api/2.0/mlflow/users/create", json=told, auth=admin, timeout=60).raise_for_status()
+        requests.post(
+            f"{team.uri}/api/2.0/mlflow/users/create", json=told, auth=admin, timeout=60
+        ).raise_for_status()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     return name, password
@@ -87,7 +89,13 @@ def test_nobody_gets_anything_of_any_endpoint_without_a_password(
         body = "{}" if method in ("POST", "PUT", "PATCH") else None
         headers = {"Content-Type": "application/json"} if body else {}
         given = requests.request(
-            method, team.uri + path, data=body, headers=headers, auth=credentials, timeout=60, allow_redirects=False
+            method,
+            team.uri + path,
+            data=body,
+            headers=headers,
+            auth=credentials,
+            timeout=60,
+            allow_redirects=False,
         )
         return given.status_code
 
@@ -95,12 +103,18 @@ def test_nobody_gets_anything_of_any_endpoint_without_a_password(
     with ThreadPoolExecutor(8) as pool:
         answers = dict(zip(tried, pool.map(answer, tried), strict=True))
     assert len(answers) > 200
-    assert {path for _, path in answers} >= {"/", "/api/2.0/mlflow/runs/create", "/ajax-api/2.0/mlflow/runs/search"}
+    assert {path for _, path in answers} >= {
+        "/",
+        "/api/2.0/mlflow/runs/create",
+        "/ajax-api/2.0/mlflow/runs/search",
+    }
     let_in = {route: status for route, status in answers.items() if status != 401}
     assert set(let_in) <= OPEN, let_in
 
 
-def test_a_colleague_logs_what_the_bucket_and_others_then_have(team: Team, colleague: tuple[str, str]) -> None:
+def test_a_colleague_logs_what_the_bucket_and_others_then_have(
+    team: Team, colleague: tuple[str, str]
+) -> None:
     import botocore.session
     from mlflow import MlflowClient
 
@@ -110,7 +124,9 @@ def test_a_colleague_logs_what_the_bucket_and_others_then_have(team: Team, colle
     client.log_metric(run.info.run_id, "loss", 0.5, step=3)
     client.log_text(run.info.run_id, "written by Ana", "note.txt")
     location = run.info.artifact_uri
-    assert location.startswith("mlflow-artifacts:"), "the server hands files on; nobody else has the bucket's key"
+    assert location.startswith("mlflow-artifacts:"), (
+        "the server hands files on; nobody else has the bucket's key"
+    )
     assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [0.5]
     folder = client.download_artifacts(run.info.run_id, "note.txt")
     assert Path(folder).read_text() == "written by Ana"
@@ -136,7 +152,9 @@ def test_a_colleague_does_not_administer(team: Team, colleague: tuple[str, str])
         assert given.status_code == 403, path
 
 
-def test_no_password_is_in_the_log_or_on_a_command_line(team: Team, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_password_is_in_the_log_or_on_a_command_line(
+    team: Team, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     import psutil
 
     lines = [" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])]
