@@ -24,7 +24,7 @@ import yaml
 from tests.object_store import PORTS, free_ports, require_weed
 
 HERE = Path(__file__).parents[2] / "infra" / "mlflow"
-START_SECONDS = 180
+START_SECONDS = 600
 POSTGRES_FOLDERS = "postgresql/*/bin"
 NOBODY = "postgres"
 """The user that Debian's package makes: PostgreSQL refuses to run as root."""
@@ -64,7 +64,9 @@ class Postgres:
 
     def run(self, program: str, *arguments: str, **given: Any) -> None:
         """As somebody other than root. Raises CalledProcessError."""
-        who = {"user": NOBODY, "group": NOBODY} if os.getuid() == 0 else {}
+        who: dict[str, Any] = {}
+        if os.getuid() == 0:
+            who = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         environment = os.environ | {"PGPASSWORD": self.password}
         subprocess.run(
             [self.programs / program, *arguments],
@@ -81,7 +83,7 @@ class Postgres:
             f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
         )
         log = str(self.folder / "log.txt")
-        self.run("pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", log, "-o", options)
+        self.run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.folder / "data"), "-l", log, "-o", options)
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends all connections, as a restart does; `immediate` leaves a recovery to the next start."""

@@ -18,7 +18,7 @@ from pipeline.tracking import Flow, Tracker
 from tests.infra.composed import Team, await_true, team_server
 from tests.tracking.recorded import Recorded, wait_for
 
-pytestmark = [pytest.mark.everything, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.everything, pytest.mark.timeout(1800)]
 
 OPEN = {
     ("GET", "/health"),
@@ -34,11 +34,8 @@ from mlflow.server import app as flask
 from mlflow.server.auth import create_app
 application = create_app()
 routes = [(method, rule.rule) for rule in flask.url_map.iter_rules() for method in rule.methods]
-def walk(router):
-    for route in router.routes:
-        if getattr(route, "methods", None):
-            routes.extend((method, route.path) for method in route.methods)
-walk(application)
+for route in application.routes:
+    routes.extend((method, route.path) for method in getattr(route, "methods", None) or ())
 print("ROUTES", json.dumps(sorted(set(routes))))
 """
 LIKE_ANY = re.compile(r"<[^>]*>|\{[^}]*\}")
@@ -108,7 +105,7 @@ def test_nobody_gets_anything_of_any_endpoint_without_a_password(
         "/api/2.0/mlflow/runs/create",
         "/ajax-api/2.0/mlflow/runs/search",
     }
-    let_in = {route: status for route, status in answers.items() if status != 401}
+    let_in = {route: status for route, status in answers.items() if status not in (401, 403)}
     assert set(let_in) <= OPEN, let_in
 
 
@@ -172,7 +169,10 @@ def test_no_metric_is_lost_when_postgres_is_restarted_while_a_run_sends(
     team: Team, colleague: tuple[str, str], store: Store
 ) -> None:
     def has_some() -> bool:
-        return any("loss" in run.data.metrics for run in Recorded(team.uri).runs)
+        try:
+            return any("loss" in run.data.metrics for run in Recorded(team.uri).runs)
+        except AssertionError:  # there is no experiment yet
+            return False
 
     def curve(attempt: Attempt) -> Made:
         journal = attempt.journal("train")
