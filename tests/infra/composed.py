@@ -210,7 +210,7 @@ def await_answer(url: str, server: "subprocess.Popen[bytes]") -> None:
     def answers() -> bool:
         assert server.poll() is None, f"the server ended with {server.returncode}"
         with contextlib.suppress(requests.RequestException):
-            return requests.get(url, timeout=5).ok
+            return requests.get(url, timeout=30).ok
         return False
 
     await_true(answers, START_SECONDS, f"{url} does not answer")

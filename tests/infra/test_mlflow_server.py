@@ -52,7 +52,7 @@ def colleague(team: Team, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """A user whom the administrator added, and whose name and password this process has."""
     name, password = "ana", "a password of Ana's"
     admin = ("admin", team.secrets["MLFLOW_AUTH_ADMIN_PASSWORD"])
-    found = requests.get(f"{team.uri}/api/2.0/mlflow/users/get?username={name}", auth=admin, timeout=60)
+    found = requests.get(f"{team.uri}/api/2.0/mlflow/users/get?username={name}", auth=admin, timeout=300)
     if not found.ok:
         told = {"username": name, "password": password}
         requests.post(
@@ -91,7 +91,7 @@ def test_nobody_gets_anything_of_any_endpoint_without_a_password(
             data=body,
             headers=headers,
             auth=credentials,
-            timeout=60,
+            timeout=300,
             allow_redirects=False,
         )
         return given.status_code
@@ -133,7 +133,7 @@ def test_a_colleague_logs_what_the_bucket_and_others_then_have(
     s3 = session.create_client("s3", region_name="us-east-1", endpoint_url=f"http://127.0.0.1:{team.s3_port}")
     keys = [each["Key"] for each in s3.list_objects_v2(Bucket="mlflow")["Contents"]]
     assert f"{experiment}/{run.info.run_id}/artifacts/note.txt" in keys
-    stranger = requests.get(f"http://127.0.0.1:{team.s3_port}/mlflow?list-type=2", timeout=60)
+    stranger = requests.get(f"http://127.0.0.1:{team.s3_port}/mlflow?list-type=2", timeout=300)
     assert stranger.status_code == 403
 
 
