@@ -56,7 +56,7 @@ def colleague(team: Team, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     if not found.ok:
         told = {"username": name, "password": password}
         requests.post(
-            f"{team.uri}/api/2.0/mlflow/users/create", json=told, auth=admin, timeout=60
+            f"{team.uri}/api/2.0/mlflow/users/create", json=told, auth=admin, timeout=300
         ).raise_for_status()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
@@ -144,7 +144,7 @@ def test_a_colleague_does_not_administer(team: Team, colleague: tuple[str, str])
         ("PATCH", "users/update-admin", {"username": "ana", "is_admin": True}),
     ):
         given = requests.request(
-            method, f"{team.uri}/api/2.0/mlflow/{path}", json=body, auth=colleague, timeout=60
+            method, f"{team.uri}/api/2.0/mlflow/{path}", json=body, auth=colleague, timeout=300
         )
         assert given.status_code == 403, path
 
