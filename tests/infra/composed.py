@@ -83,7 +83,19 @@ class Postgres:
             f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
         )
         log = str(self.folder / "log.txt")
-        self.run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.folder / "data"), "-l", log, "-o", options)
+        self.run(
+            "pg_ctl",
+            "start",
+            "-w",
+            "-t",
+            str(START_SECONDS),
+            "-D",
+            str(self.folder / "data"),
+            "-l",
+            log,
+            "-o",
+            options,
+        )
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends all connections, as a restart does; `immediate` leaves a recovery to the next start."""

@@ -1,4 +1,4 @@
-"""`python -m tests.training.node_gone GIVEN [announced]`: trains on two nodes of this machine, takes one away.
+"""`python -m tests.training.node_gone GIVEN [announced]`: trains on two nodes here and takes one away.
 
 GIVEN is a file with the configuration and a Toy, pickled. The node goes when the first death's marker is
 there; the training then has room for one worker. `announced`: the node is left in good order first, as where
