@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.infra import manifests
 from tests.infra.composed import HERE as MLFLOW
@@ -215,10 +214,3 @@ def test_compose_shows_itself_to_this_machine_alone_and_has_no_password() -> Non
     assert all(secret["file"].startswith("secrets/") for secret in found["secrets"].values())
     ignored = (ROOT.parents[1] / ".gitignore").read_text().splitlines()
     assert "/infra/mlflow/secrets/" in ignored
-
-
-def test_compose_is_right_by_the_compose_specification() -> None:
-    """By the schema that a package carries; `docker compose config` says the same where docker is."""
-    compose_spec = pytest.importorskip("compose_spec")
-    compose_spec.load_compose_file(str(MLFLOW / "compose.yaml"))
-    assert yaml.safe_load((MLFLOW / "compose.yaml").read_text())["name"] == "moinho-mlflow"
