@@ -14,9 +14,10 @@ chmod 700 "$folder"
 umask 022
 postgres=$(random) key=$(random)
 printf %s "$postgres" >"$folder/postgres_password"
+# The server is MLflow's alone; who may administer it makes the bucket by the first file.
 cat >"$folder/objects_identities" <<END
 {"identities": [{"name": "mlflow", "credentials": [{"accessKey": "mlflow", "secretKey": "$key"}],
-  "actions": ["Admin:mlflow", "Read:mlflow", "Write:mlflow", "List:mlflow", "Tagging:mlflow"]}]}
+  "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
 END
 cat >"$folder/mlflow_environment" <<END
 PGPASSWORD=$postgres
