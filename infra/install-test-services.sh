@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that `make test-all` needs. Asks for nothing; needs root or sudo.
 set -eu
-packages="chromium chromium-driver python3.11-doc git-doc apache2-doc focalinux-html debian-edu-doc-pt-br faketime iproute2 slurmctld slurmd slurm-client munge"
+packages="chromium chromium-driver python3.11-doc git-doc apache2-doc focalinux-html debian-edu-doc-pt-br faketime iproute2 slurmctld slurmd slurm-client munge postgresql"
 missing=""
 for package in $packages; do
     dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

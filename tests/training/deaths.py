@@ -16,8 +16,9 @@ from pipeline.training.loop import Loop
 from pipeline.training.pretrain import PretrainConfig
 from pipeline.training.worker import Data, train
 
-Kind = Literal["exit", "SIGKILL", "exception", "hang", "SIGTERM", "waits"]
+Kind = Literal["exit", "SIGKILL", "exception", "hang", "SIGTERM", "waits", "lingers"]
 Moment = Literal["between", "committed", "writing"]
+LINGER_SECONDS = 3
 EVERY_STEPS = 4
 """A checkpoint after so many steps, whatever the clock says."""
 
@@ -27,7 +28,8 @@ class Death:
     """What befalls a worker, once."""
 
     kind: Kind
-    """`waits`: for the death of another process, such as the driver."""
+    """`waits`: for the death of another process, such as the driver. `lingers`: takes its time with each step
+    from then on, so that something can come in between."""
     rank: int
     step: int
     """The next step when it happens; of the checkpoint that is written then."""
@@ -70,11 +72,16 @@ def dying_worker(settings: dict[str, Any]) -> None:
     context = ray.train.get_context()
     group = Group(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     step, written = Loop.train_step, Checkpoints._written
+    lingers = False
 
     def train_step(self: Loop) -> Any:
+        nonlocal lingers
         self.checkpoints.finish()  # what was begun before counts as done, however fast the steps are
         if marker := toy.next_death(("between", "committed"), group.rank, self.step):
+            lingers = toy.deaths[int(marker.name)].kind == "lingers"
             die(toy, marker)
+        if lingers:
+            time.sleep(LINGER_SECONDS)
         return step(self)
 
     def write(
@@ -111,6 +118,6 @@ def die(toy: Toy, marker: Path) -> None:
     elif death.kind == "SIGTERM":
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(2)  # until the main thread has seen it
-    else:
+    elif death.kind != "lingers":
         while True:
             time.sleep(1)
