@@ -13,6 +13,7 @@ from typing import IO
 
 from crawler.options import Ended, Options
 from crawler.progress import PARTITION
+from pipeline.credentials import without_secrets
 from pipeline.errors import StageError
 from pipeline.store import Journal, lacks_room
 
@@ -69,7 +70,7 @@ def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env=os.environ | {"PYTHONPATH": path},
+        env=without_secrets(os.environ) | {"PYTHONPATH": path},
     )
     try:
         yield child

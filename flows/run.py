@@ -33,6 +33,7 @@ from pipeline.compute import Compute
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import EARLIER, Pages
+from pipeline.credentials import HidingFormatter, hidden
 from pipeline.errors import InputError, MoinhoError
 from pipeline.evaluation.compare import PAGE as COMPARISON_PAGE
 from pipeline.evaluation.compare import Comparison
@@ -112,7 +113,7 @@ class StageLog(Quiet):
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
         self.handler = logging.FileHandler(attempt.path("log.txt"), delay=True, encoding="utf-8")
-        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self.handler.setFormatter(HidingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self.handler)
 
     def finished(self, artifact: Artifact) -> None:
@@ -123,7 +124,7 @@ class StageLog(Quiet):
         with contextlib.suppress(OSError):  # the error itself must be heard of, with or without its log
             path = attempt.path("log.txt")
             with path.open("a", encoding="utf-8") as file:
-                file.write("".join(traceback.format_exception(error)))
+                file.write(hidden("".join(traceback.format_exception(error))))
             attempt.storage.upload(path, attempt.log)
 
     def _close(self) -> None:
