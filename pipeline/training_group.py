@@ -1,5 +1,5 @@
-"""How Ray Train starts the process group of a training: as it does by itself, with notice of SIGTERM; and
-what is told when a worker dies."""
+"""How Ray Train starts the process group of a training: as it does by itself, with notice of SIGTERM, and on
+the cluster's own addresses; and what is told when a worker dies."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
 from pipeline.errors import MoinhoError
+from pipeline.meeting_place import meet_on_own_address
 from pipeline.stop_notice import take_notices
 from pipeline.stop_wish import was_wished
 from pipeline.store import Attempt, flush_journals
@@ -26,6 +27,7 @@ class _NoticedBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """On each worker's main thread, before the training begins."""
         worker_group.execute(take_notices)
+        worker_group.execute(meet_on_own_address)
         super().on_start(worker_group, backend_config)
 
 
