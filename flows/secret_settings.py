@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.corpus.personal.credentials import ISSUED, blocks
-from pipeline.credentials import SecretInSettingError, secret_in_address
+from pipeline.credentials import SecretInSettingError, secret_in_address, secret_in_text
 
 KeyPath = tuple[str, ...]
 INSTEAD = {
@@ -24,29 +24,29 @@ def refuse_secrets(values: Mapping[str, Any], source: Callable[[KeyPath], str]) 
     """Raises SecretInSettingError for the first text among the values that holds a secret: the password of
     an address, or a key in the form of its issuer. `source` tells where a key was set."""
     for keys, text in _texts(values):
-        _require_none(text, keys, source(keys))
+        found = secret_in_address(text) or _key_in(text)
+        if found is not None:
+            raise _error(source(keys), keys, found)
 
 
 def refuse_secret_setting(setting: str) -> None:
     """The same of what was given by `--set`, before anything else is said of it."""
-    key, _, text = setting.partition("=")
-    _require_none(text, tuple(part.strip() for part in key.split(".")), "--set")
-
-
-def _require_none(text: str, keys: KeyPath, where: str) -> None:
-    found = secret_in(text)
+    found = secret_in_text(setting) or _key_in(setting)
     if found is not None:
-        raise SecretInSettingError(
-            f"{where}: {'.'.join(keys)} holds {found}, and configurations are recorded; take it out and "
-            f"{INSTEAD.get(keys, ELSEWHERE)}"
-        )
+        key, equals, _ = setting.partition("=")
+        raise _error("--set", tuple(part.strip() for part in key.split(".")) if equals else (), found)
 
 
-def secret_in(text: str) -> str | None:
-    """What of a text is a secret, in words that do not repeat it; None if nothing is."""
-    found = secret_in_address(text)
-    if found is not None:
-        return found
+def _error(where: str, keys: KeyPath, found: str) -> SecretInSettingError:
+    if where.startswith("--set "):  # with all that was typed
+        where = "--set"
+    return SecretInSettingError(
+        f"{where}: {'.'.join(keys) or 'it'} holds {found}, and configurations are recorded; take it out and "
+        f"{INSTEAD.get(keys, ELSEWHERE)}"
+    )
+
+
+def _key_in(text: str) -> str | None:
     if any(next(find(text), None) for find in ISSUED):
         return "a key or a token"
     return "a private key" if next(blocks(text), None) else None

@@ -50,6 +50,11 @@ def secret_in_address(address: str) -> str | None:
     return None
 
 
+def secret_in_text(text: str) -> str | None:
+    """The same of any text, in which what stands around an address is none of it."""
+    return "a password before the @" if _IN_TEXT.search(text) else None
+
+
 def require_no_secret(address: str, where: str, instead: str) -> None:
     """Raises SecretInSettingError, with `instead` as what to do."""
     found = secret_in_address(address)
