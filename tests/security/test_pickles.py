@@ -29,7 +29,7 @@ from pipeline.tokens.rows import open_tokens
 from pipeline.training.random_state import random_file, restore_random
 from pipeline.training_faults import TRAINING_FAULT, told_fault
 from tests.training.foreign import foreign_folder
-from tests.training.test_checkpoint import toy_attempt
+from tests.training.toys import toy_attempt
 
 SOURCES = Path(pipeline.__file__).parents[1]
 OWN_CODE = "import os\nos.mkdir({marker!r})\n"
