@@ -34,7 +34,7 @@ class SecretInSettingError(InputError):
     remedy = (
         "Take it out there, and give it by the environment: MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the file "
-        "~/.aws/credentials), HF_TOKEN; for other web servers by ~/.netrc. If others have seen it, replace it."
+        "~/.aws/credentials), HF_TOKEN; for other web servers by ~/.netrc. Replace what others have seen."
     )
 
 

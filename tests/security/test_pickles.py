@@ -81,7 +81,7 @@ def test_a_model_whose_weights_are_a_pickle_is_not_opened(folder: Path, marker: 
 
 def test_a_pickle_under_the_name_of_safetensors_is_not_opened(folder: Path, marker: Path) -> None:
     (folder / "model.safetensors").write_bytes(pickle.dumps(Bomb(marker)))
-    with pytest.raises(Exception, match="safetensors|header|HeaderTooLarge|Header"):
+    with pytest.raises(Exception, match=r"[Hh]eader"):
         load_model(folder)
 
 

@@ -63,9 +63,9 @@ def test_a_file_with_a_secret_is_refused_with_its_place_and_what_to_do(tmp_path:
     done = moinho("config", str(path))
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: {path}: compute.mlflow holds a password before the @, and configurations are recorded; take it "
-        "out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place, or for a database the "
-        "whole address as MLFLOW_TRACKING_URI\n"
+        f"error: {path}: compute.mlflow holds a password before the @, and configurations are recorded; take "
+        "it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place, or for a "
+        "database the whole address as MLFLOW_TRACKING_URI\n"
     )
 
 

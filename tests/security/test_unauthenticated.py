@@ -115,7 +115,7 @@ print("answer", len(GcsClient(address=sys.argv[1]).internal_kv_keys(b"", namespa
 
 
 def asked(program: str, address: str, environment: Mapping[str, str]) -> str:
-    """What a program says that wants something of the cluster; ended after a while, since Ray asks for long."""
+    """What a program says that wants something of the cluster; ended after a while: Ray asks for long."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     try:
         done = subprocess.run(
@@ -194,7 +194,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     destination.prepare()
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{folder}/users.db\n"
-        "admin_username = admin\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "admin_username = admin\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     environment = {
         **ui_environment(destination),
