@@ -7,7 +7,7 @@ from pipeline.corpus.personal.credentials import ISSUED, blocks
 from pipeline.credentials import SecretInSettingError, secret_in_address, secret_in_text
 
 KeyPath = tuple[str, ...]
-INSTEAD = {
+INSTEAD: Mapping[KeyPath, str] = {
     ("compute", "mlflow"): "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place, or for a "
     "database the whole address as MLFLOW_TRACKING_URI",
     ("compute", "store"): "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its place, or write them to "
