@@ -28,5 +28,5 @@ without="--no-emit-package torch"
 for package in $(sed -n 's/^\(nvidia-[a-z0-9-]*\|cuda-[a-z0-9-]*\|triton\)==.*/\1/p' infra/locks/cuda.txt); do
     without="$without --no-emit-package $package"
 done
-sed -n 's/^\([a-z0-9._-]*==[^ ;\\]*\).*/\1/p' infra/locks/cuda.txt > "$folder/versions.txt"
+sed -n 's/^\([a-z0-9._-]*==[^\\]*\).*/\1/p' infra/locks/cuda.txt > "$folder/versions.txt"
 lock cpu --extra s3 --constraint "$folder/versions.txt" $without

@@ -131,7 +131,7 @@ def test_a_shard_of_tokens_is_not_unpickled(tmp_path: Path, marker: Path) -> Non
     np.save(tmp_path / "objects.npy", objects, allow_pickle=True)
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps(Bomb(marker)))
     for name in ("objects.npy", "pickle.npy"):
-        with pytest.raises(ValueError, match="allow_pickle|pickled"):
+        with pytest.raises(ValueError, match=r"allow_pickle|pickled"):
             open_tokens(tmp_path / name)
 
 
