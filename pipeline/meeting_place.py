@@ -23,7 +23,7 @@ def meet_on_own_address() -> None:
 
     rendezvous: Any = importlib.import_module("torch.distributed.rendezvous")
     rendezvous._create_c10d_store = store_on_one_address  # torch has no setting for it
-    interface = interface_of(ray.util.get_node_ip_address())
+    interface = interface_of(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
 
@@ -34,7 +34,7 @@ def store_on_one_address(
     """torch's store as torch makes it (torch.distributed.rendezvous), but that rank 0 listens on `hostname`
     alone; on every interface where no interface here has that address, as behind a translation of addresses.
     """
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     given: dict[str, Any] = {}
     if rank == 0:
