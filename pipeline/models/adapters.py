@@ -31,9 +31,10 @@ BASE, CONFIG, WEIGHTS = "base.json", "adapter_config.json", "adapter_model.safet
 
 
 class AdapterBaseError(InputError):
-    """An adapter is to be put on another base model than the one that it was learned on."""
+    """An adapter is to be put on another base model than the one that it was learned on, or its matrices are
+    no safetensors."""
 
-    remedy = "Open the adapter on its own base, or fine-tune one on this base."
+    remedy = "Open the adapter, saved as safetensors, on its own base, or fine-tune one on this base."
 
 
 class AdapterVocabularyError(InputError):
