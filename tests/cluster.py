@@ -49,11 +49,11 @@ def running_cluster(nodes: int, folder: Path, *, with_client: bool = False) -> I
     (ray://), which nothing of ours uses, has a server there only if asked for."""
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # A token in the environment, as that of a Ray of this process, would count more; an empty one is none.
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(token)}
     port, client_port = _free_port(), _free_port() if with_client else None
     command = [sys.executable, "-m", "tests.cluster", "--nodes", str(nodes), "--port", str(port)]
     command += ["--client-port", str(client_port)] if client_port else []
-    others = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
             command,
@@ -61,7 +61,7 @@ def running_cluster(nodes: int, folder: Path, *, with_client: bool = False) -> I
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=others | environment,
+            env=os.environ | environment,
             cwd=Path(__file__).parents[1],
             start_new_session=True,
         )
