@@ -13,8 +13,10 @@ from typing import IO
 
 from crawler.options import Ended, Options
 from crawler.progress import PARTITION
+from pipeline.credentials import without_secrets
 from pipeline.errors import StageError
 from pipeline.store import Journal, lacks_room
+from pipeline.store.storage import is_object_store
 
 
 class UnwritableCrawlError(StageError):
@@ -35,7 +37,7 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> Ended:
     """
     said = log_path.stat().st_size if log_path.exists() else 0
     ended: Ended | None = None
-    with log_path.open("ab") as errors, _child(errors) as child:
+    with log_path.open("ab") as errors, _child(options, errors) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(json.dumps(dataclasses.asdict(options)).encode() + b"\n")
@@ -60,8 +62,10 @@ def run_spider(options: Options, journal: Journal, log_path: Path) -> Ended:
 
 
 @contextlib.contextmanager
-def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    """The spider's process, which is gone when this ends."""
+def _child(options: Options, errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
+    """The spider's process, which is gone when this ends. It reads what strangers wrote, so it gets secrets
+    only where it needs them: to look into an object store."""
+    environment = os.environ if is_object_store(options.store) else without_secrets(os.environ)
     source = str(Path(__file__).parents[1])
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     child = subprocess.Popen(
@@ -69,7 +73,7 @@ def _child(errors: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env=os.environ | {"PYTHONPATH": path},
+        env={**environment, "PYTHONPATH": path},
     )
     try:
         yield child

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from flows.secret_settings import refuse_secret_setting, refuse_secrets
 from pipeline.config import Config
 from pipeline.errors import InputError
 
@@ -49,8 +50,11 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
     """The configuration at `path` with what it extends and with `settings` (`section.key=value`, or
     `section.key=` for its default) on top.
 
-    Raises ConfigurationError with one line per fault: file, key, what was found, what would work.
+    Raises ConfigurationError with one line per fault: file, key, what was found, what would work; and
+    SecretInSettingError, which repeats nothing of what was found.
     """
+    for setting in settings:
+        refuse_secret_setting(setting)
     supersedes = kind.supersedes
     values, sources = _read(path, supersedes)
     for setting in settings:
@@ -67,6 +71,7 @@ def load(kind: type[C], path: Path, settings: Sequence[str] = ()) -> C:
             values = _without(values, supersedes.get(keys[0], ()))
         _put(values, keys, value, setting)
         sources[keys] = f"--set {setting}"
+    refuse_secrets(values, lambda keys: _source(keys, sources) or str(path))
     try:
         return kind.model_validate(values)
     except ValidationError as error:

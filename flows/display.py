@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.figures import counts_in_words, on_a_line
+from pipeline.credentials import hidden
 from pipeline.store import Artifact, Attempt, Bound, JournalReader, Work
 
 POLL_SECONDS = 0.5
@@ -64,8 +65,9 @@ def figures_line(figures: Mapping[str, Any]) -> str:
 
 
 def print_error(console: Console, told: str) -> None:
-    """Each fault on a line that begins with `error:`; what is indented belongs to the line before."""
-    for line in told.splitlines():
+    """Each fault on a line that begins with `error:`; what is indented belongs to the line before. A secret
+    of the environment, which a library may repeat, is not shown."""
+    for line in hidden(told).splitlines():
         mark = "" if not line or line[0].isspace() else "[red]error:[/red] "
         console.print(f"{mark}{escape(line)}", soft_wrap=True)
 

@@ -35,6 +35,7 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.pages import EARLIER, Pages
+from pipeline.credentials import HidingFormatter, hidden
 from pipeline.errors import InputError, MoinhoError
 from pipeline.evaluation.compare import PAGE as COMPARISON_PAGE
 from pipeline.evaluation.compare import Comparison
@@ -121,7 +122,7 @@ class StageLog(Quiet):
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
         handler = logging.FileHandler(attempt.path("log.txt"), delay=True, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(HidingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         own = threading.get_ident()
         handler.addFilter(lambda line: line.thread == own or line.thread not in self.threads.values())
         logging.getLogger().addHandler(handler)
@@ -135,7 +136,7 @@ class StageLog(Quiet):
         with contextlib.suppress(OSError):  # the error itself must be heard of, with or without its log
             path = attempt.path("log.txt")
             with path.open("a", encoding="utf-8") as file:
-                file.write("".join(traceback.format_exception(error)))
+                file.write(hidden("".join(traceback.format_exception(error))))
             attempt.storage.upload(path, attempt.log)
 
     def _close(self, artifact: Artifact) -> None:

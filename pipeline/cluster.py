@@ -6,10 +6,14 @@ import importlib
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
+import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,7 +26,7 @@ from pipeline.errors import InputError, MoinhoError, StageError
 LOCAL_RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "5",
     # A local cluster's head never comes back: its workers need not wait a minute for that; a busy
@@ -49,24 +53,28 @@ class RayStartError(StageError):
 
     remedy = (
         "Run again when the machine has less to do (`uptime` tells): what is finished is reused. "
-        "If it is idle, read Ray's logs in /tmp/ray/session_latest/logs."
+        "If it is idle, read Ray's logs in the folder that the message names."
     )
 
 
 def start_local(temp_dir: str | None, is_wanted: Callable[[], bool] = lambda: True) -> None:
     """Start a cluster of this machine alone. It ends with this process, or with `ray.shutdown`.
 
-    A start that took Ray too long is tried once more, as long as `is_wanted`. Raises whatever Ray raises.
+    It wants a token of its own, and its files are in `temp_dir`, by default a folder that no other user can
+    enter. A start that took Ray too long is tried once more, as long as `is_wanted`. Raises whatever Ray
+    raises.
     """
     os.environ.update(LOCAL_RAY_ENVIRONMENT)
     import ray
 
     if ray.is_initialized():
         return
+    temp_dir = temp_dir or str(private_folder())
     for start in range(1, STARTS + 1):
         before = {child.pid for child in psutil.Process().children()}
         try:
             with _discreet(), _apart_from_our_group():
+                _take_token()
                 _init_local(temp_dir)
             return
         except Exception as error:  # Ray raises Exception itself
@@ -87,11 +95,45 @@ def start_told() -> Iterator[None]:
         raise RayStartError(
             f"Ray could not be started on this machine ({_first_line(error)}); {load:.1f} processes ran or "
             f"waited for its {cpus} CPUs in the last minute. Run again when it has less to do; if it is "
-            "idle, read Ray's logs in /tmp/ray/session_latest/logs"
+            f"idle, read Ray's logs in {_usual_folder()}/ray/session_latest/logs"
         ) from error
 
 
-def _init_local(temp_dir: str | None) -> None:
+def private_folder() -> Path:
+    """Where a local Ray keeps its sockets and logs: a short path that no other user of the machine can enter.
+
+    Ray lets everybody write to its own folders, so that another user could put sockets in place of ours; in a
+    folder that is closed nobody gets as far as that.
+    """
+    folder = _usual_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        folder = Path(tempfile.mkdtemp(prefix="moinho-", dir=folder.parent))  # somebody else took the name
+    return folder / "ray"
+
+
+def _usual_folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", f"moinho-{os.getuid()}")
+
+
+@functools.cache
+def _own_token() -> str:
+    return secrets.token_hex(32)
+
+
+def _take_token() -> None:
+    """A token of this process for the clusters that it starts; without one every user of this machine could
+    run programs there as us. Our environment alone has it: the cluster inherits it, nobody else reads it."""
+    raylet: Any = importlib.import_module("ray._raylet")
+    if os.environ.get("RAY_AUTH_TOKEN") != _own_token():
+        os.environ["RAY_AUTH_TOKEN"] = _own_token()
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+    if raylet.get_authentication_mode() != raylet.AuthenticationMode.TOKEN:
+        raylet.Config.initialize("")  # Ray was imported before our environment said so
+
+
+def _init_local(temp_dir: str) -> None:
     import ray
 
     ray.init(

@@ -11,6 +11,7 @@ from pipeline.stop_wish import heard, was_wished
 from pipeline.store import Attempt, fault_of_machine, faults_told, flush_journals
 
 TRAINING_FAULT = "training-fault.json"
+OUR_PACKAGES = ("pipeline", "crawler", "flows")
 
 
 class TrainingFailedError(StageError):
@@ -50,9 +51,15 @@ def told_fault(attempt: Attempt) -> MoinhoError | None:
         told = json.loads(attempt.storage.read(f"{attempt.folder}/{TRAINING_FAULT}"))
     except FileNotFoundError:
         return None
-    kind = getattr(importlib.import_module(told["module"]), told["name"], StageError)
-    fault: MoinhoError = kind(told["message"])
-    return fault
+    return _error_class(told["module"], told["name"])(told["message"])
+
+
+def _error_class(module: str, name: str) -> type[MoinhoError]:
+    """The class of ours, or StageError: what a file in a store names is neither imported nor called else."""
+    if module.partition(".")[0] not in OUR_PACKAGES:
+        return StageError
+    kind = getattr(importlib.import_module(module), name, None)
+    return kind if isinstance(kind, type) and issubclass(kind, MoinhoError) else StageError
 
 
 def training_fault(error: Exception, store: Path | None) -> MoinhoError:

@@ -1,17 +1,36 @@
-"""How Ray Train starts the process group of a training: as it does by itself, with notice of SIGTERM; and
-what is told when a worker dies."""
+"""How Ray Train starts the process group of a training: as it does by itself, with notice of SIGTERM, and on
+the cluster's own addresses; and what is told when a worker dies."""
 
+import importlib
 from typing import Any
 
+import pyarrow
 from ray.train import UserCallback
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
 from pipeline.errors import MoinhoError
+from pipeline.meeting_place import meet_on_own_address
 from pipeline.stop_notice import take_notices
 from pipeline.stop_wish import was_wished
 from pipeline.store import Attempt, flush_journals
 from pipeline.training_faults import one_line
+
+PICKLED_COLUMN = "ray.data.arrow_pickled_object"
+"""What Ray Data calls a column of pickles in a Parquet file, which it opens wherever the column is read."""
+
+
+def open_no_pickled_column() -> None:
+    """In a process that has Ray Train, and with it Ray Data: from now on such a column is one of bytes, also
+    in a file that strangers wrote."""
+    importlib.import_module("ray.data._internal.object_extensions.arrow")  # which registers it when imported
+    try:
+        pyarrow.unregister_extension_type(PICKLED_COLUMN)
+    except pyarrow.ArrowKeyError:
+        return  # done before
+
+
+open_no_pickled_column()  # in the driver, which reads Parquet after a training, too
 
 
 class NoticedTorchConfig(TorchConfig):
@@ -26,6 +45,8 @@ class _NoticedBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """On each worker's main thread, before the training begins."""
         worker_group.execute(take_notices)
+        worker_group.execute(meet_on_own_address)
+        worker_group.execute(open_no_pickled_column)
         super().on_start(worker_group, backend_config)
 
 

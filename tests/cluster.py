@@ -36,21 +36,24 @@ class RunningCluster:
     address: str
     """Of its dashboard."""
     gcs: str
-    """What a driver on this machine joins."""
+    """host:port that nodes and drivers join."""
+    client: str | None
+    """The ray:// address of its client server, where there is one."""
     environment: dict[str, str]
     """What a client needs."""
 
 
 @contextlib.contextmanager
-def running_cluster(nodes: int, folder: Path) -> Iterator[RunningCluster]:
-    """Start a cluster with a token of its own, kept in `folder`; it is gone when this ends."""
+def running_cluster(nodes: int, folder: Path, *, with_client: bool = False) -> Iterator[RunningCluster]:
+    """Start a cluster with a token of its own, kept in `folder`; it is gone when this ends. Ray's client
+    (ray://), which nothing of ours uses, has a server there only if asked for."""
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    # A token in the environment, as that of a Ray of this process, would count more; an empty one is none.
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(token)}
+    port, client_port = _free_port(), _free_port() if with_client else None
     command = [sys.executable, "-m", "tests.cluster", "--nodes", str(nodes), "--port", str(port)]
+    command += ["--client-port", str(client_port)] if client_port else []
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
             command,
@@ -67,7 +70,9 @@ def running_cluster(nodes: int, folder: Path) -> Iterator[RunningCluster]:
     try:
         told = process.stdout.readline()
         assert told.startswith(f"{nodes} nodes"), (folder / "cluster.log").read_text()
-        yield RunningCluster(process, told.split()[-1], told.split()[3], environment)
+        client = f"ray://{HOST}:{client_port}" if client_port else None
+        gcs, address = told.split()[-4].rstrip(";"), told.split()[-1]
+        yield RunningCluster(process, address, gcs, client, environment)
     finally:
         process.stdin.close()
         try:
@@ -78,11 +83,18 @@ def running_cluster(nodes: int, folder: Path) -> Iterator[RunningCluster]:
             process.stdout.close()
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="A Ray cluster on this machine alone.")
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=1, help="of each node")
     parser.add_argument("--port", type=int, default=8265, help="of the dashboard")
+    parser.add_argument("--client-port", type=int, help="of Ray's client (ray://); without one it has none")
     given = parser.parse_args()
     # Jobs are started as `python`: the one that runs this.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
@@ -95,14 +107,16 @@ def main() -> None:
 
         # The agents' usual port may belong to another Ray of this machine; without them no job starts.
         node = {"node_ip_address": HOST, "num_cpus": given.cpus, "dashboard_agent_listen_port": 0}
-        dashboard = {"include_dashboard": True, "dashboard_host": HOST, "dashboard_port": given.port}
-        cluster = Cluster(initialize_head=True, head_node_args={**node, **dashboard})
+        head = {"include_dashboard": True, "dashboard_host": HOST, "dashboard_port": given.port}
+        if given.client_port:
+            head["ray_client_server_port"] = given.client_port
+        cluster = Cluster(initialize_head=True, head_node_args={**node, **head})
         try:
             for number in range(1, given.nodes):
                 # In one folder the nodes would unpack a job's files over each other's.
                 cluster.add_node(**node, temp_dir=f"{folder}/{number}")
-            told = f"head {cluster.address} dashboard on http://{cluster.webui_url}"
-            print(f"{given.nodes} nodes; {told}", flush=True)
+            nodes, gcs = f"{given.nodes} nodes", cluster.gcs_address
+            print(f"{nodes}; joined at {gcs}; dashboard on http://{cluster.webui_url}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 sys.stdin.read()
         finally:

@@ -13,6 +13,7 @@ from pipeline.cluster import (
     STARTS,
     ClusterError,
     RayStartError,
+    private_folder,
     start_local,
     start_told,
 )
@@ -29,6 +30,7 @@ from pipeline.errors import InputError, UnreadableShardError
 from pipeline.store import Attempt, NoRoomError, Storage
 from pipeline.training_faults import TrainingFailedError, training_fault
 from tests.machine import check_sound, small_disk
+from tests.security.strangers import ASK, asked
 
 
 def attempt_at(root: Path, name: str) -> Attempt:
@@ -199,6 +201,33 @@ def test_a_cluster_that_is_not_there_is_told_at_once_with_its_address() -> None:
         "compute.ray_address is 127.0.0.1:9, but no Ray cluster could be joined there"
     )
     assert "Connection refused" in told.stdout
+
+
+@pytest.mark.everything
+def test_a_local_ray_answers_nobody_without_its_token(compute: Compute) -> None:
+    import ray
+
+    compute.start()
+    address, token = ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"]
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * len(token)}
+    for environment in ({"RAY_AUTH_MODE": "disabled"}, wrong):
+        assert "answer" not in asked(ASK, address, environment)
+    assert "answer" in asked(ASK, address, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
+
+
+def test_the_files_of_a_local_ray_are_where_no_other_user_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    folder = private_folder()
+    assert folder == tmp_path / f"moinho-{os.getuid()}" / "ray"
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert private_folder() == folder
+    folder.parent.chmod(0o777)  # as one that somebody else had made before
+    other = private_folder().parent
+    assert other.name.startswith("moinho-")
+    assert other != folder.parent
+    assert other.stat().st_mode & 0o777 == 0o700
 
 
 class SlowRay:

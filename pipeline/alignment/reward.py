@@ -79,7 +79,11 @@ class RewardModel(Artifact):
 
         folder = self.folder(MODEL_FOLDER)
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=dtype or "auto", local_files_only=True, use_safetensors=True
+            folder,
+            dtype=dtype or "auto",
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
         model.train(False)
         return model, load_tokenizer(folder)

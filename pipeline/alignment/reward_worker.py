@@ -135,6 +135,7 @@ def _with_head(base: Model, tokenizer: Tokenizer) -> PreTrainedModel:
             dtype=torch.float32,
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,
         )
     model.config.pad_token_id = tokenizer.pad_token_id
     return model

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from pipeline.corpus.readers.read import Extracted, Reading
+from pipeline.credentials import without_secrets
 from pipeline.errors import StageError
 
 WALL_PER_CPU = 10
@@ -116,7 +117,8 @@ class ExtractorProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """A child that is ready. Raises ExtractorNotStartedError with the last line that it wrote."""
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        path = os.pathsep.join(path for path in sys.path if path)
+        environment = without_secrets(os.environ) | {"PYTHONPATH": path}
         with tempfile.TemporaryFile() as complaints:
             child = subprocess.Popen(
                 self.command,

@@ -31,9 +31,10 @@ BASE, CONFIG, WEIGHTS = "base.json", "adapter_config.json", "adapter_model.safet
 
 
 class AdapterBaseError(InputError):
-    """An adapter is to be put on another base model than the one that it was learned on."""
+    """An adapter is to be put on another base model than the one that it was learned on, or its matrices are
+    no safetensors."""
 
-    remedy = "Open the adapter on its own base, or fine-tune one on this base."
+    remedy = "Open the adapter, saved as safetensors, on its own base, or fine-tune one on this base."
 
 
 class AdapterVocabularyError(InputError):
@@ -128,9 +129,14 @@ def load_adapters(
 
 
 def put_on(model: "PreTrainedModel", folders: Mapping[str, Path]) -> "PeftModel":
-    """The model with these adapters, which were checked before."""
+    """The model with these adapters, which were checked before. Raises AdapterBaseError.
+
+    Only safetensors are read: where there is none, peft would open a pickle, or ask the hub.
+    """
     from peft import PeftModel
 
+    for folder in folders.values():
+        _require_weights(folder)
     (first, folder), *others = folders.items()
     adapted = PeftModel.from_pretrained(
         model, str(folder), adapter_name=first, torch_device=str(model.device)
@@ -161,10 +167,19 @@ def check_base(
         )
 
 
+def _require_weights(folder: Path) -> None:
+    if not (folder / WEIGHTS).is_file():
+        raise AdapterBaseError(
+            f"the adapter {folder} has no {WEIGHTS}, and its matrices are read from no other file; save it "
+            "again with save_pretrained, whose default that is"
+        )
+
+
 def _check_shapes(folder: Path, base: Model, model: "PreTrainedModel") -> None:
     """Of an adapter that was made elsewhere: its matrices have to fit, more cannot be known."""
     from safetensors import safe_open
 
+    _require_weights(folder)
     modules = dict(model.named_modules())
     with safe_open(folder / WEIGHTS, framework="pt") as tensors:
         for name in tensors.keys():  # noqa: SIM118 - no mapping

@@ -85,7 +85,7 @@ def load_model(
         raise NotAModelError(f"{folder} is no model folder: {' and '.join(missing)} not there; {LOOKS}")
     given: Any = "auto" if dtype is None else dtype
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=given, local_files_only=True, use_safetensors=True
+        folder, dtype=given, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     model.train(False)
     return model, load_tokenizer(folder)
@@ -100,5 +100,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
             f"{folder} has no tokenizer: tokenizer_config.json is not there; "
             "give the folder of a model or of a vocabulary, its name or its key"
         )
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     return tokenizer

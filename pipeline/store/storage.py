@@ -20,6 +20,7 @@ import fsspec
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.credentials import require_no_secret
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -286,7 +287,12 @@ def sha256_of(path: Path) -> str:
 
 
 def _open(root: str) -> tuple[Any, str]:
-    """Raises UnusableStoreError. Listings are not cached: other processes write meanwhile."""
+    """Raises UnusableStoreError and SecretInSettingError. Listings are not cached: others write meanwhile."""
+    require_no_secret(
+        root,
+        "the store",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its place, or write them to ~/.aws/credentials",
+    )
     protocol = fsspec.core.split_protocol(root)[0] or "file"
     options = {} if protocol in ("file", "local") else {"use_listings_cache": False}
     try:

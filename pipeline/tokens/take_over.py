@@ -69,7 +69,7 @@ def opened(place: Path) -> "PreTrainedTokenizerFast":
     else:
         read_tokenizer(place / TOKENIZER)
         try:
-            found = kind.from_pretrained(place, local_files_only=True)
+            found = kind.from_pretrained(place, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, TypeError) as error:
             raise ForeignTokenizerError(
                 f"vocabulary.tokenizer: transformers does not read {place} ({error}); name its "
@@ -160,7 +160,8 @@ def _bpe(model: bytes, proto: Any) -> Tokenizer:
             **_names(proto),
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-        made: Any = Tokenizer.from_str(AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str())
+        given = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        made: Any = Tokenizer.from_str(given.backend_tokenizer.to_str())
     made.normalizer, made.pre_tokenizer = normalizers.Replace(" ", SPACE_SIGN), None
     return cast(Tokenizer, made)
 

@@ -101,7 +101,8 @@ def write_folder(model: bytes, kind: str, folder: Path) -> None:
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer
 
-    return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
+    found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return cast("PreTrainedTokenizerFast", found)
 
 
 def _wrapped(tokenizer: tokenizers.Tokenizer) -> Any:
@@ -120,7 +121,7 @@ def _converted(model: bytes) -> Any:
         (folder / MODEL).write_bytes(model)
         config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_prefix_space": False, **SPECIAL}
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 class Comparison:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import filelock
 
+from pipeline.credentials import require_no_secret, shown
 from pipeline.errors import InputError
 from pipeline.store import Storage, faults_told
 from pipeline.store.storage import cache_folder
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 
 EXPERIMENT = "moinho"
 IN_THE_STORE = "store"
+SERVERS = ("http", "https", "databricks")
+SECRET_OF_SERVER = (
+    "MLflow's address ($MLFLOW_TRACKING_URI or compute.mlflow)",
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place",
+)
 QUIET_ENVIRONMENT = {
     # MLflow takes only "true" for an answer to DO_NOT_TRACK.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -60,11 +66,15 @@ class Destination:
     def of(cls, storage: Storage, configured: str | None = None) -> "Destination":
         """The configured URI, else $MLFLOW_TRACKING_URI, else a database in the store.
 
-        An object store cannot hold a database; its runs are kept in the cache folder of this machine.
+        An object store cannot hold a database; its runs are kept in the cache folder of this machine. Of a
+        database the environment's URI may have the password, for want of another way to give it; what a
+        configuration says was checked when it was read. Raises SecretInSettingError for one of a server.
         """
         uri = configured or os.environ.get("MLFLOW_TRACKING_URI")
         if uri:
-            return cls(uri, _files_of(uri), _without_password(uri))
+            if urlsplit(uri).scheme in SERVERS:
+                require_no_secret(uri, *SECRET_OF_SERVER)
+            return cls(uri, _files_of(uri), shown(uri))
         home = storage.local("")
         if home is None:
             home = cache_folder() / "tracking" / hashlib.sha256(storage.root.encode()).hexdigest()[:16]
@@ -73,7 +83,7 @@ class Destination:
 
     @property
     def is_server(self) -> bool:
-        return urlsplit(self.uri).scheme in ("http", "https", "databricks")
+        return urlsplit(self.uri).scheme in SERVERS
 
     def exists(self) -> bool:
         """False of a database in a file that no run has made yet."""
@@ -113,15 +123,21 @@ class Destination:
 
 
 def ui_command(destination: Destination, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
-    """The command that serves MLflow's web pages for `destination`."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", destination.uri]
+    """The command that serves MLflow's web pages for the `destination` of its environment."""
+    command = [sys.executable, "-m", "mlflow", "server"]
     if destination.artifacts is not None:
         command += ["--default-artifact-root", destination.artifacts.as_uri()]
     return [*command, "--host", host, "--port", str(port), "--workers", "1"]
 
 
-def ui_environment() -> Mapping[str, str]:
-    return {**os.environ, **QUIET_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+def ui_environment(destination: Destination) -> Mapping[str, str]:
+    """With where runs are recorded, which among a command's words every user of the machine could read."""
+    return {
+        **os.environ,
+        **QUIET_ENVIRONMENT,
+        "MLFLOW_BACKEND_STORE_URI": destination.uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
 
 
 def serve_ui(
@@ -149,7 +165,7 @@ def serve_ui(
     tell(f"http://{host}:{port}")
     # A group of its own: the server starts others, and all of them are to end with us.
     server = subprocess.Popen(
-        ui_command(destination, host, port), env=ui_environment(), start_new_session=True
+        ui_command(destination, host, port), env=ui_environment(destination), start_new_session=True
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -207,7 +223,7 @@ def _migrate(uri: str) -> None:
             try:
                 utils._verify_schema(engine)  # type: ignore[no-untyped-call]
             except Exception as error:
-                log.info("migrating %s: %s", _without_password(uri), error)
+                log.info("migrating %s: %s", shown(uri), error)
                 utils._upgrade_db(engine)  # type: ignore[no-untyped-call]
     finally:
         engine.dispose()
@@ -230,8 +246,3 @@ def _files_of(uri: str) -> Path | None:
     """Files lie beside an SQLite database; any other backend knows its own place."""
     path = _sqlite_path(uri)
     return None if path is None else path.parent / "mlflow-artifacts"
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

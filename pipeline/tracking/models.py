@@ -47,8 +47,16 @@ def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str)
         mlflow.set_experiment(experiment_id=runs.experiment)
         uri = mlflow.transformers.log_model(
             {
-                "model": AutoModelForCausalLM.from_pretrained(folder, dtype="auto"),
-                "tokenizer": AutoTokenizer.from_pretrained(folder),
+                "model": AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype="auto",
+                    local_files_only=True,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                ),
+                "tokenizer": AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                ),
             },
             name=name,
             task="text-generation",

@@ -16,6 +16,7 @@ from typing import Any
 import filelock
 import tenacity
 
+from pipeline.credentials import HidingFormatter, hidden
 from pipeline.store import JournalReader, Storage
 from pipeline.tracking.destination import QUIET_ENVIRONMENT, Destination
 from pipeline.tracking.sender_process import DELIVERED, NOT_TAKEN
@@ -115,7 +116,7 @@ class Sender:
         error = state.outcome.exception() if state.outcome else None
         log.warning("try %d: %s: %s", state.attempt_number, type(error).__name__, error)
         self.driver.tell(
-            f"{NOT_TAKEN}{self.destination.label} does not take it, trying again: {_reason(error)}"
+            f"{NOT_TAKEN}{self.destination.label} does not take it, trying again: {hidden(_reason(error))}"
         )
 
     def _send(self) -> bool:
@@ -215,7 +216,9 @@ def _reason(error: BaseException | None) -> str:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(ENVIRONMENT)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    writing = logging.StreamHandler()
+    writing.setFormatter(HidingFormatter("%(asctime)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[writing])
     driver = Driver()
     try:
         task = json.loads(driver.line())

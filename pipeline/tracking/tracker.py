@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import filelock
 
+from pipeline.credentials import hidden
 from pipeline.store import Artifact, Attempt, Journal, Storage, Work, fault_of_machine, flush_journals
 from pipeline.store.records import commit
 from pipeline.store.storage import cache_folder
@@ -200,5 +201,5 @@ def log_path(storage: Storage, run: str) -> Path:
 def _ending(error: BaseException | None) -> dict[str, str]:
     if error is None:
         return {"status": "finished"}
-    text = str(error) or type(error).__name__
+    text = hidden(str(error)) or type(error).__name__
     return {"status": "cancelled" if isinstance(error, CANCELLED) else "failed", "error": text}

@@ -32,6 +32,7 @@ def load_base(job: TuningJob, group: Group) -> tuple[PreTrainedModel, Tokenizer]
         dtype=torch.float32,
         local_files_only=True,
         use_safetensors=True,
+        trust_remote_code=False,
         device_map={"": group.device},
         quantization_config=BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,

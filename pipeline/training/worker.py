@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow.parquet
 import torch
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
+from pipeline.models.model import load_tokenizer
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.mixture import TrainingRows
@@ -169,7 +170,7 @@ def assemble(
     watch: Stopwatch | None = None,
 ) -> Loop:
     """The loop, ready to run from the checkpoint, or from the first step."""
-    tokenizer = AutoTokenizer.from_pretrained(data.tokenizer_folder, local_files_only=True)
+    tokenizer = load_tokenizer(data.tokenizer_folder)
     recipe, row_tokens = config.recipe(), data.train.row_tokens
     per_token = training_flops_per_token(config.shape(), len(tokenizer), row_tokens)
     refuse_what_lacks(compute, config.precision, group.device.type)

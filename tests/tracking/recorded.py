@@ -95,7 +95,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"
     with (folder / "server.log").open("wb") as output:
         server = subprocess.Popen(
             [*ui_command(backend, port=port), "--artifacts-destination", str(folder / "served")],
-            env=ui_environment(),
+            env=ui_environment(backend),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
