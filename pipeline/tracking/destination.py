@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import filelock
 
@@ -32,6 +32,12 @@ QUIET_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
+BRIEF_ENVIRONMENT = {
+    **QUIET_ENVIRONMENT,
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+"""For a question that can go without an answer."""
 
 
 class PortInUseError(InputError):
@@ -64,7 +70,7 @@ class Destination:
         """
         uri = configured or os.environ.get("MLFLOW_TRACKING_URI")
         if uri:
-            return cls(uri, _files_of(uri), _without_password(uri))
+            return cls(uri, _files_of(uri), without_password(uri))
         home = storage.local("")
         if home is None:
             home = cache_folder() / "tracking" / hashlib.sha256(storage.root.encode()).hexdigest()[:16]
@@ -74,6 +80,13 @@ class Destination:
     @property
     def is_server(self) -> bool:
         return urlsplit(self.uri).scheme in ("http", "https", "databricks")
+
+    def page(self, run: str) -> str:
+        """Of the run `experiment/run`: the address at a server, or of a database what follows the address at
+        which its pages are served."""
+        experiment, _, identity = run.partition("/")
+        path = f"/#/experiments/{experiment}/runs/{identity}"
+        return f"{self.label.rstrip('/')}{path}" if self.is_server else path
 
     def exists(self) -> bool:
         """False of a database in a file that no run has made yet."""
@@ -110,6 +123,23 @@ class Destination:
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
+
+
+def runs_page(uri: str, run: str) -> str:
+    """Where an MLflow server shows the runs of that name; its experiments, if it does not answer soon or has not
+    ours yet."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    os.environ.update(BRIEF_ENVIRONMENT)
+    pages = f"{without_password(uri).rstrip('/')}/#/experiments"
+    try:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        found = MlflowClient(uri).get_experiment_by_name(name)
+    except MlflowException:
+        return pages
+    wanted = quote(f"attributes.run_name = '{run}'")
+    return pages if found is None else f"{pages}/{found.experiment_id}/runs?searchFilter={wanted}"
 
 
 def ui_command(destination: Destination, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -207,7 +237,7 @@ def _migrate(uri: str) -> None:
             try:
                 utils._verify_schema(engine)  # type: ignore[no-untyped-call]
             except Exception as error:
-                log.info("migrating %s: %s", _without_password(uri), error)
+                log.info("migrating %s: %s", without_password(uri), error)
                 utils._upgrade_db(engine)  # type: ignore[no-untyped-call]
     finally:
         engine.dispose()
@@ -232,6 +262,6 @@ def _files_of(uri: str) -> Path | None:
     return None if path is None else path.parent / "mlflow-artifacts"
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
