@@ -1,4 +1,4 @@
-"""The way to a Ray cluster's jobs: the address of its dashboard, the token, and what may go wrong on the way."""
+"""The way to a Ray cluster: the address of its dashboard, the token, and what may go wrong on the way."""
 
 import os
 import re

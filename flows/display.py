@@ -202,7 +202,9 @@ class Display:
         self._say(f"[dim]{REUSED}[/dim]", artifact.stage, f"[dim]in the store, {artifact.key}[/dim]")
 
     def waiting(self, artifact: Artifact) -> None:
-        self._say(f"[yellow]{WAITING}[/yellow]", artifact.stage, "another run on this machine is making it; waiting")
+        self._say(
+            f"[yellow]{WAITING}[/yellow]", artifact.stage, "another run on this machine is making it; waiting"
+        )
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
         with self.lock:

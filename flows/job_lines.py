@@ -17,7 +17,9 @@ Command = Callable[..., str]
 """From the words behind `moinho` to what is typed for the same cluster."""
 
 
-def submitted_lines(dashboard: str, job: str, name: str, compute: ComputeConfig, command: Command) -> dict[str, str]:
+def submitted_lines(
+    dashboard: str, job: str, name: str, compute: ComputeConfig, command: Command
+) -> dict[str, str]:
     """Of a job that has just been submitted, or was there already."""
     return {
         "job": job,
@@ -34,7 +36,9 @@ def status_lines(job: Job, far: Progress, command: Command) -> dict[str, str]:
     """How far it is, where to look, and what to type next."""
     who = f", by {job.user}" if job.user else ""
     lines = {"job": job.id, "submitted": f"{clock(job.started)}{who}, commit {job.commit or 'unknown'}"}
-    took = "" if job.seconds is None else f"{' since' if not job.has_ended else ' after'} {duration(job.seconds)}"
+    took = (
+        "" if job.seconds is None else f"{' for' if not job.has_ended else ' after'} {duration(job.seconds)}"
+    )
     lines["status"] = f"{job.status}{took}"
     if far.finished:
         lines["finished"] = ", ".join(far.finished)

@@ -30,7 +30,9 @@ WAITS, RUNS = "pending", "running"
 class ForeignJobError(InputError):
     """A job that should be looked at or taken up again was not submitted by moinho, or by an older one."""
 
-    remedy = "Name a job that `moinho jobs` shows with a run, or submit its configuration with `moinho submit`."
+    remedy = (
+        "Name a job that `moinho jobs` shows with a run, or submit its configuration with `moinho submit`."
+    )
 
 
 class JobGoesOnError(InputError):
@@ -57,7 +59,6 @@ class Job:
     store: str | None
     mlflow: str | None
     """The tracking URI of the configuration, if that names one."""
-    stage| None
     stage: str = ""
     """What a running one makes now, in a few words, if that was looked up."""
 
@@ -129,7 +130,10 @@ def progress(cluster: Cluster, job: str) -> Progress:
 
 
 def kept(cluster: Cluster, job: str) -> Kept:
-    """What a job that has ended was submitted with. Raises UnknownJobError, ForeignJobError, JobGoesOnError."""
+    """What a job that has ended was submitted with.
+
+    Raises UnknownJobError, ForeignJobError and JobGoesOnError.
+    """
     told = _run_of(cluster, job)
     found, about = _job(told), told.metadata or {}
     if "configuration" not in about:

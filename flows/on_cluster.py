@@ -33,9 +33,7 @@ def versions_here(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            found[name] = (
-                platform.python_version() if name == "python" else importlib.metadata.version(name)
-            )
+            found[name] = platform.python_version() if name == "python" else importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
@@ -64,8 +62,8 @@ def differences_told(submitted: Mapping[str, str], cluster: Mapping[str, str]) -
     require_same_minor(submitted, cluster)
     if lacking := [f"{name} {version}" for name, version in submitted.items() if name not in cluster]:
         raise ClusterVersionsError(
-            f"the cluster's machine lacks {', '.join(lacking)}: install moinho's dependencies on every machine "
-            "of the cluster, or add --environment locked to `moinho submit`"
+            f"the cluster's machine lacks {', '.join(lacking)}: install moinho's dependencies on every "
+            "machine of the cluster, or add --environment locked to `moinho submit`"
         )
     others = [
         f"{name} {cluster[name]} (not {version})"

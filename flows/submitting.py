@@ -36,7 +36,7 @@ NOT_COMPARED = ("platform", "moinho")
 """Of the versions that records have: those that a cluster may have otherwise, and what travels."""
 DIGEST_CHARACTERS = 8
 SMALL_FILE_BYTES = 10_000_000
-"""Files that a configuration names are told apart by their content up to this size, and by their size beyond."""
+"""Files that a configuration names are told apart by their content up to here, and by their size beyond."""
 KEPT_CHARACTERS = 100_000
 """Of a configuration that is kept with its job: Ray hands what belongs to a job to its driver as one variable
 of the environment, and Linux takes 128 KiB."""
@@ -101,8 +101,8 @@ class Request:
 
     @cached_property
     def stem(self) -> str:
-        """What the ids of all jobs of this recipe begin with: the run's name, and a digest of whatever decides
-        what is made and where it is kept."""
+        """What the ids of all jobs of this recipe begin with: the run's name, and a digest of whatever
+        decides what is made and where it is kept."""
         sections = (name for name in type(self.config).model_fields if name not in ("name", "compute"))
         recipe = {name: _resolved(getattr(self.config, name)) for name in sections}
         parts = {
@@ -116,8 +116,8 @@ class Request:
 
 
 def again_as(before: Kept, begun_by: Sequence[str]) -> Request:
-    """What was submitted once, with the code of this machine. Raises ConfigurationError if that has not all of
-    its settings."""
+    """What was submitted once, with the code of this machine. Raises ConfigurationError if that has not all
+    of its settings."""
     with tempfile.TemporaryDirectory(prefix="moinho-job-") as folder:
         path = Path(folder) / Path(before.config).name
         path.write_text(before.configuration, encoding="utf-8")
@@ -126,7 +126,7 @@ def again_as(before: Kept, begun_by: Sequence[str]) -> Request:
 
 
 def submit(cluster: Cluster, request: Request) -> tuple[str, bool]:
-    """Submit the run, or find the job of the same recipe that waits or runs. Its id, and whether it was there.
+    """Submit the run, or find the job of its recipe that waits or runs. The id, and whether it was there.
 
     The source tree travels, or nothing if moinho is an installed wheel, and the resolved configuration with
     it, so that the job needs nothing more of this machine. An id says how many such jobs there were before,
@@ -156,8 +156,8 @@ def jobs_of(cluster: Cluster, request: Request) -> list[Job]:
 
 
 def finished_job(cluster: Cluster, request: Request) -> tuple[str, bool] | None:
-    """The newest job of the recipe if it succeeded and nothing that it made is missing; and whether that could
-    be seen, or the store cannot be looked into from here."""
+    """The newest job of the recipe if it succeeded and nothing that it made is missing; and whether that
+    could be seen, or the store cannot be looked into from here."""
     before = jobs_of(cluster, request)
     if not before or before[-1].status != "succeeded":
         return None
@@ -175,7 +175,9 @@ def is_in_store(config: WebToModel) -> bool | None:
         names = {f"{config.name}/{artifact.role}": (artifact.stage, artifact.key) for artifact in found}
         is_named = names.items() <= Store(config.compute.store).named().items()
         return is_named and all(artifact.exists() for artifact in found)
-    except Exception:  # no credentials, no route, no such folder or package on this machine: all the cluster's
+    except (
+        Exception
+    ):  # no credentials, no route, no such folder or package on this machine: all the cluster's
         return None
 
 
@@ -262,7 +264,7 @@ def _resolved(section: object) -> object:
 
 
 def _files_named(value: object) -> Iterator[tuple[str, str]]:
-    """Files of this machine among the texts of a configuration, such as seeds and rules → what they are now."""
+    """Files of this machine among the texts of a configuration, such as seeds → what they are now."""
     if isinstance(value, Mapping | list | tuple):
         for each in value.values() if isinstance(value, Mapping) else value:
             yield from _files_named(each)

@@ -217,7 +217,9 @@ def _submit(cluster: "Cluster", request: "Request", again: bool, follow: bool) -
             return
     job, was_there = submit_job(cluster, request)
     if was_there:
-        console.print(f"The same recipe waits or runs already, as {job}: nothing was submitted.", soft_wrap=True)
+        console.print(
+            f"The same recipe waits or runs already, as {job}: nothing was submitted.", soft_wrap=True
+        )
     _tell(submitted_lines(cluster.dashboard, job, request.config.name, compute, partial(_command, cluster)))
     if not is_object_store(compute.store):
         console.print(

@@ -126,8 +126,8 @@ class Destination:
 
 
 def runs_page(uri: str, run: str) -> str:
-    """Where an MLflow server shows the runs of that name; its experiments, if it does not answer soon or has not
-    ours yet."""
+    """Where an MLflow server shows the runs of that name; its experiments, if it does not answer soon or has
+    not ours yet."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -235,7 +235,9 @@ def test_two_who_submit_at_once_have_one_job_and_it_is_taken_up_from_anywhere(
     assert [process.returncode for process in both] == [0, 0], told
     (job,) = {job_of(each) for each in told}
     assert sorted("waits or runs already" in each for each in told) == [False, True]
-    assert [row["id"] for row in json.loads(moinho(one_node, "jobs", "--json")[1]) if row["run"] == "shared"] == [job]
+    assert [
+        row["id"] for row in json.loads(moinho(one_node, "jobs", "--json")[1]) if row["run"] == "shared"
+    ] == [job]
 
     code, refused = moinho(one_node, "resume", job)
     assert (code, refused.count("\n")) == (2, 1)
@@ -244,7 +246,7 @@ def test_two_who_submit_at_once_have_one_job_and_it_is_taken_up_from_anywhere(
         assert not log.count("error:"), log
         time.sleep(1)
     running = moinho(one_node, "status", job)[1]
-    assert "status     running since " in running
+    assert "status     running for " in running
     assert "stage      " in running or "finished   " in running
     assert moinho(one_node, "cancel", job)[0] == 0
 

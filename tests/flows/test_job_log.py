@@ -64,7 +64,10 @@ def test_stages_side_by_side_are_all_told_and_other_lines_are_of_none() -> None:
         "… clean         another run is making it; waiting\n"
         "  moinho show quickstart/chat    what it was made from\n! crawl         a page is too large\n"
     )
-    assert found.stage() == "crawl 12 s: 3/9 pages; extract 10 s: 1/2 shards; clean another run is making it; waiting"
+    assert (
+        found.stage()
+        == "crawl 12 s: 3/9 pages; extract 10 s: 1/2 shards; clean another run is making it; waiting"
+    )
     assert found.finished == []
 
 

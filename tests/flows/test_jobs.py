@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -224,7 +223,10 @@ def details(job: str, status: JobStatus, user: str = "ana", start: int = 1_000, 
 
 
 def test_of_what_runs_the_listing_tells_the_stage_if_its_log_can_be_had() -> None:
-    log = "= crawl         in the store, 00\n> pretrain      making 01\n  pretrain      12 s: 3/60 steps, loss 3.1\n"
+    log = (
+        "= crawl         in the store, 00\n> pretrain      making 01\n"
+        "  pretrain      12 s: 3/60 steps, loss 3.1\n"
+    )
     jobs = [details(name, JobStatus.RUNNING) for name in ("road-1", "road-2")]
     ended = details("road-3", JobStatus.SUCCEEDED)
     cluster = Listing(*jobs, ended, logs={"road-1": log})
@@ -245,7 +247,7 @@ def test_the_newest_of_mine_is_meant_where_no_job_is_named() -> None:
 
 def test_a_job_of_another_program_has_no_status() -> None:
     driver = JobDetails(type=JobType.DRIVER, job_id="01000000", status=JobStatus.RUNNING, entrypoint="")
-    with pytest.raises(ForeignJobError, match="01000000 is a job of .*, but no run"):
+    with pytest.raises(ForeignJobError, match=r"01000000 is a job of .*, but no run"):
         find(Listing(driver), "01000000")
 
 
@@ -258,9 +260,11 @@ def typed(*words: str) -> str:
     [
         (
             JobStatus.RUNNING,
-            Progress({"pretrain": "12 s: 3/60 steps"}, ["crawl"], page="http://m.test/#/experiments/1/runs/a"),
+            Progress(
+                {"pretrain": "12 s: 3/60 steps"}, ["crawl"], page="http://m.test/#/experiments/1/runs/a"
+            ),
             {
-                "status": "running since 1:00 min",
+                "status": "running for 1:00 min",
                 "finished": "crawl",
                 "stage": "pretrain 12 s: 3/60 steps",
                 "MLflow": "http://m.test/#/experiments/1/runs/a",
@@ -322,5 +326,7 @@ def test_of_a_traceback_the_innermost_fault_is_told() -> None:
         b'Traceback (most recent call last):\n  File "y"\nValueError: Job with submission_id a-1 already '
         b"exists. Please use a different submission_id.\n."
     )
-    with pytest.raises(RequestRefusedError, match="status 500: ValueError: Job with submission_id a-1 already"):
+    with pytest.raises(
+        RequestRefusedError, match="status 500: ValueError: Job with submission_id a-1 already"
+    ):
         Refusing()._raise_error(answer)

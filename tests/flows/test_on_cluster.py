@@ -26,7 +26,10 @@ def test_nothing_is_told_of_equal_versions_whatever_they_were_built_for() -> Non
 
 def test_other_packages_are_told_in_one_line() -> None:
     told = differences_told(HERE, HERE | {"python": "3.11.2", "trl": "1.16.3", "more": "1"})
-    assert told == "other versions than where this was submitted: python 3.11.2 (not 3.11.9), trl 1.16.3 (not 1.16.0)"
+    assert (
+        told
+        == "other versions than where this was submitted: python 3.11.2 (not 3.11.9), trl 1.16.3 (not 1.16.0)"
+    )
 
 
 def test_another_python_or_ray_is_refused_with_what_to_do() -> None:
@@ -34,8 +37,8 @@ def test_another_python_or_ray_is_refused_with_what_to_do() -> None:
         require_same_minor(HERE, {"python": "3.12.1", "ray": "2.61.0"})
     assert str(caught.value) == (
         "the cluster has Python 3.12.1 and Ray 2.61.0, and the machine that submits has Python 3.11.9 and "
-        "Ray 2.60.0: submit from an environment with Python 3.12 and Ray 2.61, or start the cluster with what "
-        "the submitter has"
+        "Ray 2.60.0: submit from an environment with Python 3.12 and Ray 2.61, or start the cluster with "
+        "what the submitter has"
     )
     require_same_minor(HERE, {"python": "3.11.0"})
     require_same_minor(HERE, {})

@@ -81,7 +81,9 @@ def test_a_recipe_is_what_decides_what_is_made_and_where_it_is_kept(tmp_path: Pa
     assert request(*named).stem == stem
     for same in ("compute.training_workers=2", "compute.mlflow=http://127.0.0.1:5000", "pretrain.depth=2"):
         assert request(*named, same).stem == stem, same
-    others = {request(*named, other).stem for other in ("pretrain.steps=61", "compute.store=/data/o", 'name="r"')}
+    others = {
+        request(*named, other).stem for other in ("pretrain.steps=61", "compute.store=/data/o", 'name="r"')
+    }
     seeds.write_text("https://two.example/\n")
     others |= {request(*named).stem, stem}
     assert len(others) == 5
@@ -202,7 +204,9 @@ def test_a_job_is_taken_up_again_from_what_the_cluster_keeps_of_it() -> None:
 def test_what_moinho_did_not_submit_is_not_taken_up() -> None:
     cluster = KeptJobs()
     cluster.end("raysubmit_1", JobStatus.FAILED, {"job_name": "raysubmit_1"})
-    with pytest.raises(ForeignJobError, match="raysubmit_1 is a job of .*, but no run that moinho submitted"):
+    with pytest.raises(
+        ForeignJobError, match=r"raysubmit_1 is a job of .*, but no run that moinho submitted"
+    ):
         kept(cluster, "raysubmit_1")
     cluster.end("road-1a2b3c", JobStatus.FAILED, {"run": "road", "config": "road.toml"})
     with pytest.raises(ForeignJobError, match=r"road-1a2b3c has no configuration with it.*submit road\.toml"):
@@ -211,7 +215,9 @@ def test_what_moinho_did_not_submit_is_not_taken_up() -> None:
 
 def test_a_configuration_too_large_for_a_job_is_not_kept_with_it() -> None:
     cluster, asked = KeptJobs(), request()
-    crawl = asked.config.crawl.model_copy(update={"seeds": tuple(f"https://{i}.example/" for i in range(9000))})
+    crawl = asked.config.crawl.model_copy(
+        update={"seeds": tuple(f"https://{i}.example/" for i in range(9000))}
+    )
     large = dataclasses.replace(asked, config=asked.config.model_copy(update={"crawl": crawl}))
     submit(cluster, large)
     assert "configuration" not in cluster.sent[0]["metadata"]
@@ -236,7 +242,9 @@ def _toml(asked: Request) -> str:
     return as_toml(asked.config)
 
 
-def test_finished_work_does_not_occupy_the_cluster_unless_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_work_does_not_occupy_the_cluster_unless_it_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cluster = KeptJobs()
     monkeypatch.setattr("flows.dashboard.Cluster", lambda address: cluster)
     monkeypatch.setattr(submitting, "is_in_store", lambda config: True)
@@ -255,7 +263,7 @@ def test_finished_work_does_not_occupy_the_cluster_unless_it_is_asked_to(monkeyp
 def test_a_locked_environment_is_a_file_that_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime_environment(Environment.CLUSTER, tmp_path) == {}
     monkeypatch.setattr(environments, "LOCK_FOLDER", tmp_path / "locks")
-    with pytest.raises(NoLockError, match="--environment locked: there is no .*/locks/cuda.txt"):
+    with pytest.raises(NoLockError, match=r"--environment locked: there is no .*/locks/cuda\.txt"):
         runtime_environment(Environment.LOCKED, tmp_path)
     (tmp_path / "locks").mkdir()
     names = []
