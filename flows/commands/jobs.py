@@ -93,7 +93,7 @@ def resume(job: JobId, address: Address = DASHBOARD, again: Again = False, follo
     if request.source != before.source:
         console.print(
             f"[yellow]note:[/yellow] the code is not the job's: that was {escape(before.commit)}, this is "
-            f"{escape(request.commit)}; what is finished is reused all the same",
+            f"{escape(request.commit or 'unknown')}; what is finished is reused all the same",
             soft_wrap=True,
         )
     _submit(cluster, request, again, follow)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import secrets
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import ray
 
 from tests.cluster import RunningCluster, running_cluster
 from tests.road import CONFIG, MOINHO
@@ -238,6 +240,12 @@ def test_two_who_submit_at_once_have_one_job_and_it_is_taken_up_from_anywhere(
     assert [
         row["id"] for row in json.loads(moinho(one_node, "jobs", "--json")[1]) if row["run"] == "shared"
     ] == [job]
+
+    program = f"from flows.dashboard import Cluster; print(Cluster({one_node.address!r}).versions())"
+    versions = subprocess.check_output(
+        [sys.executable, "-c", program], text=True, env=os.environ | one_node.environment
+    )
+    assert versions.strip() == str({"python": platform.python_version(), "ray": ray.__version__})
 
     code, refused = moinho(one_node, "resume", job)
     assert (code, refused.count("\n")) == (2, 1)
