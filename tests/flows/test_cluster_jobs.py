@@ -233,7 +233,7 @@ def test_two_who_submit_at_once_have_one_job_and_it_is_taken_up_from_anywhere(
 ) -> None:
     road = ("submit", str(CONFIG), "--store", str(tmp_path / "store"), *EAGER, "--name", "shared")
     both = [start(one_node, *road) for _ in range(2)]
-    told = [process.communicate(timeout=300)[0] for process in both]
+    told = [process.communicate(timeout=2000)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     (job,) = {job_of(each) for each in told}
     assert sorted("waits or runs already" in each for each in told) == [False, True]
