@@ -121,7 +121,7 @@ def test_a_job_that_fails_says_why_in_its_log_in_the_list_and_by_the_exit_code(
         "error: the folder /nowhere of the site is not on this machine; install it: apt install guide-html"
     )
     assert code == 1, told
-    assert told.splitlines().count(fault) == 1
+    assert told.splitlines().count(fault) == 1, (told, listed(one_node, job))
     assert f"every node of the cluster must see {tmp_path}/store under this path" in told
     row = listed(one_node, job)
     assert (row["run"], row["status"], row["message"]) == ("guide", "failed", fault)
