@@ -20,6 +20,10 @@ from pipeline.store import Artifact, Attempt, Bound, JournalReader, Work
 POLL_SECONDS = 0.5
 PLAIN_INTERVAL_SECONDS = 10.0
 STAGE_CHARACTERS = 13
+MAKING, WAITING, MADE, REUSED, STAGE_FAILED, STAGE_STOPPED = ">", "…", "✓", "=", "✗", "■"
+"""How a line about a stage begins; `job_log.py` reads them again."""
+RUN_PAGE = "MLflow run: "
+"""How the line begins that says where the run is to be seen."""
 STOPS = (KeyboardInterrupt, SystemExit)
 """What a run is stopped by: Ray answers SIGTERM by the latter while it starts."""
 
@@ -164,9 +168,13 @@ class Running:
 class Display:
     """A listener of the store: prints what happens to each stage, and follows journals of those at work."""
 
-    def __init__(self, console: Console, starts: Callable[[], str] = str) -> None:
-        """`starts` tells in words that Ray is being started at this moment; else it is empty."""
-        self.console, self.starts = console, starts
+    def __init__(
+        self, console: Console, starts: Callable[[], str] = str, page: Callable[[], str] = str
+    ) -> None:
+        """`starts` tells in words that Ray is being started at this moment; else it is empty. So is `page`
+        until it is known where the run is to be seen, which is told once."""
+        self.console, self.starts, self.page = console, starts, page
+        self.page_is_told = False
         self.running: dict[str, Running] = {}
         """By the artifact that is being made."""
         self.lock = threading.Lock()
@@ -196,10 +204,10 @@ class Display:
         pass
 
     def reused(self, artifact: Artifact) -> None:
-        self._say("[dim]=[/dim]", artifact.stage, f"[dim]in the store, {artifact.key}[/dim]")
+        self._say(f"[dim]{REUSED}[/dim]", artifact.stage, f"[dim]in the store, {artifact.key}[/dim]")
 
     def waiting(self, artifact: Artifact) -> None:
-        self._say("[yellow]…[/yellow]", artifact.stage, "another run is making it; waiting")
+        self._say(f"[yellow]{WAITING}[/yellow]", artifact.stage, "another run is making it; waiting")
 
     def started(self, artifact: Artifact, attempt: Attempt, config: Mapping[str, Any]) -> None:
         with self.lock:
@@ -207,20 +215,20 @@ class Display:
             task = self.progress.add_task(_label(artifact.stage), line="starting")
             self.running[artifact.base] = Running(artifact.stage, reader, task)
         if not self.console.is_terminal:
-            self._say(">", artifact.stage, f"making {artifact.key}")
+            self._say(MAKING, artifact.stage, f"making {artifact.key}")
 
     def finished(self, artifact: Artifact) -> None:
         self._end(artifact)
         record = artifact.record
         told = figures_line({**counts_in_words(record), **on_a_line(record)})
-        self._say("[green]✓[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
+        self._say(f"[green]{MADE}[/green]", artifact.stage, f"{duration(record.seconds)}: {told}")
 
     def failed(self, artifact: Artifact, attempt: Attempt, error: BaseException) -> None:
         self._end(artifact)
         if isinstance(error, STOPS):
-            self._say("[yellow]■[/yellow]", artifact.stage, "stopped")
+            self._say(f"[yellow]{STAGE_STOPPED}[/yellow]", artifact.stage, "stopped")
         else:
-            self._say("[red]✗[/red]", artifact.stage, "failed")
+            self._say(f"[red]{STAGE_FAILED}[/red]", artifact.stage, "failed")
 
     def _end(self, artifact: Artifact) -> None:
         with self.lock:
@@ -230,8 +238,16 @@ class Display:
                 self.progress.rows.pop(running.task, None)
                 self.progress.remove_task(running.task)
 
+    def tell_page(self) -> None:
+        """Say where the run is to be seen, if that is known and not yet said."""
+        if not self.page_is_told and (page := self.page()):
+            self.page_is_told = True
+            with contextlib.suppress(OSError):
+                self.console.print(f"{RUN_PAGE}{escape(page)}", soft_wrap=True)
+
     def _follow(self) -> None:
         while not self.stopped.wait(POLL_SECONDS):
+            self.tell_page()
             self._follow_once()
 
     def _follow_once(self) -> None:

@@ -1,222 +1,49 @@
-"""Runs as jobs of a Ray cluster: submitted, listed, followed and stopped through the cluster's dashboard."""
+"""The jobs of a Ray cluster: listed, looked at, followed, stopped, and taken up again."""
 
 import asyncio
-import getpass
-import importlib.metadata
-import os
-import secrets
-import shlex
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import aiohttp
-import requests
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient, JobType
+from ray.job_submission import JobDetails, JobStatus, JobType
 
-import flows
-from flows.inspection import as_toml
-from flows.run import BEGUN_BY
-from flows.web_to_model import WebToModel
-from pipeline.errors import InputError, MoinhoError
-from pipeline.store import Storage
-from pipeline.store.records import COMMIT, commit
-from pipeline.store.storage import is_object_store
+from flows.dashboard import (
+    ANSWER_SECONDS,
+    Cluster,
+    ClusterUnreachableError,
+    RequestRefusedError,
+    UnknownJobError,
+    reason,
+)
+from flows.job_log import Progress, progress_of
+from pipeline.errors import InputError
 
-SOURCES = ("crawler", "pipeline", "flows", "configs")
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 STOP_SECONDS = 60
 """From the signal that stops a job to the one that kills it. Ray's three are too few to end MLflow's runs."""
 POLL_SECONDS = 0.5
 LOST_CONNECTIONS = 5
 """In a row, after which following a log gives up."""
+WAITS, RUNS = "pending", "running"
 
 
-class AddressError(InputError):
-    """The address is not that of a Ray cluster's dashboard."""
-
-    remedy = "Give the dashboard's address, such as http://127.0.0.1:8265."
-
-
-class TokenError(InputError):
-    """The cluster wants a token, and there is none, or another."""
-
-    remedy = "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to the cluster's own."
-
-
-class UnknownJobError(InputError):
-    """The cluster knows no job of this name."""
-
-    remedy = "Use an id that `moinho jobs` shows."
-
-
-class ClusterUnreachableError(MoinhoError):
-    """Nothing answers at the address, or not any more."""
+class ForeignJobError(InputError):
+    """A job that should be looked at or taken up again was not submitted by moinho, or by an older one."""
 
     remedy = (
-        "Look whether the cluster runs and whether its dashboard can be reached from here; "
-        "`ray start --head` starts one on this machine, with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set "
-        "as infra/README.md says: whoever reaches its dashboard runs programs there."
+        "Name a job that `moinho jobs` shows with a run, or submit its configuration with `moinho submit`."
     )
 
 
-class RequestRefusedError(MoinhoError):
-    """The cluster understood what was asked, and did not do it."""
+class JobGoesOnError(InputError):
+    """A job that should be taken up again waits or runs still."""
 
-    remedy = "Read what the cluster answered, which the message repeats."
-
-
-class Cluster(JobSubmissionClient):
-    """Ray's client for jobs. It waits for an answer for a limited time, and tells a fault in one line."""
-
-    def __init__(self, address: str) -> None:
-        self.dashboard = _checked(address)
-        # Ray lets this variable win over what its client is given, and the user gave the address to us.
-        os.environ["RAY_API_SERVER_ADDRESS"] = self.dashboard
-        try:
-            super().__init__(self.dashboard)
-        except AuthenticationError as error:
-            raise self._token_error(error) from None
-        except (RuntimeError, ValueError, KeyError, requests.RequestException) as error:
-            raise AddressError(
-                f"{self.dashboard} answers, but not as the dashboard of a Ray cluster does "
-                f"({_first_line(error)}); give the address of its dashboard, such as http://HOST:8265"
-            ) from None
-
-    def _do_request(self, method: str, endpoint: str, **given: Any) -> requests.Response:
-        try:
-            return super()._do_request(method, endpoint, timeout=(CONNECT_SECONDS, ANSWER_SECONDS), **given)
-        except AuthenticationError as error:
-            raise self._token_error(error) from None
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise ClusterUnreachableError(
-                f"no Ray cluster answers at {self.dashboard} ({_reason(error)}); look whether it runs and "
-                "whether this machine can reach it, or give another address with --address http://HOST:8265; "
-                "to start one here: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE ray start --head, as in "
-                "infra/README.md (without a cluster: moinho run)"
-            ) from None
-
-    def _raise_error(self, answer: requests.Response) -> NoReturn:
-        if answer.status_code == requests.codes.not_found:
-            raise UnknownJobError(f"{self.dashboard}: {_first_line(answer.text)}; `moinho jobs` lists them")
-        raise RequestRefusedError(
-            f"{self.dashboard} answered with status {answer.status_code}: {_first_line(answer.text)}"
-        )
-
-    def _token_error(self, error: Exception) -> TokenError:
-        told = _first_line(error).partition(". ")[0]
-        return TokenError(
-            f"{self.dashboard}: {told}. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH (a file) or "
-            "RAY_AUTH_TOKEN to the token that the cluster was started with"
-        )
-
-
-def _checked(address: str) -> str:
-    """The address without what a browser puts behind it. Raises AddressError."""
-    try:
-        parts = urlsplit(address)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise AddressError(
-            f"{address!r} is not the address of a Ray cluster's dashboard{_lacks(address)}; "
-            "give one with --address, such as http://127.0.0.1:8265"
-        )
-    return parts._replace(query="", fragment="").geturl().rstrip("/")
-
-
-def _lacks(address: str) -> str:
-    """What is wrong with it, where that can be told."""
-    if address.startswith("ray://"):
-        return ": ray:// is the port of Ray's client, and the dashboard's (mostly 8265) is meant, by http://"
-    host, _, port = address.partition("/")[0].rpartition(":")
-    return f": http:// is missing, write http://{address}" if host and port.isdigit() else ""
-
-
-def _first_line(told: object) -> str:
-    return next((line.strip() for line in str(told).splitlines() if line.strip()), type(told).__name__)
-
-
-def _reason(error: BaseException) -> str:
-    """What the system said, from below the wrappers of requests and urllib3."""
-    while error.__context__ is not None:
-        error = error.__context__
-    told = getattr(error, "strerror", None) or str(error)
-    return told if told and told.isprintable() else type(error).__name__
-
-
-def for_cluster(config: WebToModel) -> WebToModel:
-    """The configuration as a job of the cluster needs it: joins the cluster, has no relative path."""
-    compute = config.compute
-    moved: dict[str, Any] = {"ray_address": "auto"}
-    if not is_object_store(compute.store):
-        moved["store"] = Storage(compute.store).full("")
-    if compute.mlflow and compute.mlflow.startswith("sqlite:///"):
-        moved["mlflow"] = f"sqlite:///{Path(compute.mlflow.removeprefix('sqlite:///')).absolute()}"
-    changed: dict[str, Any] = {"compute": compute.model_copy(update=moved)}
-    if config.site is not None:
-        folders = (
-            folder.model_copy(update={"path": str(Path(folder.path).expanduser().absolute())})
-            for folder in config.site.folders
-        )
-        changed["site"] = config.site.model_copy(update={"folders": tuple(folders)})
-    return config.model_copy(update=changed)
-
-
-def submit(cluster: Cluster, config: WebToModel, config_path: Path, begun_by: Sequence[str]) -> str:
-    """Submit the run of a configuration made by `for_cluster`; the job's id.
-
-    The source tree travels, or nothing if moinho is an installed wheel, and the resolved
-    configuration with it, so that the job needs nothing more of this machine.
-    """
-    job = f"{config.name}-{secrets.token_hex(3)}"
-    made_from = commit()
-    environment = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), BEGUN_BY: shlex.join(begun_by)}
-    if made_from:
-        environment[COMMIT] = made_from
-    # The store on the command line wins over $MOINHO_STORE of the cluster's machines.
-    command = ["python", "-m", "flows.cli", "run", config_path.name, "--store", config.compute.store]
-    with tempfile.TemporaryDirectory(prefix="moinho-job-") as folder:
-        _pack(Path(folder), config, config_path.name)
-        cluster.submit_job(
-            entrypoint=shlex.join(command),
-            submission_id=job,
-            runtime_env={"working_dir": folder, "env_vars": environment},
-            metadata={
-                "job_name": config.name,
-                "run": config.name,
-                "config": str(config_path),
-                "commit": made_from or "unknown",
-                "user": getpass.getuser(),
-            },
-        )
-    return job
-
-
-def _pack(folder: Path, config: WebToModel, name: str) -> None:
-    """Fill the folder that becomes the job's working directory."""
-    tree = Path(flows.__file__).resolve().parents[1]
-    if (tree / "pyproject.toml").exists():
-        for source in SOURCES:
-            shutil.copytree(tree / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
-        # The version goes into the crawler's name, also where the cluster has no moinho of its own.
-        about = importlib.metadata.distribution("moinho")
-        described = folder / f"moinho-{about.version}.dist-info"
-        described.mkdir()
-        (described / "METADATA").write_text(about.read_text("METADATA") or "", encoding="utf-8")
-    (folder / name).write_text(as_toml(config), encoding="utf-8")
+    remedy = "Follow it with `moinho logs -f JOB`; `moinho cancel JOB` stops it."
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a listing tells about a job."""
+    """What the cluster keeps of a job."""
 
     id: str
     run: str | None
@@ -229,12 +56,104 @@ class Job:
     config: str | None
     commit: str | None
     user: str | None
+    store: str | None
+    mlflow: str | None
+    """The tracking URI of the configuration, if that names one."""
+    stage: str = ""
+    """What a running one makes now, in a few words, if that was looked up."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status not in (WAITS, RUNS)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a job can be submitted by again."""
+
+    run: str
+    configuration: str
+    """As TOML, resolved."""
+    config: str
+    """The path of the file that it was made from, on the machine that submitted it."""
+    source: str
+    """Identity of the code that went with it, as `Request.source` has it."""
+    commit: str
+    environment: str
 
 
 def list_jobs(cluster: Cluster) -> list[Job]:
     """The jobs that were submitted to the cluster, the oldest first."""
     found = [_job(told) for told in cluster.list_jobs() if told.type is JobType.SUBMISSION]
     return sorted(found, key=lambda job: job.started or 0.0)
+
+
+def with_stages(cluster: Cluster, jobs: list[Job]) -> list[Job]:
+    """The same jobs, and of those that run what they are making now: a request for each."""
+    return [
+        replace(job, stage=progress(cluster, job.id).stage()) if job.run and job.status == RUNS else job
+        for job in jobs
+    ]
+
+
+def find(cluster: Cluster, job: str) -> Job:
+    """Raises UnknownJobError, and ForeignJobError of what is no run of moinho."""
+    return _job(_run_of(cluster, job))
+
+
+def _run_of(cluster: Cluster, job: str) -> JobDetails:
+    told = cluster.get_job_info(job)
+    if told.type is not JobType.SUBMISSION or "run" not in (told.metadata or {}):
+        raise ForeignJobError(
+            f"{job} is a job of {cluster.dashboard}, but no run that moinho submitted; `moinho jobs` lists "
+            "those with the names of their runs"
+        )
+    return told
+
+
+def newest(cluster: Cluster, user: str) -> Job:
+    """The newest run that a user submitted. Raises UnknownJobError."""
+    found = [job for job in list_jobs(cluster) if job.run is not None and job.user == user]
+    if not found:
+        raise UnknownJobError(
+            f"{cluster.dashboard}: {user} has submitted no run there; `moinho jobs` lists those of others"
+        )
+    return found[-1]
+
+
+def progress(cluster: Cluster, job: str) -> Progress:
+    """How far a run is by its log; nothing is known while the node that has the log does not answer."""
+    try:
+        return progress_of(cluster.get_job_logs(job))
+    except RequestRefusedError:
+        return Progress()
+
+
+def kept(cluster: Cluster, job: str) -> Kept:
+    """What a job that has ended was submitted with.
+
+    Raises UnknownJobError, ForeignJobError and JobGoesOnError.
+    """
+    told = _run_of(cluster, job)
+    found, about = _job(told), told.metadata or {}
+    if "configuration" not in about:
+        raise ForeignJobError(
+            f"{job} has no configuration with it (it was too large to be kept, or an older moinho submitted "
+            f"it): submit {found.config} once more, and it goes on with what is in the store"
+        )
+    if not found.has_ended:
+        raise JobGoesOnError(
+            f"{job} is {found.status} still, so there is nothing to take up: moinho logs -f {job} follows "
+            f"it, moinho cancel {job} stops it"
+        )
+    return Kept(
+        run=found.run or "",
+        configuration=about["configuration"],
+        config=about["config"],
+        source=about["source"],
+        commit=about["commit"],
+        environment=about["environment"],
+    )
 
 
 def _job(told: JobDetails) -> Job:
@@ -250,6 +169,8 @@ def _job(told: JobDetails) -> Job:
         config=about.get("config"),
         commit=about.get("commit"),
         user=about.get("user"),
+        store=about.get("store"),
+        mlflow=about.get("mlflow") or None,
     )
 
 
@@ -286,7 +207,7 @@ def follow(cluster: Cluster, job: str, write: Callable[[str], None]) -> JobStatu
             lost += 1
             if lost > LOST_CONNECTIONS:
                 raise ClusterUnreachableError(
-                    f"the connection to {cluster.dashboard} is lost ({_reason(error)}); the job may go on "
+                    f"the connection to {cluster.dashboard} is lost ({reason(error)}); the job may go on "
                     f"all the same: `moinho logs -f {job}` once the cluster can be reached"
                 ) from None
         time.sleep(2**lost * POLL_SECONDS)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 import sys
 import threading
 import time
@@ -58,6 +59,8 @@ M = TypeVar("M")
 EXIT_DONE, EXIT_FAILED, EXIT_STOPPED = 0, 1, 130
 BEGUN_BY = "MOINHO_BEGUN_BY"
 """Environment variable with the command that began this run, where that was not `moinho run`."""
+UI_ADDRESS = "http://127.0.0.1:5000"
+"""Of `moinho ui`, unless it is told another."""
 DRAIN_SECONDS, DRAIN_AFTER_FAILURE_SECONDS, DRAIN_AFTER_STOP_SECONDS = 60.0, 10.0, 3.0
 
 
@@ -233,10 +236,11 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
         return tell_failure(error, history, console, again)
     flow = Flow(config.name, config.resolved(), str(config_path), again)
     with StopSignals() as signals, Tracker(store.storage, flow, config.compute.mlflow) as tracker:
+        display = Display(console, partial(_start_of_ray, compute), partial(_page, tracker, config))
         try:
             with contextlib.ExitStack() as closing:
                 closing.callback(compute.stop)
-                display = closing.enter_context(Display(console, partial(_start_of_ray, compute)))
+                closing.enter_context(display)
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
                 with _settled(store, compute):
@@ -244,6 +248,7 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
         except STOPS as stop:
             tracker.ended(stop)
             tracker.close(timeout_seconds=DRAIN_AFTER_STOP_SECONDS)
+            display.tell_page()
             console.print(
                 f"\nStopped. What is finished stays in the store; to go on: [bold]{escape(again)}[/bold]",
                 soft_wrap=True,
@@ -253,9 +258,11 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
             told = fault_of_machine(error, store.storage.local("")) or error
             tracker.ended(told)
             tracker.close(timeout_seconds=DRAIN_AFTER_FAILURE_SECONDS)
+            display.tell_page()
             return tell_failure(told, history, console, again)
         tracker.ended()
         unsent = _drain(tracker, signals, console)
+        display.tell_page()
     tell_stages(history, f"{config.name}: {command.way}", console, time.monotonic() - start)
     command.tell(made, config.name, console)
     for remark in filter(None, (namer.fault, unsent)):
@@ -293,6 +300,17 @@ def _start_of_ray(compute: Compute) -> str:
         return ""
     waits = "; the run stops when that is done, since Ray's start cannot be broken off"
     return f"starting Ray{waits if compute.is_stopping else ''}"
+
+
+def _page(tracker: Tracker, config: WebToModel) -> str:
+    """Where the run is to be seen, once that is known and if it is news: of a database in the store, users of
+    this machine know `moinho ui`; those of a job are elsewhere."""
+    page = tracker.page
+    if tracker.destination.is_server or not page:
+        return page
+    if BEGUN_BY not in os.environ or not tracker.storage.is_local:
+        return ""
+    return f"{UI_ADDRESS}{page} once it is served: moinho ui --store {shlex.quote(config.compute.store)}"
 
 
 def _drain(tracker: Tracker, signals: StopSignals, console: Console) -> str | None:

@@ -1,12 +1,10 @@
-"""`moinho submit`, `jobs`, `logs` and `cancel`: runs on a Ray cluster."""
+"""`moinho submit`, `resume`, `jobs`, `status`, `logs` and `cancel`: runs on a Ray cluster."""
 
 import logging
-import os
 import shlex
 import sys
-import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
@@ -25,10 +23,13 @@ from flows.commands.options import (
     print_json,
     settings_with,
 )
+from flows.environments import Environment
 
 if TYPE_CHECKING:
-    from flows.jobs import Cluster
-    from flows.web_to_model import WebToModel
+    from collections.abc import Mapping
+
+    from flows.dashboard import Cluster
+    from flows.submitting import Request
 
 DASHBOARD = "http://127.0.0.1:8265"
 Address = Annotated[
@@ -41,6 +42,11 @@ Address = Annotated[
     ),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, as `moinho jobs` shows it.")]
+Again = Annotated[
+    bool,
+    typer.Option("--again", help="Submit also what a job has finished already, according to the store."),
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show the job's log until it ends.")]
 
 
 def submit(
@@ -50,46 +56,93 @@ def submit(
     snapshot: Snapshot = None,
     name: Name = None,
     store: StoreRoot = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the job's log until it ends.")] = False,
+    environment: Annotated[
+        Environment,
+        typer.Option(help="Packages of the job: those of the cluster's machines, or those of a lock file."),
+    ] = Environment.CLUSTER,
+    again: Again = False,
+    follow: Follow = False,
 ) -> None:
     """Run the flow as a job of a Ray cluster. The configuration is checked here first.
 
-    A cluster with a token wants RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN.
+    The same recipe is submitted once: where such a job waits or runs, that one is told, and what is finished
+    is not run again. A cluster with a token wants RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or
+    RAY_AUTH_TOKEN.
     """
     settings = settings_with(settings, snapshot)
     loaded = load_configuration(config, settings, name, store)
-    from flows.jobs import for_cluster
-    from flows.jobs import submit as submit_job
+    from flows.submitting import Request, for_cluster
 
-    loaded = for_cluster(loaded)
     cluster = _connect(address)
-    command = as_typed("submit", config, settings, name, store)
-    job = submit_job(cluster, loaded, config, [*command, *_addressed(cluster)])
-    _tell_submitted(cluster, job, loaded)
-    if follow:
-        _follow(cluster, job)
+    command = [*as_typed("submit", config, settings, name, store), *_environed(environment)]
+    request = Request(for_cluster(loaded), str(config), [*command, *_addressed(cluster)], environment)
+    _submit(cluster, request, again, follow)
+
+
+def resume(job: JobId, address: Address = DASHBOARD, again: Again = False, follow: Follow = False) -> None:
+    """Submit a job that failed or was stopped once more, with the configuration that it had.
+
+    The code is that of this machine; it is told if that is another than the job's.
+    """
+    from flows.jobs import kept
+    from flows.submitting import again_as
+
+    cluster = _connect(address)
+    before = kept(cluster, job)
+    request = again_as(before, ["moinho", "resume", job, *_addressed(cluster)])
+    if request.source != before.source:
+        console.print(
+            f"[yellow]note:[/yellow] the code is not the job's: that was {escape(before.commit)}, this is "
+            f"{escape(request.commit or 'unknown')}; what is finished is reused all the same",
+            soft_wrap=True,
+        )
+    _submit(cluster, request, again, follow)
 
 
 def jobs(address: Address = DASHBOARD, as_json: AsJson = False) -> None:
     """List the jobs of a Ray cluster, the oldest first."""
     from flows.display import duration
-    from flows.jobs import list_jobs
+    from flows.job_lines import clock
+    from flows.jobs import list_jobs, with_stages
 
-    rows = list_jobs(_connect(address))
+    cluster = _connect(address)
+    rows = with_stages(cluster, list_jobs(cluster))
     if as_json:
         print_json([vars(row) for row in rows])
         return
     if not rows:
         console.print("The cluster has no jobs. `moinho submit configs/quickstart.toml` makes one.")
         return
-    table = Table("id", "run", "status", "started", "took", "message", box=None, pad_edge=False)
+    table = Table("id", "run", "who", "status", "started", "took", "message", box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"  # never cut: ids are there to be copied
     for row in rows:
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)) if row.started else "-"
         took = "-" if row.seconds is None else duration(row.seconds)
-        table.add_row(row.id, row.run or "-", row.status, started, took, escape(row.message))
+        told = escape(row.message or row.stage)
+        table.add_row(row.id, row.run or "-", row.user or "-", row.status, clock(row.started), took, told)
     console.print(table)
+
+
+def status(
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="The id of a job. Default: your newest one.")
+    ] = None,
+    address: Address = DASHBOARD,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how far a job is, and where to look next."""
+    from flows.jobs import find, newest, progress
+    from flows.submitting import user
+
+    cluster = _connect(address)
+    found = newest(cluster, user()) if job is None else find(cluster, job)
+    far = progress(cluster, found.id)
+    if as_json:
+        print_json({**vars(found), **vars(far), "stage": far.stage()})
+        return
+    from flows.job_lines import status_lines
+
+    _tell(status_lines(found, far, partial(_command, cluster)))
 
 
 def logs(
@@ -123,7 +176,7 @@ def cancel(job: JobId, address: Address = DASHBOARD) -> None:
 
 
 def _connect(address: str) -> "Cluster":
-    from flows.jobs import Cluster
+    from flows.dashboard import Cluster
 
     logging.disable(logging.INFO)  # Ray tells each step of packing and sending
     return Cluster(address)
@@ -139,42 +192,48 @@ def _command(cluster: "Cluster", *words: str) -> str:
     return shlex.join(["moinho", *words, *_addressed(cluster)])
 
 
-def _tell_submitted(cluster: "Cluster", job: str, config: "WebToModel") -> None:
+def _environed(environment: Environment) -> list[str]:
+    return [] if environment is Environment.CLUSTER else ["--environment", environment]
+
+
+def _submit(cluster: "Cluster", request: "Request", again: bool, follow: bool) -> None:
+    from flows.job_lines import submitted_lines
+    from flows.submitting import finished_job
+    from flows.submitting import submit as submit_job
     from pipeline.store.storage import is_object_store
 
-    store = config.compute.store
-    lines = {
-        "job": job,
-        "dashboard": f"{cluster.dashboard}/#/jobs/{job}",
-        "store": store,
-        "MLflow": _mlflow(config),
-        "follow": _command(cluster, "logs", "-f", job),
-        "stop": _command(cluster, "cancel", job),
-    }
-    for label, told in lines.items():
-        console.print(f"[bold]{label:<10}[/bold] {escape(told)}", soft_wrap=True)
-    if not is_object_store(store):
+    compute = request.config.compute
+    if not again:
+        with console.status("looking for what is there already"):
+            finished = finished_job(cluster, request)
+        if finished is not None:
+            job, is_seen = finished
+            known = "everything is in" if is_seen else "this machine cannot look into"
+            console.print(
+                f"Nothing to do: {job} has succeeded, and {known} the store {escape(compute.store)}. "
+                "To submit it all the same: add --again",
+                soft_wrap=True,
+            )
+            return
+    job, was_there = submit_job(cluster, request)
+    if was_there:
+        console.print(
+            f"The same recipe waits or runs already, as {job}: nothing was submitted.", soft_wrap=True
+        )
+    _tell(submitted_lines(cluster.dashboard, job, request.config.name, compute, partial(_command, cluster)))
+    if not is_object_store(compute.store):
         console.print(
             "[yellow]note:[/yellow] the store is a folder: every node of the cluster must see "
-            f"{escape(store)} under this path, or give an object store such as s3://bucket/prefix",
+            f"{escape(compute.store)} under this path, or give an object store such as s3://bucket/prefix",
             soft_wrap=True,
         )
+    if follow:
+        _follow(cluster, job)
 
 
-def _mlflow(config: "WebToModel") -> str:
-    """Where the run will be seen, as far as this machine can tell."""
-    from pipeline.store.storage import is_object_store
-    from pipeline.tracking.destination import EXPERIMENT
-
-    run = f"experiment {EXPERIMENT}, run {config.name}"
-    if config.compute.mlflow:
-        return f"{run}, at {urlsplit(config.compute.mlflow).hostname or config.compute.mlflow}"
-    mine = " (not that of this machine)" if "MLFLOW_TRACKING_URI" in os.environ else ""
-    if is_object_store(config.compute.store):
-        place = "a database on the node that the job runs on; name a server by --set compute.mlflow=URL"
-    else:
-        place = f"the store: moinho ui --store {shlex.quote(config.compute.store)}"
-    return f"{run}, at the cluster's $MLFLOW_TRACKING_URI{mine}, or without one in {place}"
+def _tell(lines: "Mapping[str, str]") -> None:
+    for label, told in lines.items():
+        console.print(f"[bold]{label:<10}[/bold] {escape(told)}", soft_wrap=True)
 
 
 def _follow(cluster: "Cluster", job: str) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import filelock
 
@@ -38,6 +38,12 @@ QUIET_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
+BRIEF_ENVIRONMENT = {
+    **QUIET_ENVIRONMENT,
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+"""For a question that can go without an answer."""
 
 
 class PortInUseError(InputError):
@@ -85,6 +91,13 @@ class Destination:
     def is_server(self) -> bool:
         return urlsplit(self.uri).scheme in SERVERS
 
+    def page(self, run: str) -> str:
+        """Of the run `experiment/run`: the address at a server, or of a database what follows the address at
+        which its pages are served."""
+        experiment, _, identity = run.partition("/")
+        path = f"/#/experiments/{experiment}/runs/{identity}"
+        return f"{self.label.rstrip('/')}{path}" if self.is_server else path
+
     def exists(self) -> bool:
         """False of a database in a file that no run has made yet."""
         path = _sqlite_path(self.uri)
@@ -120,6 +133,23 @@ class Destination:
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
+
+
+def runs_page(uri: str, run: str) -> str:
+    """Where an MLflow server shows the runs of that name; its experiments, if it does not answer soon or has
+    not ours yet."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    os.environ.update(BRIEF_ENVIRONMENT)
+    pages = f"{shown(uri).rstrip('/')}/#/experiments"
+    try:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        found = MlflowClient(uri).get_experiment_by_name(name)
+    except MlflowException:
+        return pages
+    wanted = quote(f"attributes.run_name = '{run}'")
+    return pages if found is None else f"{pages}/{found.experiment_id}/runs?searchFilter={wanted}"
 
 
 def ui_command(destination: Destination, host: str = "127.0.0.1", port: int = 5000) -> list[str]:

@@ -19,7 +19,7 @@ import tenacity
 from pipeline.credentials import HidingFormatter, hidden
 from pipeline.store import JournalReader, Storage
 from pipeline.tracking.destination import QUIET_ENVIRONMENT, Destination
-from pipeline.tracking.sender_process import DELIVERED, NOT_TAKEN
+from pipeline.tracking.sender_process import DELIVERED, NOT_TAKEN, RUN
 from pipeline.tracking.tracker import RUNS, lock_path
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class Sender:
         self._runs: Any = None
         self._orphans: list[str] | None = None
         self._is_nice = False
+        self._run_is_told = False
 
     def work(self) -> None:
         """Until the driver wants the rest, and there is none."""
@@ -125,6 +126,9 @@ class Sender:
         self.driver.tell("sending this run to MLflow")
         own = self._flow(self.run)
         own.send()
+        if own.run and not self._run_is_told:
+            self.driver.tell(f"{RUN}{self._runs.experiment}/{own.run}")
+            self._run_is_told = True
         if own.makes_something and not self._is_nice:
             # Not from the start: a run that reuses everything should not wait for us longer than it must.
             os.nice(NICENESS)

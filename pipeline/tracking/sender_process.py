@@ -26,8 +26,9 @@ LONG_LIFE_SECONDS = 60.0
 STOP_SECONDS = 2.0
 UNANSWERED_SECONDS = 10.0
 """So long an MLflow that takes nothing is waited for at the end of a run."""
-DELIVERED, NOT_TAKEN = "delivered", "not taken: "
-"""What the sender says when all was sent, and how it begins a line about a try that failed."""
+DELIVERED, NOT_TAKEN, RUN = "delivered", "not taken: ", "run: "
+"""What the sender says when all was sent, and how it begins a line about a try that failed and the one with
+the ids that MLflow gave: `experiment/run`."""
 
 
 class SenderProcess:
@@ -36,6 +37,8 @@ class SenderProcess:
     def __init__(self, task: Mapping[str, Any], log_path: Path) -> None:
         self.status = ""
         """What the sender is doing, in words."""
+        self.run: str | None = None
+        """`experiment/run` in MLflow, once the run is there."""
         self.delivered = False
         self._task, self._log_path = task, log_path
         self._child: subprocess.Popen[str] | None = None
@@ -131,6 +134,8 @@ class SenderProcess:
                 elif line.startswith(NOT_TAKEN):
                     self._not_taken_since = self._not_taken_since or time.monotonic()
                     self.status = line.removeprefix(NOT_TAKEN)
+                elif line.startswith(RUN):
+                    self.run = line.removeprefix(RUN)
                 else:
                     self._not_taken_since = None
                     self.status = line

@@ -76,6 +76,13 @@ class Tracker:
         """What the sender is doing, in words."""
         return self._sender.status if self._sender is not None else ""
 
+    @property
+    def page(self) -> str:
+        """Where the run is to be seen, once MLflow has it: an address, or the end of one at which `moinho ui`
+        shows it. Empty until then."""
+        run = self._sender.run if self._sender is not None else None
+        return "" if run is None else self.destination.page(run)
+
     def planned(self, artifact: Artifact, work: Work) -> None:
         """A plan is not an event of a run."""
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import secrets
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import ray
 
 from tests.cluster import RunningCluster, running_cluster
 from tests.road import CONFIG, MOINHO
@@ -99,10 +101,10 @@ def listed(cluster: RunningCluster, job: str) -> dict[str, Any]:
     return next(row for row in json.loads(told) if row["id"] == job)
 
 
-def statuses(store: Path) -> list[tuple[str, str]]:
-    """Name and status of the runs in MLflow, the oldest first."""
+def runs(store: Path) -> list[tuple[str, str, str]]:
+    """Id, name and status of the runs in MLflow, the oldest first."""
     with sqlite3.connect(store / "mlflow.db") as database:
-        return list(database.execute("select name, status from runs order by start_time"))
+        return list(database.execute("select run_uuid, name, status from runs order by start_time"))
 
 
 def test_a_job_that_fails_says_why_in_its_log_in_the_list_and_by_the_exit_code(
@@ -119,10 +121,14 @@ def test_a_job_that_fails_says_why_in_its_log_in_the_list_and_by_the_exit_code(
         "error: the folder /nowhere of the site is not on this machine; install it: apt install guide-html"
     )
     assert code == 1, told
-    assert told.splitlines().count(fault) == 1
+    assert told.splitlines().count(fault) == 1, (told, listed(one_node, job))
     assert f"every node of the cluster must see {tmp_path}/store under this path" in told
     row = listed(one_node, job)
     assert (row["run"], row["status"], row["message"]) == ("guide", "failed", fault)
+    code, told = moinho(one_node, "status", job)
+    assert code == 0, told
+    assert f"error      {fault.removeprefix('error: ')}" in told
+    assert f"go on      moinho resume {job}" in told
 
 
 @pytest.mark.everything
@@ -187,13 +193,25 @@ def test_a_cancelled_job_ends_as_ctrl_c_does_and_the_same_submit_goes_on_to_the_
     assert code == 0, told
     assert "= tokens " in told, "what the first job finished is reused"
     assert listed(two_nodes, job)["status"] == "succeeded"
-    ended = statuses(store)
+    ended = [(name, status) for _, name, status in runs(store)]
     assert [name for name, status in ended if status == "KILLED"] == ["road", "pretrain"]
     assert {status for _, status in ended} == {"KILLED", "FINISHED"}
     chat = json.loads(next(store.glob("finetune/*/artifact.json")).read_text())
     assert chat["commit"] == listed(two_nodes, job)["commit"]
     assert len(nodes_that_worked(two_nodes)) == 2
     assert moinho(two_nodes, "cancel", job) == (0, f"{job} does not run any more: succeeded\n")
+
+    code, told = moinho(two_nodes, *road, "--set", "pretrain.steps=20", "--follow")
+    assert (code, told.count("\n")) == (0, 1), told
+    assert told.startswith(f"Nothing to do: {job} has succeeded, and everything is in the store {store}.")
+    code, told = moinho(two_nodes, "status")
+    run = next(run for run, name, status in runs(store) if (name, status) == ("road", "FINISHED"))
+    assert f"MLflow     http://127.0.0.1:5000/#/experiments/1/runs/{run} once it is served: moinho ui" in told
+    assert f"look       moinho ls road --store {store}" in told
+    assert moinho(two_nodes, "rm", "road/scores", MOINHO_STORE=str(store))[0] == 0
+    code, told = moinho(two_nodes, *road, "--set", "pretrain.steps=20", "--follow")
+    assert code == 0, told
+    assert job_of(told) == f"{job.removesuffix('-1')}-2", "the store lacks something, so it goes on"
 
 
 def nodes_that_worked(cluster: RunningCluster) -> set[str]:
@@ -207,3 +225,42 @@ def nodes_that_worked(cluster: RunningCluster) -> set[str]:
         [sys.executable, "-c", program], text=True, env=os.environ | cluster.environment
     )
     return set(told.split())
+
+
+@pytest.mark.everything
+def test_two_who_submit_at_once_have_one_job_and_it_is_taken_up_from_anywhere(
+    one_node: RunningCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road = ("submit", str(CONFIG), "--store", str(tmp_path / "store"), *EAGER, "--name", "shared")
+    both = [start(one_node, *road) for _ in range(2)]
+    told = [process.communicate(timeout=2000)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    (job,) = {job_of(each) for each in told}
+    assert sorted("waits or runs already" in each for each in told) == [False, True]
+    assert [
+        row["id"] for row in json.loads(moinho(one_node, "jobs", "--json")[1]) if row["run"] == "shared"
+    ] == [job]
+
+    program = f"from flows.dashboard import Cluster; print(Cluster({one_node.address!r}).versions())"
+    versions = subprocess.check_output(
+        [sys.executable, "-c", program], text=True, env=os.environ | one_node.environment
+    )
+    assert versions.strip() == str({"python": platform.python_version(), "ray": ray.__version__})
+
+    code, refused = moinho(one_node, "resume", job)
+    assert (code, refused.count("\n")) == (2, 1)
+    assert f"error: {job} is " in refused
+    while "=" not in (log := moinho(one_node, "logs", job)[1]) and "> " not in log:
+        assert not log.count("error:"), log
+        time.sleep(1)
+    running = moinho(one_node, "status", job)[1]
+    assert "status     running for " in running
+    assert "stage      " in running or "finished   " in running
+    assert moinho(one_node, "cancel", job)[0] == 0
+
+    monkeypatch.chdir(tmp_path)  # the configuration is not here
+    code, resumed = moinho(one_node, "resume", job)
+    assert code == 0, resumed
+    assert job_of(resumed) == f"{job.removesuffix('1')}2"
+    assert "the code is not the job's" not in resumed
+    assert moinho(one_node, "cancel", job_of(resumed))[0] == 0

@@ -1,13 +1,11 @@
-"""Jobs without a cluster: what is refused, in which words, and what would travel."""
+"""Jobs without a cluster: what is refused and in which words, what is listed, how far a job is."""
 
 import asyncio
-import datetime
+import json
 import socket
 import threading
-import tomllib
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -15,22 +13,18 @@ import requests
 from ray.job_submission import JobDetails, JobStatus, JobType
 from typer.testing import CliRunner
 
-import flows
 from flows.cli import app
-from flows.configuration import load
-from flows.jobs import (
+from flows.dashboard import (
     AddressError,
     Cluster,
     ClusterUnreachableError,
-    Log,
     RequestRefusedError,
     TokenError,
     UnknownJobError,
-    _job,
-    _pack,
-    for_cluster,
 )
-from flows.web_to_model import WebToModel
+from flows.job_lines import status_lines
+from flows.job_log import Progress
+from flows.jobs import ForeignJobError, Log, _job, find, newest, with_stages
 from pipeline.errors import MoinhoError
 from tests.road import CONFIG, moinho
 
@@ -159,59 +153,6 @@ def test_a_given_address_wins_over_the_environment_and_loses_what_a_browser_adds
         Cluster(f"{free_address}/#/jobs")
 
 
-def test_a_job_has_no_relative_path_and_the_recipe_of_its_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = load(
-        WebToModel, CONFIG, ["compute.store=mine", "compute.mlflow=sqlite:///runs.db", "pretrain.steps=7"]
-    )
-    config = for_cluster(given)
-    assert config.compute.store == str(tmp_path / "mine")
-    assert config.compute.mlflow == f"sqlite:///{tmp_path}/runs.db"
-    assert config.compute.ray_address == "auto"
-    _pack(tmp_path, config, "road.toml")
-    travelled = load(WebToModel, tmp_path / "road.toml")
-    assert travelled.compute == config.compute
-    for section in set(WebToModel.model_fields) - {"compute", "name"}:
-        there, here = getattr(travelled, section), getattr(given, section)
-        assert (there and there.identity()) == (here and here.identity()), section
-
-
-def test_a_job_is_given_a_snapshot_date_as_a_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[WebToModel, list[str]]] = []
-
-    def keep(cluster: Cluster, config: WebToModel, path: Path, begun_by: list[str]) -> str:
-        sent.append((config, begun_by))
-        return "road-1"
-
-    monkeypatch.setattr("flows.jobs.Cluster", lambda address: Refusing())
-    monkeypatch.setattr("flows.jobs.submit", keep)
-    words = ["submit", str(CONFIG), "--snapshot", "2026-02-01", "--store", str(tmp_path)]
-    told = CliRunner().invoke(app, words)
-    assert told.exit_code == 0, told.output
-    ((config, begun_by),) = sent
-    assert config.crawl.snapshot == datetime.date(2026, 2, 1)
-    assert "crawl.snapshot=2026-02-01" in begun_by, "the command that goes on has it too"
-
-
-def test_an_object_store_stays_as_it_is() -> None:
-    config = for_cluster(load(WebToModel, CONFIG, ["compute.store=s3://bucket/moinho"]))
-    assert config.compute.store == "s3://bucket/moinho"
-
-
-def test_what_travels_is_the_source_and_the_configuration_alone(tmp_path: Path) -> None:
-    _pack(tmp_path, for_cluster(load(WebToModel, CONFIG)), "road.toml")
-    top = {path.name for path in tmp_path.iterdir()}
-    assert {name for name in top if not name.endswith(".dist-info")} == {
-        *("crawler", "pipeline", "flows", "configs"),
-        "road.toml",
-    }
-    assert not list(tmp_path.rglob("__pycache__"))
-    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 5_000_000
-    assert tomllib.loads((tmp_path / "road.toml").read_text())["compute"]["ray_address"] == "auto"
-
-
 def test_a_failed_job_is_listed_with_what_its_log_says_of_the_fault() -> None:
     log = "Job entrypoint command failed with exit code 2, last logs:\n> site\nerror: no pages\nlog: x\n"
     details = JobDetails(
@@ -250,11 +191,142 @@ def test_a_log_that_is_read_again_from_its_beginning_is_written_once() -> None:
     assert "".join(written) == "one\ntwo\nthree\n"
 
 
-def test_of_an_installed_wheel_only_the_configuration_travels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Listing(Refusing):
+    """A connected client with jobs and logs to show."""
+
+    def __init__(self, *told: JobDetails, logs: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.told, self.logs = told, logs or {}
+
+    def list_jobs(self) -> list[JobDetails]:
+        return list(self.told)
+
+    def get_job_info(self, job: str) -> JobDetails:
+        return next(told for told in self.told if job in (told.submission_id, told.job_id))
+
+    def get_job_logs(self, job: str) -> str:
+        if job not in self.logs:
+            raise RequestRefusedError("the node of the log does not answer")
+        return self.logs[job]
+
+
+def details(job: str, status: JobStatus, user: str = "ana", start: int = 1_000, **more: str) -> JobDetails:
+    return JobDetails(
+        type=JobType.SUBMISSION,
+        submission_id=job,
+        status=status,
+        entrypoint="python",
+        start_time=start,
+        end_time=61_000,
+        metadata={"run": "road", "user": user, "store": "/data/store", "commit": "0123456789ab", **more},
+    )
+
+
+def test_of_what_runs_the_listing_tells_the_stage_if_its_log_can_be_had() -> None:
+    log = (
+        "= crawl         in the store, 00\n> pretrain      making 01\n"
+        "  pretrain      12 s: 3/60 steps, loss 3.1\n"
+    )
+    jobs = [details(name, JobStatus.RUNNING) for name in ("road-1", "road-2")]
+    ended = details("road-3", JobStatus.SUCCEEDED)
+    cluster = Listing(*jobs, ended, logs={"road-1": log})
+    rows = with_stages(cluster, [_job(told) for told in cluster.list_jobs()])
+    assert [row.stage for row in rows] == ["pretrain 12 s: 3/60 steps, loss 3.1", "", ""]
+
+
+def test_the_newest_of_mine_is_meant_where_no_job_is_named() -> None:
+    jobs = [
+        details(f"road-{number}", JobStatus.RUNNING, user, start=number)
+        for number, user in enumerate(("ana", "ana", "rui"), 1)
+    ]
+    cluster = Listing(*jobs)
+    assert newest(cluster, "ana").id == "road-2"
+    with pytest.raises(UnknownJobError, match="eva has submitted no run there"):
+        newest(cluster, "eva")
+
+
+def test_a_job_of_another_program_has_no_status() -> None:
+    driver = JobDetails(type=JobType.DRIVER, job_id="01000000", status=JobStatus.RUNNING, entrypoint="")
+    with pytest.raises(ForeignJobError, match=r"01000000 is a job of .*, but no run"):
+        find(Listing(driver), "01000000")
+
+
+def typed(*words: str) -> str:
+    return " ".join(("moinho", *words))
+
+
+@pytest.mark.parametrize(
+    ("status", "far", "told"),
+    [
+        (
+            JobStatus.RUNNING,
+            Progress(
+                {"pretrain": "12 s: 3/60 steps"}, ["crawl"], page="http://m.test/#/experiments/1/runs/a"
+            ),
+            {
+                "status": "running for 1:00 min",
+                "finished": "crawl",
+                "stage": "pretrain 12 s: 3/60 steps",
+                "MLflow": "http://m.test/#/experiments/1/runs/a",
+                "follow": "moinho logs -f road-1",
+                "stop": "moinho cancel road-1",
+            },
+        ),
+        (
+            JobStatus.FAILED,
+            Progress({}, ["crawl"], ended="clean", last="log: /x", error="no pages"),
+            {
+                "status": "failed after 1:00 min",
+                "stage": "clean",
+                "error": "no pages",
+                "last line": "log: /x",
+                "log": "moinho logs road-1",
+                "go on": "moinho resume road-1",
+            },
+        ),
+        (
+            JobStatus.SUCCEEDED,
+            Progress(last="next:"),
+            {"status": "succeeded after 1:00 min", "look": "moinho ls road --store /data/store"},
+        ),
+    ],
+)
+def test_the_status_says_how_far_a_job_is_and_what_to_type_next(
+    status: JobStatus, far: Progress, told: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(flows, "__file__", str(tmp_path / "site-packages" / "flows" / "__init__.py"))
-    folder = tmp_path / "job"
-    folder.mkdir()
-    _pack(folder, for_cluster(load(WebToModel, CONFIG)), "road.toml")
-    assert [path.name for path in folder.iterdir()] == ["road.toml"]
+    lines = status_lines(_job(details("road-1", status)), far, typed)
+    assert told.items() <= lines.items()
+    assert lines["submitted"].endswith(", by ana, commit 0123456789ab")
+    assert lines["store"] == "/data/store"
+
+
+def test_before_mlflow_has_the_run_its_status_says_where_it_will_be(free_address: str) -> None:
+    job = _job(details("road-1", JobStatus.RUNNING, mlflow=free_address))
+    told = status_lines(job, Progress(), typed)["MLflow"]
+    assert told == f"{free_address}/#/experiments (experiment moinho, run road)"
+
+
+def test_the_command_tells_the_status_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = "MLflow run: http://m.test/#/experiments/1/runs/a\n> crawl         making 00\n"
+    cluster = Listing(details("road-1", JobStatus.RUNNING), logs={"road-1": log})
+    monkeypatch.setattr("flows.dashboard.Cluster", lambda address: cluster)
+    done = CliRunner().invoke(app, ["status", "road-1", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["id"], told["status"], told["stage"]) == ("road-1", "running", "crawl")
+    assert told["page"] == "http://m.test/#/experiments/1/runs/a"
+    assert "crawl" in CliRunner().invoke(app, ["status", "road-1"]).stdout
+
+
+def test_of_a_traceback_the_innermost_fault_is_told() -> None:
+    answer = requests.Response()
+    answer.status_code = 500
+    answer._content = (
+        b"Traceback (most recent call last):\n  File x\nRuntimeError: Request failed with status code 400: "
+        b'Traceback (most recent call last):\n  File "y"\nValueError: Job with submission_id a-1 already '
+        b"exists. Please use a different submission_id.\n."
+    )
+    with pytest.raises(
+        RequestRefusedError, match="status 500: ValueError: Job with submission_id a-1 already"
+    ):
+        Refusing()._raise_error(answer)

@@ -10,6 +10,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.tracking import Flow, Tracker
+from pipeline.tracking.destination import runs_page
 from tests.tracking import driver
 from tests.tracking.recorded import Recorded, SlowProxy, free_port, mlflow_server, wait_for
 
@@ -33,6 +34,9 @@ def test_a_server_that_was_away_gets_everything_later(store: Store, tmp_path: Pa
         assert set(stages) == {"clean", "pretrain"}
         assert found.steps(stages["pretrain"], "loss") == list(range(driver.STEPS))
         assert {run.info.status for run in (first, second)} == {"FINISHED"}
+        wanted = "searchFilter=attributes.run_name%20%3D%20%27little%27"
+        assert runs_page(uri, "little") == f"{uri}/#/experiments/{found.experiment}/runs?{wanted}"
+    assert runs_page(uri, "little") == f"{uri}/#/experiments", "nothing is asked for that does not answer"
 
 
 @pytest.mark.everything

@@ -59,6 +59,7 @@ def test_figures_of_a_stage_that_several_models_have_stand_beside_each_other(sto
         tracker.ended()
     assert tracker.close(60) is None
     (flow,) = recorded(store).flows()
+    assert tracker.page == f"/#/experiments/{recorded(store).experiment}/runs/{flow.info.run_id}"
     figures = {name: value for name, value in flow.data.metrics.items() if name.startswith("assess")}
     assert figures == {"assess.chat.bits": 1.5, "assess.ppo.bits": 1.6}
     assert "**assess.ppo**: finished" in flow.data.tags["mlflow.note.content"]
