@@ -126,7 +126,9 @@ def moinho(
     *arguments: str, store: Path | None = None, stdin: str = "", before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """A short command to its end."""
-    environment = os.environ | ({"MOINHO_STORE": str(store)} if store else {})
+    # A Ray of this process has left the token of its own there.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment |= {"MOINHO_STORE": str(store)} if store else {}
     return subprocess.run(
         [*before, str(MOINHO), *arguments],
         capture_output=True,

@@ -6,9 +6,9 @@ import time
 import pytest
 from rich.console import Console
 
-from flows.display import Display, Running
+from flows.display import Display
 from flows.job_log import Progress, progress_of
-from pipeline.store import Attempt, JournalReader, Storage, Store
+from pipeline.store import Attempt, Storage, Store
 from tests.store.stages import Flour, GrindConfig, bake, grind
 
 BY_RAY = "2026-02-01 10:00:00,000\tINFO job_manager.py:560 -- Runtime env is setting up.\n"
@@ -40,9 +40,9 @@ def test_a_running_stage_is_told_as_it_was_told_last(tmp_path, monkeypatch) -> N
     display.started(Flour(storage, "0" * 16), attempt, {})
     assert progress_of(console.file.getvalue()).stage() == "grind"
     attempt.journal("stones").progress(3, 10, "sacks", rate=2.5)
-    display.running = Running("grind", JournalReader(storage, f"{attempt.folder}/journal"))
-    display.running.start = time.monotonic() - 12
-    display._show(display.running)
+    (running,) = display.running.values()
+    running.start = time.monotonic() - 12
+    display._show(running)
     found = progress_of(console.file.getvalue())
     assert found.stage() == "grind 12 s: 3/10 sacks, rate 2.5"
     assert found.finished == []

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.configuration import load
-from flows.jobs import for_cluster, submit
+from flows.submitting import Request, for_cluster, submit
 from flows.web_to_model import WebToModel
 from pipeline.credentials import (
     SecretInSettingError,
@@ -134,6 +134,12 @@ class Submitting:
         self.sent: dict[str, Any] = {}
         self.files = b""
 
+    def versions(self) -> dict[str, str]:
+        return {}
+
+    def list_jobs(self) -> list[Any]:
+        return []
+
     def submit_job(self, **given: Any) -> None:
         folder = Path(given["runtime_env"]["working_dir"])
         self.files = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
@@ -145,7 +151,8 @@ def test_a_job_takes_no_secret_of_its_submitter_along(monkeypatch: pytest.Monkey
     for name, value in planted.items():
         monkeypatch.setenv(name, value)
     cluster: Any = Submitting()
-    submit(cluster, for_cluster(load(WebToModel, CONFIG)), CONFIG, ["moinho", "submit", "road.toml"])
+    request = Request(for_cluster(load(WebToModel, CONFIG)), str(CONFIG), ["moinho", "submit", "road.toml"])
+    submit(cluster, request)
     sent = json.dumps(cluster.sent).encode() + cluster.files
     assert b"road.toml" in sent
     assert not [secret for secret in secrets_in(planted) if secret.encode() in sent]

@@ -108,7 +108,7 @@ def test_an_interrupted_tokenize_resumes_to_identical_shards(
 
 def test_many_pieces_are_written_as_four_bytes(corpus: SmallCorpus, vocabulary: Vocabulary, tmp_path: Path):
     large = Vocabulary(vocabulary.storage, vocabulary.key)
-    large.record = vocabulary.record.model_copy(update={"counts": {"pieces": 70_000}})
+    large._record = vocabulary.record.model_copy(update={"counts": {"pieces": 70_000}})
     encode_shard(EncodeShard(corpus, large, "held-out/00000.parquet"), ShardOutput(tmp_path))
     assert np.load(tmp_path / "held-out/00000.tokens.npy").dtype == np.uint32
 

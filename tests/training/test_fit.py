@@ -177,8 +177,8 @@ def test_each_way_to_divide_takes_less_and_never_less_than_its_share(footprint):
 
 def test_the_memory_of_a_worker_is_the_one_that_is_set_else_its_share_of_the_machine(monkeypatch):
     monkeypatch.setattr(Compute, "gpus", lambda self: 0)
-    assert Compute(ComputeConfig(worker_memory_gb=3)).worker_memory_gb() == 3
-    one, four = (Compute(ComputeConfig(training_workers=n)).worker_memory_gb() for n in (1, 4))
+    assert Compute(ComputeConfig(worker_memory_gb=3)).worker_memory_gb("pretrain") == 3
+    one, four = (Compute(ComputeConfig(training_workers=n)).worker_memory_gb("pretrain") for n in (1, 4))
     assert one is not None
     assert four == one / 4
 
