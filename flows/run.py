@@ -243,6 +243,8 @@ def _run(command: _Command[M], config: WebToModel, config_path: Path, again: str
                 closing.enter_context(display)
                 closing.callback(signals.stopping)
                 store.listeners = [StageLog(), namer, history, tracker, display]
+                if isinstance(store, OverlappingStore):
+                    compute.start()  # here: the servers of a local Ray end with the thread that started them
                 with _settled(store, compute):
                     made = command.flow(config, store, compute)
         except STOPS as stop:
