@@ -136,6 +136,15 @@ class RunArtifacts:
         return found if isinstance(found, kind) else None
 
 
+def gone_on_from(store: Store, found: RunArtifacts) -> list[str]:
+    """What else the run's base model learned from, by name where it has one: the model that it began from,
+    and the general text that was mixed in."""
+    base, names = found.get(BaseModel), {at: name for name, at in store.named().items()}
+    given = base.record.inputs if base is not None else {}
+    there = [given[role] for role in ("start", "general") if role in given]
+    return [names.get((each.stage, each.key), f"{each.stage}/{each.key}") for each in there]
+
+
 def _kind(kind: type[Artifact]) -> type[Artifact]:
     """Pages are pages, whether crawled or taken from archives."""
     return Pages if issubclass(kind, Pages) else kind

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.commands.cards import card, diff
-from flows.commands.options import AsJson, StoreRoot, console, open_store, print_json
+from flows.commands.options import AsJson, StoreRoot, console, open_store, print_json, print_table
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,15 +95,28 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """A page's whole story: what each stage made of it, from the crawl to the steps of the training."""
-    from flows.accounts import RunArtifacts, story
+    from flows.accounts import RunArtifacts, gone_on_from, story
 
-    chapters = list(story(RunArtifacts(open_store(store), run), url))
+    home = open_store(store)
+    made = RunArtifacts(home, run)
+    chapters = list(story(made, url))
+    if len(chapters) < 2:  # people write the one scheme, and the page was crawled by the other
+        other = (
+            url.replace("https://", "http://", 1)
+            if url.startswith("https:")
+            else url.replace("http:", "https:", 1)
+        )
+        found = list(story(made, other)) if "://" in url else []
+        url, chapters = (other, found) if len(found) > 1 else (url, chapters)
     if as_json:
         print_json([dataclasses.asdict(chapter) for chapter in chapters])
         return
     _tell_chapters(chapters)
     if not chapters:
         console.print(f"Nothing in the run {escape(run)} has heard of {escape(url)}.", soft_wrap=True)
+    for other in gone_on_from(home, made):
+        told = f"Its model also learned from what {other} is made of: moinho corpus why URL RUN tells of it"
+        console.print(f"[yellow]{escape(told)}[/yellow]", soft_wrap=True)
 
 
 def follow(
@@ -217,7 +230,7 @@ def _tell_dropped(pages: "Sequence[Dropped]") -> None:
             escape(page.source),
             escape(page.url),
         )
-    console.print(table)
+    print_table(table)
     console.print(
         "[dim]limits: for each language and kind of document in pipeline/corpus/rules/LANGUAGE.toml; "
         "those of extract and of duplicates in the configuration (moinho config)[/dim]",

@@ -74,6 +74,7 @@ def forget(
         _take_back(home, rules, there.rules, note, dry_run=dry_run, as_json=as_json)
         return
     new = [rule for rule in rules if rule not in there.rules]
+    is_new_store = not home.storage.exists("")
     if new and not dry_run:
         write_entry(home.storage, new, note)
     with Console(stderr=True).status("looking for what has it"):
@@ -87,6 +88,12 @@ def forget(
     if old := [rule for rule in rules if rule in there.rules]:
         _tell_rules("left out already", old)
     _tell_aftermath(found)
+    if is_new_store:
+        console.print(
+            f"[yellow]There was no store at {escape(home.storage.address)}: this list begins it. If another "
+            "one was meant, name it with --store.[/yellow]",
+            soft_wrap=True,
+        )
 
 
 def _take_back(

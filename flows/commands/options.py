@@ -11,8 +11,13 @@ from rich.console import Console
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from flows.web_to_model import WebToModel
     from pipeline.store import Storage, Store
+
+UNBROKEN = 100_000
+"""Characters of a line that nobody reads on a terminal."""
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -88,6 +93,11 @@ def load_configuration(
     if store is not None:
         given.append(f"compute.store={json.dumps(store)}")
     return load(WebToModel, path, given)
+
+
+def print_table(table: "Table") -> None:
+    """As wide as the terminal; elsewhere no line is broken, so that what is written can be searched."""
+    console.print(table, width=None if console.is_terminal else UNBROKEN)
 
 
 def open_store(root: str | None, needed: bool = True) -> "Store":

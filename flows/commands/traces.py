@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.commands.options import AsJson, ModelReference, StoreRoot, console, open_store, print_json
+from flows.commands.options import (
+    AsJson,
+    ModelReference,
+    StoreRoot,
+    console,
+    open_store,
+    print_json,
+    print_table,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +28,7 @@ SHOWN = 20
 WORDS = 3
 BEGINNING_CHARACTERS = 60
 """Of each document's text in a table."""
-PLACES = 5
+PLACES, ALL = 5, 1 << 31
 """Documents that are told for a stretch of text."""
 
 
@@ -43,14 +51,20 @@ def trace(
         int, typer.Option("--words", min=1, help="Words in a stretch of the text, at least.")
     ] = WORDS,
     limit: Annotated[int, typer.Option(min=1, help="How many rows, or stretches of the text.")] = SHOWN,
+    places: Annotated[
+        int | None,
+        typer.Option(min=1, help="Documents told for each stretch, at most. Default: 5, in JSON all."),
+    ] = None,
     store: StoreRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a model learned from: the documents of one training step, or those that contain a text.
 
     MODEL may be the name of a run. Of a model that was fine-tuned or aligned, the documents are those of the
-    base that it was made from. To find texts, an index of them is made at the first question (five to eight
-    megabytes a second on one processor).
+    base that it was made from, and steps are those of its pretraining. Texts are looked for letter by letter:
+    upper and lower case, spaces and line breaks count, so ask for each spelling of a name. Held-out documents
+    are not among the training's. An index of the texts is made at the first question (some eight megabytes a
+    second on one processor).
     """
     from flows.tracing import indexes_of, learned_by, pretrained, trace_step
     from pipeline.corpus.text_index import as_asked, find_text, words_in
@@ -71,7 +85,8 @@ def trace(
         return
     learned = learned_by(base)
     indexes = indexes_of(learned.corpora, Console(stderr=True))
-    found = find_text(indexes, asked, least_words=least_words, most=limit, most_places=PLACES)
+    most_places = places or (ALL if as_json else PLACES)
+    found = find_text(indexes, asked, least_words=least_words, most=limit, most_places=most_places)
     if as_json:
         print_json({"found": [dataclasses.asdict(each) for each in found], "unknown": learned.unknown})
         return
@@ -102,7 +117,7 @@ def _tell_step(traced: "TracedStep", limit: int) -> None:
             beginning = " ".join(piece.content.split())[:BEGINNING_CHARACTERS]
             cells = row, f"{piece.first_token:,}", f"{piece.tokens:,}", escape(piece.url), escape(beginning)
             table.add_row(*cells)
-    console.print(table)
+    print_table(table)
     if len(shown) < len(rows):
         console.print(
             f"[dim]{len(shown)} of {len(rows):,} rows; --limit {len(rows)} shows all, --json all text[/dim]"
@@ -132,4 +147,5 @@ def _tell_found(found: "Sequence[Found]", least_words: int) -> None:
             where = f"byte {place.byte:,} of {place.document}{more}"
             console.print(f"  {escape(place.url)}  [dim]{where}[/dim]", soft_wrap=True)
         if each.documents > len(each.places):
-            console.print(f"  [dim]and {each.documents - len(each.places):,} documents more[/dim]")
+            left = each.documents - len(each.places)
+            console.print(f"  [dim]and {left:,} documents more: --places {each.documents} tells all[/dim]")

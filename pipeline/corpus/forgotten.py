@@ -35,6 +35,10 @@ WEB = ("http://", "https://")
 BARE_URL = re.compile(r"[\w-]+(\.[\w-]+)*\.[a-z]{2,}(:\d+)?(/|$)", re.IGNORECASE)
 
 
+HALF_A_SCHEME = re.compile(r"(https?)(?::/(?!/)|:(?!/)|//)")
+"""A URL's beginning with a letter missing, which would pass for a place in a file."""
+
+
 class NoRuleError(InputError):
     """What is to be forgotten is neither a host nor a URL nor a place."""
 
@@ -59,6 +63,10 @@ def rules_of(text: str) -> tuple[str, ...]:
     Raises NoRuleError.
     """
     given = text.strip()
+    if "*" in given.removeprefix("*.").removesuffix("*"):
+        raise NoRuleError(f"{text!r} has * within; it may stand at the end alone, for all that begin so")
+    if half := HALF_A_SCHEME.match(given):
+        raise NoRuleError(f"{text!r} is no URL; write {half[1]}://{given[half.end() :].lstrip('/')}")
     scheme, separator, _ = given.partition("://")
     if separator and "#" not in scheme:
         return (_url_rule(given),)

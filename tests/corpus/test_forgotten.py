@@ -1,6 +1,7 @@
 """What is to be forgotten is found by host, page or place, and cleaning keeps none of it."""
 
 import random
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -173,3 +174,17 @@ def test_cleaning_keeps_nothing_of_what_is_forgotten_and_makes_nothing_else_anew
     }
     write_entry(store.storage, ["leave.example"], taken_back=True)
     assert clean(store, mixed, config, here).key == before.key
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("https:/docs.example/page", "write https://docs.example/page"),
+        ("http:docs.example", "write http://docs.example"),
+        ("https//docs.example/page", "write https://docs.example/page"),
+        ("https://docs.example/*/page", "at the end alone"),
+    ],
+)
+def test_what_is_nearly_a_url_is_no_place_in_a_file(written: str, told: str) -> None:
+    with pytest.raises(NoRuleError, match=re.escape(told)):
+        rules_of(written)
