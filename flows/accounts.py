@@ -91,6 +91,17 @@ def story(found: "RunArtifacts", url: str) -> Iterator[Chapter]:
             yield Chapter(base.stage, base.base, _learned(base, rows))
 
 
+def story_by_either_scheme(found: "RunArtifacts", url: str) -> list[Chapter]:
+    """As `story`. People write https where the page was crawled by http, and the other way round: where no
+    stage after the crawl has seen the one, it is the other's story, if that has more."""
+    told = list(story(found, url))
+    scheme, separator, rest = url.partition("://")
+    other = {"http": "https", "https": "http"}.get(scheme)
+    if len(told) > 1 or not separator or other is None:
+        return told
+    return max(told, list(story(found, f"{other}://{rest}")), key=len)
+
+
 def rows_with(tokens: Tokens, documents: Sequence[str]) -> dict[str, list[int]]:
     """Document → the training rows that have a piece of it."""
     names = [name for name in tokens.names("train/") if name.endswith(".documents.parquet")]

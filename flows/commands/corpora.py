@@ -95,19 +95,11 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """A page's whole story: what each stage made of it, from the crawl to the steps of the training."""
-    from flows.accounts import RunArtifacts, gone_on_from, story
+    from flows.accounts import RunArtifacts, gone_on_from, story_by_either_scheme
 
     home = open_store(store)
     made = RunArtifacts(home, run)
-    chapters = list(story(made, url))
-    if len(chapters) < 2:  # people write the one scheme, and the page was crawled by the other
-        other = (
-            url.replace("https://", "http://", 1)
-            if url.startswith("https:")
-            else url.replace("http:", "https:", 1)
-        )
-        found = list(story(made, other)) if "://" in url else []
-        url, chapters = (other, found) if len(found) > 1 else (url, chapters)
+    chapters = story_by_either_scheme(made, url)
     if as_json:
         print_json([dataclasses.asdict(chapter) for chapter in chapters])
         return

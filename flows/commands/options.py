@@ -97,7 +97,9 @@ def load_configuration(
 
 def print_table(table: "Table") -> None:
     """As wide as the terminal; elsewhere no line is broken, so that what is written can be searched."""
-    console.print(table, width=None if console.is_terminal else UNBROKEN)
+    # rich makes no table wider than its console, whatever width is asked for
+    wide = console if console.is_terminal else Console(file=console.file, width=UNBROKEN)
+    wide.print(table)
 
 
 def open_store(root: str | None, needed: bool = True) -> "Store":

@@ -1,14 +1,26 @@
 """The story of a page is what the store says of it, and holds from the crawl to the steps of the training."""
 
+import io
 import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
-from flows.accounts import RunArtifacts, UnknownRunError, kept_lines, story
+from flows.accounts import (
+    Chapter,
+    RunArtifacts,
+    UnknownRunError,
+    kept_lines,
+    story,
+    story_by_either_scheme,
+)
 from flows.commands.corpora import UnknownReasonError, dropped
+from flows.commands.options import print_table
 from flows.following import follow
 from flows.references import find_artifact
 from flows.tracing import pretrained, trace_step
@@ -100,3 +112,23 @@ def test_lines_that_were_cut_or_changed_are_told_from_those_that_were_kept() -> 
         False,
     ]
     assert all(is_kept for _, is_kept in kept_lines(after, after))
+
+
+def test_a_page_is_found_under_the_scheme_that_it_was_crawled_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    crawled, read = Chapter("crawl", "crawl/1", ()), Chapter("extract", "extract/1", ())
+    known = {"http://mill.example/": [crawled, read]}
+    monkeypatch.setattr("flows.accounts.story", lambda found, url: iter(known.get(url, [crawled])))
+    nothing: Any = None
+    for asked in ("https://mill.example/", "http://mill.example/"):
+        assert story_by_either_scheme(nothing, asked) == [crawled, read]
+    assert story_by_either_scheme(nothing, "https://other.example/") == [crawled]
+    assert story_by_either_scheme(nothing, "manual/page.html") == [crawled]
+
+
+def test_a_table_that_goes_into_a_file_breaks_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("flows.commands.options.console", Console(file=out, width=40))
+    table = Table("URL", box=None)
+    table.add_row(url := f"https://mill.example/{'long/' * 60}")
+    print_table(table)
+    assert url in out.getvalue()
