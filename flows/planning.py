@@ -16,7 +16,7 @@ from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.compute import Compute
 from pipeline.hardware import gpu_memory_gb
-from pipeline.resources import fitting_workers, worker_request
+from pipeline.resources import GB, fitting_workers, worker_request
 from pipeline.store import Artifact, PlanningStore, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.training.fit import DoesNotFitError
@@ -28,7 +28,6 @@ FEW_TIMES = 4
 """Readings that are nearly worth as much new text (the same)."""
 
 
-GB = 1e9
 CRAWL_PROCESSES = 4
 """That a crawl has where compute.crawl_processes says nothing."""
 

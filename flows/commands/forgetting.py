@@ -80,8 +80,8 @@ def forget(
     with Console(stderr=True).status("looking for what has it"):
         found = aftermath(home, Forgotten(frozenset(rules)), Destination.of(home.storage, mlflow))
     if as_json:
-        by_run = {"seconds_by_run": found.seconds_by_run}
-        print_json({"rules": rules, "new": new, "dry_run": dry_run, **dataclasses.asdict(found), **by_run})
+        told = {**dataclasses.asdict(found), "seconds_by_run": found.seconds_by_run}
+        print_json({"rules": rules, "new": new, "dry_run": dry_run, **told})
         return
     if new:
         _tell_rules("would be left out" if dry_run else "left out from now on", new)
@@ -89,11 +89,7 @@ def forget(
         _tell_rules("left out already", old)
     _tell_aftermath(found)
     if is_new_store:
-        console.print(
-            f"[yellow]There was no store at {escape(home.storage.address)}: this list begins it. If another "
-            "one was meant, name it with --store.[/yellow]",
-            soft_wrap=True,
-        )
+        _tell_new_store(home.storage.address)
 
 
 def _take_back(
@@ -113,6 +109,14 @@ def _take_back(
         print_json({"taken_back": rules, "dry_run": dry_run})
     else:
         _tell_rules("would be left out no longer" if dry_run else "left out no longer", rules)
+
+
+def _tell_new_store(address: str) -> None:
+    console.print(
+        f"[yellow]There was no store at {escape(address)}: this list begins it. If another one was meant, "
+        "name it with --store.[/yellow]",
+        soft_wrap=True,
+    )
 
 
 def _tell_rules(state: str, rules: Sequence[str]) -> None:
