@@ -2,12 +2,15 @@
 
 import io
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.options import ModelReference, StoreRoot, console, open_store
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class NothingToCompleteError(InputError):
@@ -42,15 +45,13 @@ def complete(
     store: StoreRoot = None,
 ) -> None:
     """Show the likeliest next words with their probabilities, then a continuation drawn by chance."""
-    from flows.references import find_model_folder
     from pipeline.chat.terminal import complete as complete_in_terminal
-    from pipeline.models.model import load_model
 
     if not text.strip():
         raise NothingToCompleteError(
             'there is nothing to complete: give a beginning, such as "The function returns a"'
         )
-    loaded, tokenizer = load_model(find_model_folder(open_store(store, needed=False), model))
+    loaded, tokenizer = _load(store, model)
     complete_in_terminal(loaded, tokenizer, console, text, top)
 
 
@@ -70,10 +71,20 @@ def chat(
         raise NothingToAnswerError(
             'there is nothing to answer: give a question, such as "What is a decorator?"'
         )
-    from flows.references import find_model_folder
     from pipeline.chat.terminal import chat as chat_in_terminal
-    from pipeline.models.model import load_model
 
-    loaded, tokenizer = load_model(find_model_folder(open_store(store, needed=False), model))
+    loaded, tokenizer = _load(store, model)
     source = sys.stdin if question is None else io.StringIO(" ".join(question.split()))
     chat_in_terminal(loaded, tokenizer, console, source)
+
+
+def _load(store: str | None, model: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """In the precision of its file; in fp32 where that is bf16 and the CPU is slow at it."""
+    import torch
+
+    from flows.references import find_model_folder
+    from pipeline.hardware import is_quick_at_bf16
+    from pipeline.models.model import load_model
+
+    folder = find_model_folder(open_store(store, needed=False), model)
+    return load_model(folder, None if is_quick_at_bf16() else torch.float32)

@@ -307,10 +307,11 @@ def _work(config: AlignConfig, chat: Model, compute: Compute, steps: int, texts:
         row_tokens=row_tokens,
         vocabulary_size=pieces,
         flops=0.0,
+        precision=config.precision,
     )
     tokens = steps * config.batch_sequences * texts * row_tokens
     judged = (config.evaluations + 2) * config.evaluation_prompts * row_tokens
-    way, share = cost.way(config.precision), resolved.share
+    way, share = cost.way(resolved.products), resolved.share
     # every token that is written starts all layers, for as many answers as are drawn together
     batches = -(-config.batch_sequences // DRAWN_TOGETHER)
     written = (steps * batches if drawn else 0) * config.answer_tokens
@@ -329,7 +330,7 @@ def _work(config: AlignConfig, chat: Model, compute: Compute, steps: int, texts:
             shape,
             pieces,
             resolved.micro_batch_rows * texts * row_tokens,
-            config.precision,
+            resolved.products,
             "adamw",
         ),
         **work,

@@ -192,8 +192,9 @@ def estimated_work(config: PpoConfig, chat: Model, conversations: Conversations,
         row_tokens=row_tokens,
         vocabulary_size=pieces,
         flops=0.0,
+        precision=config.precision,
     )
-    way, tokens, share = cost.way(config.precision), answers * row_tokens, resolved.share
+    way, tokens, share = cost.way(resolved.products), answers * row_tokens, resolved.share
     updates = steps * config.updates * config.minibatches
     judged = (config.evaluations + 2) * config.evaluation_prompts * row_tokens
     learned = 2 * config.updates * tokens
@@ -208,7 +209,7 @@ def estimated_work(config: PpoConfig, chat: Model, conversations: Conversations,
         "answers": answers,
         "tokens": tokens,
         "flops": learned * training_flops_per_token(shape, pieces, row_tokens),
-        "memory_bytes": 2 * cost.memory(cost.EAGER, shape, pieces, step_tokens, config.precision, "adamw"),
+        "memory_bytes": 2 * cost.memory(cost.EAGER, shape, pieces, step_tokens, resolved.products, "adamw"),
         **cost.added(
             cost.passes(way, shape, pieces, row_tokens, learned * share, 2 * updates),
             cost.forward(way, shape, pieces, row_tokens, seen * share, 3 * steps),

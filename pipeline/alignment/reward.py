@@ -155,10 +155,11 @@ def estimated_work(config: RewardConfig, chat: Model, preferences: Preferences, 
         row_tokens=config.max_tokens * ONE_PAIR,
         vocabulary_size=pieces,
         flops=0.0,
+        precision=config.precision,
     )
     tokens, evaluations = pairs * ONE_PAIR * row_tokens, config.evaluations + 2
     judged = ONE_PAIR * min(config.evaluation_rows, counts.get("held-out", 0)) * row_tokens
-    way = cost.way(config.precision)
+    way = cost.way(resolved.products)
     work = cost.added(
         cost.passes(way, shape, 1, row_tokens, tokens * resolved.share, steps),
         cost.forward(way, shape, 1, row_tokens, evaluations * judged * resolved.share, evaluations),

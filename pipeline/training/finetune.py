@@ -107,11 +107,12 @@ def estimated_work(
         row_tokens=longest,
         vocabulary_size=pieces,
         flops=0.0,
+        precision=config.precision,
     )
     tokens, evaluations = rows * row_tokens, config.evaluations + 2
     held_out = evaluations * min(config.evaluation_rows, counts["held-out"]) * row_tokens
     written = evaluations * config.answer_tokens * (config.shown_questions > 0)
-    way = cost.way(config.precision)
+    way = cost.way(resolved.products)
     work = cost.added(
         cost.passes(way, shape, pieces, row_tokens, tokens * resolved.share, steps),
         cost.forward(way, shape, pieces, row_tokens, held_out * resolved.share, evaluations),
@@ -124,7 +125,7 @@ def estimated_work(
         "tokens": tokens,
         "flops": tokens * training_flops_per_token(shape, pieces, row_tokens),
         "memory_bytes": cost.memory(
-            cost.TUNED, shape, pieces, resolved.micro_batch_rows * longest, config.precision, "adamw"
+            cost.TUNED, shape, pieces, resolved.micro_batch_rows * longest, resolved.products, "adamw"
         ),
         **work,
     }

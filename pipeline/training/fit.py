@@ -122,7 +122,6 @@ class Trained:
     """What is trained, as far as memory hangs on it."""
 
     shape: Shape
-    precision: str
     optimizer: str
 
 
@@ -141,6 +140,7 @@ class Demand:
     row_tokens: int
     device: str
     compiled: bool
+    products: str
     memory_gb: float | None
     """Of each worker; None if it is not known, and then everything fits."""
     has_begun: bool = False
@@ -157,7 +157,7 @@ class Demand:
             self.trained.shape,
             self.vocabulary_size,
             choice.micro_batch_rows * self.row_tokens,
-            self.trained.precision,
+            self.products,
             self.trained.optimizer,
             choice.division,
         )
@@ -175,7 +175,7 @@ class Demand:
         given = (trained.shape, self.vocabulary_size)
         kept = cost.kept_bytes(self.footprint, *given, trained.optimizer, division)
         update = cost.update_bytes(*given, trained.optimizer, division)
-        step = self.footprint.step_bytes(*given, rows * self.row_tokens, trained.precision, division)
+        step = self.footprint.step_bytes(*given, rows * self.row_tokens, self.products, division)
         rest = self.needed_gb(choice) - (kept + max(step, update)) / GB
         away = self.footprint.on_gpu and division.offload_optimizer
         what = "weights" if away else "weights and optimizer"

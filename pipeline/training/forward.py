@@ -16,7 +16,9 @@ from torch import nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import PreTrainedModel
 
+from pipeline import hardware
 from pipeline.tokens.rows import NO_LABEL, Batch
+from pipeline.training.group import Group
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def logits(
 
 def loss_function(
     model: nn.Module,
-    precision: str,
+    products: str,
     device: torch.device,
     attention: str = "dense",
     fused: bool = False,
@@ -112,7 +114,7 @@ def loss_function(
         positions_BT: torch.Tensor,
         labels_BT: torch.Tensor,
     ) -> torch.Tensor:
-        with autocast(precision, device):
+        with autocast(products, device):
             found: torch.Tensor = model(
                 input_ids=tokens_BT,
                 attention_mask=BORDERS[attention](documents_BT),
@@ -128,7 +130,7 @@ def loss_function(
         positions_BT: torch.Tensor,
         labels_BT: torch.Tensor,
     ) -> torch.Tensor:
-        with autocast(precision, device):
+        with autocast(products, device):
             logits_BTV = logits(model, tokens_BT, documents_BT, positions_BT, attention)
         return F.cross_entropy(
             logits_BTV.float().flatten(0, 1), labels_BT.flatten(), ignore_index=NO_LABEL, reduction="sum"
@@ -149,9 +151,14 @@ def dense_attention(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bf16 matrix products over fp32 weights, or nothing. What fp8 leaves to others is bf16."""
-    if precision in ("bf16", "fp8"):
+def products_of(precision: str, group: Group) -> str:
+    """What matrix products are computed in: in bf16 only where all workers are quick at it."""
+    return hardware.products(precision, group.device.type, group.everywhere(hardware.is_quick_at_bf16()))
+
+
+def autocast(products: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bf16 matrix products over fp32 weights, or nothing."""
+    if products == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
 

@@ -77,7 +77,7 @@ class Layout:
         """Passes over a batch of so many rows that every worker makes, some perhaps over no row."""
         return -(-rows // (self.data_size * micro_batch_rows))
 
-    def place(self, model: PreTrainedModel, precision: str) -> None:
+    def place(self, model: PreTrainedModel, products: str) -> None:
         """Put the model, the same on every rank, where it is trained; each rank keeps its parts.
 
         Layers that compute their inner values again are told to. Raises LayoutError.
@@ -89,7 +89,7 @@ class Layout:
         if self.division.shards > 1:
             assert self.mesh is not None
             across = ("replicate", "shard") if self.division.replicas > 1 else "shard"
-            _shard(model, self.mesh[across], precision)
+            _shard(model, self.mesh[across], products)
         nn.Module.to(model, self.group.device)
 
     def before_backward(self, model: nn.Module, last: bool) -> None:
@@ -192,7 +192,7 @@ def _computed_again(forward: Callable[..., torch.Tensor]) -> Callable[..., torch
     return checkpointed
 
 
-def _shard(model: PreTrainedModel, mesh: DeviceMesh, precision: str) -> None:
+def _shard(model: PreTrainedModel, mesh: DeviceMesh, products: str) -> None:
     """Layer by layer, then what is left: embeddings, the last norm and the head.
 
     In bf16 a layer's weights are gathered in bf16, in which its products are computed anyway: gathering
@@ -201,7 +201,7 @@ def _shard(model: PreTrainedModel, mesh: DeviceMesh, precision: str) -> None:
     halved = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
-    policy = halved if precision != "fp32" else MixedPrecisionPolicy(cast_forward_inputs=False)
+    policy = halved if products == "bf16" else MixedPrecisionPolicy(cast_forward_inputs=False)
     whole = MixedPrecisionPolicy(cast_forward_inputs=False)
     for layer in layers_of(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy)

@@ -289,7 +289,7 @@ class Loop:
             if self.forgetting is not None:
                 self._look_back(self.forgetting, bits)
             if self.config.prompts and (self.group.is_first or self.layout.is_cut):
-                with autocast(self.config.precision, self.group.device):
+                with autocast(self.resolved.products, self.group.device):
                     text = complete(
                         self.model, self.tokenizer, self.config.prompts, self.config.seed, self.layout
                     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.compute import Compute
+from pipeline.hardware import products
 from pipeline.models.cost import generation, passes, updates
 from pipeline.models.families import HEAD_WIDTH, Shape, TokenIds, llama_config, mlp_width_for
 from pipeline.store import Attempt, Work
@@ -118,7 +119,7 @@ def rates(device: "torch.device") -> dict[str, float]:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     compute_repeatably(device)
     found: dict[str, float] = {}
-    for precision in PRECISIONS:
+    for precision in dict.fromkeys(products(asked, device.type) for asked in PRECISIONS):
         found |= solve([_step(trial, precision, device) for trial in TRIALS])
     found |= solve([_update(trial, "muon", device) for trial in (MANY_SCORES, MANY_WEIGHTS)])
     return found | solve([_generation(MANY_LAYERS, device)])

@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from pipeline.hardware import products
 from pipeline.models.cost import STACK_WEIGHTS
 from pipeline.training.cut_matrices import on_whole_matrices
 
@@ -139,9 +140,10 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     """The nearest orthogonal matrix to each of a stack [N, rows, columns], rows ≤ columns: singular
-    values are brought to between 0.7 and 1.2, in bf16, which serves as well as exactly 1."""
+    values are brought to between 0.7 and 1.2, which serves as well as exactly 1; in bf16 where that is quick.
+    """
     a, b, c = NEWTON_SCHULZ
-    X = matrices.bfloat16()
+    X = matrices.bfloat16() if products("bf16", matrices.device.type) == "bf16" else matrices.float()
     X = X / X.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = X @ X.mT

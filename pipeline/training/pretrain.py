@@ -114,7 +114,7 @@ class PretrainConfig(Config):
     median of the 64 steps before is skipped. A very large number skips none."""
     precision: Literal["bf16", "fp32", "fp8"] = "bf16"
     """Of matrix products; weights, sums and the optimizer are fp32 always. "fp8" is for the layers' matrices
-    on GPUs that have it, and the rest is bf16."""
+    on GPUs that have it, and the rest is bf16. CPUs that are slow at bf16 compute in fp32."""
     seed: int = Field(default=0, ge=0)
     """Of the first weights and of the order of rows."""
 
@@ -128,11 +128,6 @@ class PretrainConfig(Config):
     """A text that the model of [start] knew, kept in mind while it learns this run's. Default: none."""
     mixture: MixtureConfig | None = None
     """Shares of the texts of [[tokens.texts]]. Default: each text has as much as it has rows."""
-
-    @property
-    def planned_precision(self) -> Literal["bf16", "fp32"]:
-        """What a plan counts with: 8 bits take no more time and memory than bf16."""
-        return "fp32" if self.precision == "fp32" else "bf16"
 
     def derived(self) -> dict[str, Any]:
         """Depth → width → heads; width → learning rate; size → batch and steps → warm-up, evaluation."""
@@ -305,7 +300,7 @@ def estimated_work(
             shape,
             pieces,
             resolved.micro_batch_rows * row_tokens,
-            config.planned_precision,
+            resolved.products,
             config.optimizer,
             resolved.division,
         ),
@@ -317,7 +312,7 @@ def estimated_work(
 def _work(config: PretrainConfig, resolved: Resolved, pieces: int, row_tokens: int, held_out: float) -> Work:
     """In the quantities of cost.py; `held_out` tokens are scored at each evaluation."""
     recipe, shape, division = config.recipe(), config.shape(), resolved.division
-    way, eager = cost.way(config.planned_precision, resolved.compile), cost.way(config.planned_precision)
+    way, eager = cost.way(resolved.products, resolved.compile), cost.way(resolved.products)
     share, trained = resolved.share, recipe.steps * recipe.batch_tokens
     rows_each = -(-recipe.batch_tokens // (row_tokens * division.data_size))
     passes = recipe.steps * -(-rows_each // resolved.micro_batch_rows)
@@ -334,7 +329,7 @@ def _work(config: PretrainConfig, resolved: Resolved, pieces: int, row_tokens: i
         {"compiled_layers": shape.depth if resolved.compile else 0},
     )
     if resolved.device == "cpu":  # GPUs send while they compute
-        work |= cost.exchanged(shape, pieces, config.planned_precision, division, recipe.steps, passes)
+        work |= cost.exchanged(shape, pieces, resolved.products, division, recipe.steps, passes)
     return work
 
 
@@ -349,7 +344,8 @@ def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Com
         row_tokens=row_tokens,
         vocabulary_size=pieces,
         flops=recipe.steps * recipe.batch_tokens * per_token,
-        trained=Trained(shape, config.planned_precision, config.optimizer),
+        precision=config.precision,
+        trained=Trained(shape, config.optimizer),
     )
 
 

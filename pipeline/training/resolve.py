@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import hardware
 from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.errors import InputError
@@ -52,6 +53,8 @@ class Resolved:
     micro_batch_rows: int
     """Rows per forward pass and worker; all have this shape."""
     compile: bool
+    products: str = "bf16"
+    """What matrix products are computed in: `bf16` or `fp32`."""
     attention: str = "dense"
     """How documents are kept apart: by a `dense` mask or by `flex`, FlexAttention's blocks."""
     fused_loss: bool = False
@@ -109,6 +112,7 @@ def resolve(
     row_tokens: int,
     vocabulary_size: int,
     flops: float,
+    products: str,
     trained: Trained | None = None,
 ) -> Resolved:
     """What the user gave, else what the checkpoint kept (if on the same kind of device), else a choice.
@@ -134,13 +138,15 @@ def resolve(
         threads=int(threads),
         micro_batch_rows=min(rows_each, int(micro)),
         compile=_repays(device, flops) if compiled is None else bool(compiled),
+        products=products,
         attention=given.attention or before.get("attention") or ("flex" if on_gpu else "dense"),
         fused_loss=bool(can_fuse if given.fused_loss is None else given.fused_loss),
     )
     if trained is None:
         return whole
     memory_gb = None if same_size else given.worker_memory_gb  # what ran before fits
-    demand = Demand(trained, vocabulary_size, row_tokens, device, whole.compile, memory_gb, bool(before))
+    how = (device, whole.compile, products)
+    demand = Demand(trained, vocabulary_size, row_tokens, *how, memory_gb, bool(before))
     return _divided(whole, given, before if same_size else {}, demand, rows, batch_rows)
 
 
@@ -222,21 +228,24 @@ def foreseen(
     row_tokens: int,
     vocabulary_size: int,
     flops: float,
+    precision: str,
     trained: Trained | None = None,
 ) -> Resolved:
     """What the training of a stage will choose from its first step on, as far as can be told before that.
 
     Raises LayoutError, DoesNotFitError.
     """
+    device = compute.device(stage)
     return resolve(
         compute.config.model_copy(update={"worker_memory_gb": compute.worker_memory_gb(stage)}),
         None,
-        device=compute.device(stage),
+        device=device,
         workers=compute.training_workers(stage),
         batch_rows=batch_rows,
         row_tokens=row_tokens,
         vocabulary_size=vocabulary_size,
         flops=flops,
+        products=hardware.products(precision, device),
         trained=trained,
     )
 

@@ -166,7 +166,7 @@ def shared_arguments(run: Run, folder: str) -> dict[str, Any]:
         "gradient_accumulation_steps": each // run.resolved.micro_batch_rows,
         "train_sampling_strategy": "sequential",
         "max_grad_norm": run.config.gradient_clip_norm,
-        "bf16": run.config.precision == "bf16",
+        "bf16": run.resolved.products == "bf16",
         "use_cpu": run.group.device.type == "cpu",
         "activation_checkpointing": False,
         "seed": run.config.seed,

@@ -26,7 +26,7 @@ from pipeline.store import File, Journal
 from pipeline.tokens.order import batch_rows
 from pipeline.training.adapter import adapted, merged
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State, last_checkpoint
-from pipeline.training.forward import autocast
+from pipeline.training.forward import autocast, products_of
 from pipeline.training.group import Group
 from pipeline.training.loop import weights_of
 from pipeline.training.memory import peak_memory
@@ -166,7 +166,7 @@ class Run:
         return [row for step in range(self.done, self.steps) for row in self.rows_of_step(step)]
 
     def autocast(self) -> Any:
-        return autocast(self.config.precision, self.group.device)
+        return autocast(self.resolved.products, self.group.device)
 
     def evaluate(self) -> float:
         """The objective's judgement at this step; the model is as it was afterwards."""
@@ -313,6 +313,7 @@ def _resolve(
         row_tokens=objective.longest,
         vocabulary_size=len(objective.tokenizer),
         flops=0.0,
+        products=products_of(config.precision, group),
     )
     each = config.batch_sequences // group.size
     rows = next(n for n in range(min(each, chosen.micro_batch_rows), 0, -1) if each % n == 0)

@@ -64,7 +64,7 @@ class TuningConfig(Config):
     gradient_clip_norm: float = Field(default=1.0, gt=0)
     """Larger gradients are scaled down to this norm."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Of matrix products; weights and optimizer are fp32."""
+    """Of matrix products; weights and optimizer are fp32. CPUs that are slow at bf16 compute in fp32."""
     seed: int = 0
     """Order of the rows, and whatever is drawn."""
 

@@ -26,7 +26,7 @@ from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoin
 from pipeline.training.compiled import compiled
 from pipeline.training.fit import Trained
 from pipeline.training.forgetting import CURVES, Forgetting
-from pipeline.training.forward import ATTENTION, LossFunction, loss_function
+from pipeline.training.forward import ATTENTION, LossFunction, loss_function, products_of
 from pipeline.training.goodput import Stopwatch, go_on
 from pipeline.training.group import Group
 from pipeline.training.layout import Layout
@@ -181,10 +181,10 @@ def assemble(
     torch.set_num_threads(resolved.threads)
     compute_repeatably(group.device)
     model = first_model(config, tokenizer, row_tokens, data.start)
-    eager = loss_function(model, config.precision, group.device)
+    eager = loss_function(model, resolved.products, group.device)
     loss_of = _quick_loss(model, config.precision, resolved, row_tokens, group.device)
     layout = Layout.of(group, resolved.division)
-    layout.place(model, config.precision)
+    layout.place(model, resolved.products)
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
     optimizers = make(model, recipe.learning_rate, config.weight_decay)
     watch = watch or Stopwatch()
@@ -251,7 +251,8 @@ def _resolved(
         row_tokens=row_tokens,
         vocabulary_size=vocabulary_size,
         flops=per_token * recipe.batch_tokens * recipe.steps,
-        trained=Trained(shape, config.planned_precision, config.optimizer),
+        products=products_of(config.precision, group),
+        trained=Trained(shape, config.optimizer),
     )
 
 
@@ -264,9 +265,9 @@ def _quick_loss(
             raise DeviceLacksError(f"pretrain.precision is fp8, but {fault}; try bf16")
         fp8.convert(model)
     if resolved.fused_loss:
-        fused_loss.prepare(model, torch.float32 if precision == "fp32" else torch.bfloat16)
+        fused_loss.prepare(model, torch.float32 if resolved.products == "fp32" else torch.bfloat16)
     model.set_attn_implementation(ATTENTION[resolved.attention])
-    return loss_function(model, precision, device, resolved.attention, resolved.fused_loss)
+    return loss_function(model, resolved.products, device, resolved.attention, resolved.fused_loss)
 
 
 def compute_repeatably(device: torch.device) -> None:

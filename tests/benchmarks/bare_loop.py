@@ -57,7 +57,7 @@ def train(bare: Bare, after_step: Callable[[int, int], None]) -> None:
     ids = token_ids(AutoTokenizer.from_pretrained(bare.tokenizer_folder))
     model = LlamaForCausalLM(llama_config(config.shape(), ids, rows.row_tokens))
     begin_as_identity(model)
-    loss_of = loss_function(model, config.precision, device)
+    loss_of = loss_function(model, bare.resolved["products"], device)
     if bare.resolved["compile"]:
         loss_of = torch.compile(loss_of, dynamic=False)
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
+from pipeline.hardware import products
 from pipeline.models import cost
 from pipeline.models.cost import Division
 from pipeline.models.families import TokenIds, training_flops_per_token
@@ -83,7 +84,7 @@ def tried(trial: Trial, data: Data) -> Outcome:
     rows = parts.batch_tokens // row_tokens
     steps = steps_for(trial, ids, row_tokens)
     torch.compiler.reset()
-    loss_of = torch.compile(loss_function(model, "bf16", CPU), dynamic=False)
+    loss_of = torch.compile(loss_function(model, products("bf16", "cpu"), CPU), dynamic=False)
     tokens = 0
     for step in range(steps):
         tokens += _update(step, steps, trial, data, rows, model, loss_of, optimizers)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pipeline.compute_config import ComputeConfig
+from pipeline.hardware import products
 from pipeline.training.pretrain import PretrainConfig
 from tests.benchmarks import bare_loop
 from tests.benchmarks.bare_loop import Bare
@@ -22,6 +23,7 @@ from tests.benchmarks.turns import AfterStep, turns
 STEPS = 100_000
 """Of each training: more than there will be turns for."""
 COMPUTE = ComputeConfig(compile=True, checkpoint_seconds=1e9)
+PRODUCTS = products("bf16", "cpu")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,13 +110,13 @@ def ours(task: Task, after_step: AfterStep) -> None:
 
 def bare(task: Task, after_step: AfterStep) -> None:
     data = task.data()
-    resolved = {"threads": torch.get_num_threads(), "compile": True}
+    resolved = {"threads": torch.get_num_threads(), "compile": True, "products": PRODUCTS}
     given = Bare(task.config, data.train, data.tokenizer_folder, resolved, niceness=0, settled=0)
     bare_loop.train(given, lambda step, labels: after_step())
 
 
 def trainer(task: Task, after_step: AfterStep) -> None:
-    _trainer(task, after_step, bf16=True, torch_compile=True)
+    _trainer(task, after_step, bf16=PRODUCTS == "bf16", torch_compile=True)
 
 
 def trainer_as_it_comes(task: Task, after_step: AfterStep) -> None:

@@ -29,7 +29,8 @@ def resolved(
         row_tokens=2048,
         vocabulary_size=32_000,
         flops=1e20,
-        trained=Trained(shape, "bf16", "muon"),
+        products="bf16",
+        trained=Trained(shape, "muon"),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pipeline.compute_config import ComputeConfig
+from pipeline.hardware import products
 from pipeline.store import Attempt, JournalReader, Storage
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.checkpoint import Checkpoints
@@ -149,6 +150,7 @@ def test_a_run_learns_tells_and_leaves_a_model_that_transformers_opens(tmp_path,
         "offload_optimizer": False,
         "attention": "dense",
         "fused_loss": False,
+        "products": products("bf16", "cpu"),
     }
     opened = AutoModelForCausalLM.from_pretrained(attempt.path("model"), local_files_only=True)
     assert result["counts"]["parameters"] == sum(weight.numel() for weight in opened.parameters())
