@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIES_PER_SHARD = 3
-IN_FLIGHT_PER_WORKER = 2
+IN_FLIGHT_PER_CPU = 2
+"""Tasks of a stage whose number nobody limits: so the next is there when one ends."""
 WAIT_SECONDS = 0.5
 CANCEL_SECONDS = 10.0
 
@@ -266,7 +267,7 @@ class Compute:
         from ray.exceptions import NodeDiedError
 
         task = ray.remote(_run_shard).options(max_retries=0, name=f"{attempt.stage}:{step}", **placement)
-        limit = IN_FLIGHT_PER_WORKER * (self._tasks_at_once(attempt.stage) or self.cpus())
+        limit = self._tasks_at_once(attempt.stage) or IN_FLIGHT_PER_CPU * self.cpus()
         queue = list(reversed(waiting))
         tries = dict.fromkeys(waiting, 0)
         running: dict[ObjectRef[ShardRecord], str] = {}

@@ -3,6 +3,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,20 @@ def test_what_cannot_be_read_is_tried_once_and_told_in_its_own_words(
     lenient = Compute(ComputeConfig(lost_shards=1))
     (record,) = lenient.map_shards(attempt_at(tmp_path, "two"), "square", shards(log, 1), find_it_torn)
     assert record.lost == "sack 0: torn"
+
+
+def note_when(payload: dict[str, Any], output: ShardOutput) -> Mapping[str, int]:
+    for told in ("begins", "ends"):
+        with Path(payload["log"]).open("a") as log:
+            log.write(f"{told}\n")
+        time.sleep(0.3)
+    return {}
+
+
+def test_no_more_tasks_run_at_once_than_the_user_allows(compute: Compute, tmp_path: Path) -> None:
+    alone = Compute(ComputeConfig(workers=1))
+    alone.map_shards(attempt_at(tmp_path, "one"), "note", shards(tmp_path / "log", 3), note_when)
+    assert (tmp_path / "log").read_text().split() == ["begins", "ends"] * 3
 
 
 def test_a_training_whose_workers_die_is_one_clear_error() -> None:

@@ -80,13 +80,15 @@ class Journal:
 class _Pieces:
     """A journal on an object store, where nothing can be appended: an object for the lines of each while.
 
-    A thread writes them, so that a slow store holds up nobody. What cannot be written is kept and
-    goes with the next piece; a process that is killed loses the lines of `PIECE_SECONDS`.
+    A thread writes them, so that a slow store holds up nobody. A process that is killed loses the lines of
+    `PIECE_SECONDS`. What cannot be written stays one piece and is tried again as it was: an answer may have
+    been lost, and who has read a piece does not ask for it again.
     """
 
     def __init__(self, storage: Storage, path: str) -> None:
         self.storage, self.stem = storage, path.removesuffix(".jsonl")
         self._lines: list[bytes] = []
+        self._piece = b""
         self._count = 0
         self._adding, self._sending = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
@@ -101,17 +103,21 @@ class _Pieces:
 
     def send(self) -> None:
         with self._sending:
-            with self._adding:
-                lines, self._lines = self._lines, []
-            if not lines:
-                return
-            try:
-                self.storage.replace(f"{self.stem}.{self._count:06}.jsonl", b"".join(lines))
+            while piece := self._next_piece():
+                try:
+                    self.storage.replace(f"{self.stem}.{self._count:06}.jsonl", piece)
+                except Exception as error:
+                    log.warning("a journal cannot be written now: %s", error)
+                    return
+                self._piece = b""
                 self._count += 1
-            except Exception as error:
-                log.warning("a journal cannot be written now: %s", error)
-                with self._adding:
-                    self._lines = lines + self._lines
+
+    def _next_piece(self) -> bytes:
+        """The one that could not be written, else the lines since the last; empty if there are none."""
+        with self._adding:
+            if not self._piece:
+                self._piece, self._lines = b"".join(self._lines), []
+            return self._piece
 
     def _run(self) -> None:
         while True:

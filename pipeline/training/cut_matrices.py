@@ -20,10 +20,10 @@ Stack = Callable[[torch.Tensor], torch.Tensor]
 """What is done to a stack of matrices [N, rows, columns]; it keeps the shape."""
 
 
-def on_whole_matrices(parts: Sequence[DTensor], work: Stack) -> list[torch.Tensor]:
+def on_whole_matrices(parts: Sequence[DTensor], work: Stack, dtype: torch.dtype) -> list[torch.Tensor]:
     """This rank's part of `work` on each matrix, in the order given. Every rank that has parts calls this.
 
-    Matrices travel in bf16, so `work` must begin and end in that.
+    Matrices travel in `dtype`, which is to be what `work` computes in.
     """
     found: dict[int, torch.Tensor] = {}
     for numbers in _alike(parts):
@@ -32,7 +32,7 @@ def on_whole_matrices(parts: Sequence[DTensor], work: Stack) -> list[torch.Tenso
         for start in range(0, len(numbers), matrices):
             some = numbers[start : start + matrices]
             stack = [parts[number] for number in some]
-            done = _gathered(stack, work) if group is None else _dealt_out(stack, work, group)
+            done = _gathered(stack, work) if group is None else _dealt_out(stack, work, dtype, group)
             found |= dict(zip(some, done, strict=True))
     return [found[number] for number in range(len(parts))]
 
@@ -54,14 +54,16 @@ def _only_rows_are_cut(part: DTensor) -> dist.ProcessGroup | None:
     return None
 
 
-def _dealt_out(parts: list[DTensor], work: Stack, group: dist.ProcessGroup) -> list[torch.Tensor]:
+def _dealt_out(
+    parts: list[DTensor], work: Stack, dtype: torch.dtype, group: dist.ProcessGroup
+) -> list[torch.Tensor]:
     """Matrix n is whole on rank n modulo the group's size."""
     size, (rows, columns) = group.size(), parts[0].shape
     rows_each, rounds = -(-rows // size), -(-len(parts) // size)
     mine = [part.to_local() for part in parts]
     height = mine[0].shape[0]
     padded = torch.zeros(
-        rounds * size, rows_each, columns, dtype=torch.bfloat16, device=mine[0].device
+        rounds * size, rows_each, columns, dtype=dtype, device=mine[0].device
     )  # [matrix, row, column]
     padded[: len(parts), :height] = torch.stack(mine)
     pieces = _exchanged(padded.view(rounds, size, rows_each, columns).transpose(0, 1), group)

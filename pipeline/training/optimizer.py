@@ -126,7 +126,8 @@ class Muon(torch.optim.Optimizer):
     def _cut_updates(self, weights: list[DTensor]) -> list[torch.Tensor]:
         """This rank's part of each update, of matrices that lie in parts on several ranks."""
         parts = [self._momentum(weight) for weight in weights]
-        return on_whole_matrices([part for part in parts if isinstance(part, DTensor)], _orthogonal_stack)
+        cut = [part for part in parts if isinstance(part, DTensor)]
+        return on_whole_matrices(cut, _orthogonal_stack, _dtype(cut[0].device)) if cut else []
 
     def _momentum(self, weight: torch.Tensor) -> torch.Tensor:
         """The gradient with Nesterov's momentum."""
@@ -143,12 +144,17 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     values are brought to between 0.7 and 1.2, which serves as well as exactly 1; in bf16 where that is quick.
     """
     a, b, c = NEWTON_SCHULZ
-    X = matrices.bfloat16() if products("bf16", matrices.device.type) == "bf16" else matrices.float()
+    X = matrices.to(_dtype(matrices.device))
     X = X / X.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = X @ X.mT
         X = torch.baddbmm(X, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), X, beta=a)
     return X.to(matrices.dtype)
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    """What matrices are made orthogonal in."""
+    return torch.bfloat16 if products("bf16", device.type) == "bf16" else torch.float32
 
 
 def _orthogonal_stack(matrices: torch.Tensor) -> torch.Tensor:

@@ -237,7 +237,7 @@ def test_a_question_on_the_command_line_is_answered_and_that_is_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr("pipeline.models.model.load_model", lambda folder: (None, None))
+    monkeypatch.setattr("pipeline.models.model.load_model", lambda folder, dtype: (None, None))
     monkeypatch.setattr("flows.references.find_model_folder", lambda store, reference: tmp_path)
     monkeypatch.setattr(
         "pipeline.chat.terminal.chat", lambda model, tokenizer, console, source: asked.append(list(source))

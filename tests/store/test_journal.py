@@ -1,6 +1,9 @@
 from pathlib import Path
 
-from pipeline.store import Journal, JournalReader, Storage
+import fsspec
+import pytest
+
+from pipeline.store import Journal, JournalReader, Storage, flush_journals
 
 
 def test_a_reader_gets_every_complete_line_once(tmp_path: Path) -> None:
@@ -34,3 +37,26 @@ def test_a_reader_goes_on_where_another_stopped(tmp_path: Path) -> None:
     journal.metrics(2, loss=0.5)
     after = JournalReader(storage, "journal", before.offsets)
     assert [line["step"] for line in after.read()] == [2]
+
+
+def test_on_an_object_store_no_line_is_lost_or_told_twice_where_an_answer_gets_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = Storage("memory://journals")
+    journal, reader = Journal(storage, "journal", "worker"), JournalReader(storage, "journal")
+    replace = storage.replace
+
+    def written_and_not_answered(path: str, data: bytes) -> None:
+        replace(path, data)
+        raise ConnectionResetError
+
+    journal.metrics(1, loss=1.0)
+    with monkeypatch.context() as away:
+        away.setattr(storage, "replace", written_and_not_answered)
+        flush_journals()
+    told = [line["step"] for line in reader.read()]
+    journal.metrics(2, loss=0.5)
+    flush_journals()
+    told += [line["step"] for line in reader.read()]
+    fsspec.filesystem("memory").rm("journals", recursive=True)
+    assert told == [1, 2]

@@ -68,4 +68,5 @@ def test_an_update_is_the_same_however_the_matrices_are_cut(layout: str, tmp_pat
     expected = [nn.Parameter(each) for each in matrices(0)]
     updated(expected, [matrices(seed) for seed in (1, 2, 3)])
     for found, weight in zip(torch.load(tmp_path / "weights.pt"), expected, strict=True):
-        assert torch.equal(found, weight)
+        # in fp32 the last bit hangs on how many matrices are multiplied at once
+        torch.testing.assert_close(found, weight.detach(), rtol=0, atol=1e-5)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.compute_config import ComputeConfig
+from pipeline.hardware import products
 from pipeline.store import Attempt, JournalReader, NoRoomError, sha256_of
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.compiled import CompileError
@@ -187,6 +188,7 @@ def test_what_was_chosen_automatically_is_kept_on_resume(tmp_path, data):
         "threads": 2,
         "micro_batch_rows": 3,
         "compile": False,
+        "products": products("bf16", "cpu"),
         "attention": "dense",
         "fused_loss": False,
         "shards": 1,
