@@ -44,7 +44,9 @@ class RunningCluster:
 
 
 @contextlib.contextmanager
-def running_cluster(nodes: int, folder: Path, *, with_client: bool = False) -> Iterator[RunningCluster]:
+def running_cluster(
+    nodes: int, folder: Path, *, with_client: bool = False, cpus: int = 1
+) -> Iterator[RunningCluster]:
     """Start a cluster with a token of its own, kept in `folder`; it is gone when this ends. Ray's client
     (ray://), which nothing of ours uses, has a server there only if asked for."""
     token = folder / "token"
@@ -53,7 +55,7 @@ def running_cluster(nodes: int, folder: Path, *, with_client: bool = False) -> I
     environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(token)}
     port, client_port = _free_port(), _free_port() if with_client else None
     command = [sys.executable, "-m", "tests.cluster", "--nodes", str(nodes), "--port", str(port)]
-    command += ["--client-port", str(client_port)] if client_port else []
+    command += ["--cpus", str(cpus), *(["--client-port", str(client_port)] if client_port else [])]
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
             command,

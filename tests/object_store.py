@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ WEED = Path(sys.executable).parent / "weed"
 KEY, SECRET, BUCKET = "moinho-test", "moinho-test-secret", "moinho-test"
 START_SECONDS = 60
 ARGUMENTS = (
-    *("-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.port.iceberg", "0", "-s3.port.lance", "0"),
+    *("-s3", "-s3.port.iceberg", "0", "-s3.port.lance", "0"),
     *(
         "-s3.iam=false",
         "-s3.autoCreateBucket=false",
@@ -35,6 +35,11 @@ ARGUMENTS = (
         "-master.telemetry=false",
     ),
 )
+MAKE_BUCKET = """
+import sys
+import botocore.session
+botocore.session.get_session().create_client("s3").create_bucket(Bucket=sys.argv[1])
+"""
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
 
 
@@ -58,13 +63,22 @@ def free_ports(count: int) -> list[int]:
 
 
 class S3Server:
-    """A server that may be killed and started again, with what it had, at the same address."""
+    """A server that may be killed and started again, with what it had, at the same address.
 
-    def __init__(self, folder: Path, with_credentials: bool = True) -> None:
-        self.folder = folder
+    `before` are the words of a command that runs ours where that address is.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        with_credentials: bool = True,
+        address: str = "127.0.0.1",
+        before: Sequence[str] = (),
+    ) -> None:
+        self.folder, self.before = folder, before
         self.process: subprocess.Popen[bytes] | None = None
         ports = free_ports(2 * len(PORTS))
-        self.environment = environment(f"http://127.0.0.1:{ports[PORTS.index('s3.port')]}")
+        self.environment = environment(f"http://{address}:{ports[PORTS.index('s3.port')]}")
         arguments = [
             str(part) for name, port in zip(PORTS, ports, strict=False) for part in (f"-{name}", port)
         ]
@@ -79,8 +93,8 @@ class S3Server:
             (folder / "s3.json").write_text(json.dumps({"identities": [identities]}))
             arguments += ["-s3.config", str(folder / "s3.json")]
         (folder / "data").mkdir()
-        self.command = [require_weed(), "-logtostderr", "server", "-dir", str(folder / "data")]
-        self.command += [*ARGUMENTS, *arguments]
+        self.command = [*before, require_weed(), "-logtostderr", "server", "-dir", str(folder / "data")]
+        self.command += ["-ip", address, "-ip.bind", address, *ARGUMENTS, *arguments]
 
     def start(self) -> None:
         with (self.folder / "log.txt").open("ab") as log:
@@ -93,8 +107,24 @@ class S3Server:
             )
 
     def make_bucket(self) -> None:
+        """Once it answers."""
         assert self.process is not None
-        _make_bucket(self.environment, self.process, self.folder / "log.txt")
+        deadline = time.monotonic() + START_SECONDS
+        told = ""
+        while self.process.poll() is None and time.monotonic() < deadline:
+            done = subprocess.run(
+                [*self.before, sys.executable, "-c", MAKE_BUCKET, BUCKET],
+                env=os.environ | self.environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode == 0:
+                return
+            told = done.stderr[-500:]
+            time.sleep(0.2)
+        log = (self.folder / "log.txt").read_text(errors="replace")[-2000:]
+        raise AssertionError(f"no S3 server after {START_SECONDS} s: {told}\n{log}")
 
     def kill(self) -> None:
         if self.process is not None:
@@ -114,7 +144,7 @@ def s3_server(folder: Path, with_credentials: bool = True) -> Iterator[Mapping[s
         server.kill()
 
 
-def environment(endpoint: str) -> Mapping[str, str]:
+def environment(endpoint: str) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": KEY,
@@ -122,24 +152,6 @@ def environment(endpoint: str) -> Mapping[str, str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def _make_bucket(found: Mapping[str, str], server: "subprocess.Popen[bytes]", log: Path) -> None:
-    import botocore.session
-
-    session = botocore.session.get_session()
-    session.set_credentials(KEY, SECRET)
-    client = session.create_client("s3", region_name="us-east-1", endpoint_url=found["AWS_ENDPOINT_URL"])
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            client.create_bucket(Bucket=BUCKET)
-            return
-        except Exception as error:
-            if server.poll() is not None or time.monotonic() > deadline:
-                told = log.read_text(errors="replace")[-2000:]
-                raise AssertionError(f"no S3 server after {START_SECONDS} s: {error}\n{told}") from error
-            time.sleep(0.2)
 
 
 class _Forgetful(http.server.BaseHTTPRequestHandler):

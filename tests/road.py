@@ -35,10 +35,11 @@ class Run:
         before: Sequence[str] = (),
         word: str = "run",
         until: str | None = None,
+        follow: bool = False,
     ) -> "Run":
         """`outputs` is the folder for what it prints, unless that is the store itself; `before` a command
         that runs ours; `word` the command of ours, if it is not `moinho run`; `until` where the run ends, if
-        not at its end."""
+        not at its end; `follow` a run that is submitted."""
         output = (outputs or Path(store)) / f"output-{time.monotonic_ns():x}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
         command = [*before, str(MOINHO), word, str(config), "--store", str(store)]
@@ -46,6 +47,8 @@ class Run:
             command += ["--set", setting]
         if until is not None:
             command += ["--until", until]
+        if follow:
+            command += ["--follow"]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command,

@@ -8,6 +8,7 @@ from tests.benchmarks import (
     checkpoint,
     clean,
     crawl,
+    crawl_scale,
     duplicates,
     encode,
     extraction,
@@ -21,6 +22,7 @@ from tests.benchmarks import (
     restart,
     reuse,
     scale,
+    submit,
     trace,
     train,
 )
@@ -29,7 +31,7 @@ from tests.benchmarks.measure import PAIRS, report
 BENCHMARKS: dict[str, ModuleType] = {
     "crawl": crawl,
     "frontier": frontier,
-    "scale": scale,
+    "crawl-scale": crawl_scale,
     "hostile": hostile,
     "extraction": extraction,
     "clean": clean,
@@ -45,6 +47,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "trace": trace,
     "checkpoint": checkpoint,
     "restart": restart,
+    "submit": submit,
+    "scale": scale,
 }
 
 

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> Result:
         pairs = in_turn(lambda: crawls.by(given.processes), lambda: crawls.by(1), given.pairs)
         names = ("hosts", "pages", "links", "processes")
         figures = {**{name: getattr(given, name) for name in names}, "cpus": os.cpu_count()}
-        return Result("scale", "pages per second", 1.2, pairs, {**figures, "by": crawls.figures})
+        return Result("crawl-scale", "pages per second", 1.2, pairs, {**figures, "by": crawls.figures})
 
 
 @contextlib.contextmanager

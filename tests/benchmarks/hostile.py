@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.benchmarks.crawl_scale import spiders_cpu
 from tests.benchmarks.measure import Result, in_turn
-from tests.benchmarks.scale import spiders_cpu
 from tests.crawler.testweb.good import Size
 from tests.crawler.testweb.judge import pages_per_second
 from tests.crawler.testweb.server import Web, serve

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import psutil
 import pytest
 import ray
 
+from pipeline.store import Store
 from tests.cluster import RunningCluster, running_cluster
 from tests.road import CONFIG, MOINHO
 
@@ -264,3 +266,25 @@ def test_two_who_submit_at_once_have_one_job_and_it_is_taken_up_from_anywhere(
     assert job_of(resumed) == f"{job.removesuffix('1')}2"
     assert "the code is not the job's" not in resumed
     assert moinho(one_node, "cancel", job_of(resumed))[0] == 0
+
+
+@pytest.mark.everything
+def test_of_two_users_who_submit_runs_that_overlap_at_one_moment_each_shared_stage_is_made_once(
+    two_nodes: RunningCluster, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    road = ("submit", str(CONFIG), "--store", str(store), *EAGER, "--follow")
+    both = [
+        start(two_nodes, *road, "--set", f'name="{name}"', "--set", f"pretrain.steps={steps}", LOGNAME=name)
+        for name, steps in (("ana", 20), ("bento", 21))
+    ]
+    for process, told in [(process, process.communicate(timeout=2000)[0]) for process in both]:
+        assert process.returncode == 0, told
+    assert {job["user"] for job in json.loads(moinho(two_nodes, "jobs", "--json")[1])} >= {"ana", "bento"}
+    made = Counter(record.stage for record in Store(str(store)).records())
+    of_each = {"pretrain", "finetune", "evaluate"}
+    assert made == {stage: 2 if stage in of_each else 1 for stage in made}
+    assert made.keys() >= {"crawl", "extract", "clean", "vocabulary", "tokens", "conversations", *of_each}
+    attempts = {folder.parent: len(list(folder.iterdir())) for folder in store.glob("*/*/attempts")}
+    assert set(attempts.values()) == {1}, "nothing was begun twice"
+    assert {status for _, _, status in runs(store)} == {"FINISHED"}

@@ -32,6 +32,7 @@ MACHINE = """
 set -e
 hostname "$1"
 mount --bind "$2" /etc/hosts
+[ $# -lt 4 ] || mount --bind "$3" "$4"
 ip link set lo up
 echo up
 while true; do sleep 60; done
@@ -83,15 +84,16 @@ def may_have_hosts() -> bool:
 
 
 @contextlib.contextmanager
-def network_of(names: Sequence[str], folder: Path) -> Iterator[dict[str, Host]]:
-    """Machines that reach each other by name and address; the first has the cables of all others."""
+def network_of(names: Sequence[str], folder: Path, own: Path | None = None) -> Iterator[dict[str, Host]]:
+    """Machines that reach each other by name and address; the first has the cables of all others. At `own`
+    each sees a folder that the others do not."""
     addresses = {name: f"{NETWORK}.{number}" for number, name in enumerate(names, start=1)}
     known = folder / "hosts"
     known.write_text("".join(f"{a} {n}\n" for n, a in (("localhost", "127.0.0.1"), *addresses.items())))
     hosts: dict[str, Host] = {}
     try:
         for name, address in addresses.items():
-            hosts[name] = _start(name, address, known)
+            hosts[name] = _start(name, address, known, own)
         hub, *others = hosts.values()
         hub.run("ip", "link", "add", "hub", "type", "bridge")
         hub.run("ip", "address", "add", f"{hub.address}/24", "dev", "hub")
@@ -106,9 +108,14 @@ def network_of(names: Sequence[str], folder: Path) -> Iterator[dict[str, Host]]:
                 host.process.stdout.close()
 
 
-def _start(name: str, address: str, known: Path) -> Host:
+def _start(name: str, address: str, known: Path, own: Path | None) -> Host:
+    mounted = []
+    if own is not None:
+        mounted = [known.parent / f"own-{name}", own]
+        for path in mounted:
+            path.mkdir(mode=0o700, exist_ok=True)
     process = subprocess.Popen(
-        [*APART, "bash", "-c", MACHINE, "machine", name, str(known)],
+        [*APART, "bash", "-c", MACHINE, "machine", name, str(known), *map(str, mounted)],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,

@@ -110,10 +110,13 @@ def mlflow_server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"
 
 
 class SlowProxy:
-    """Passes on to a port of this machine, and lets each block of the answer wait."""
+    """Passes on to a port of this machine, and lets each block of the answer wait; between `hold` and
+    `let_go` nothing passes, as where a cable is pulled out."""
 
-    def __init__(self, target: int, delay_seconds: float) -> None:
+    def __init__(self, target: int, delay_seconds: float = 0.0) -> None:
         self.target, self.delay_seconds = target, delay_seconds
+        self._flows = threading.Event()
+        self._flows.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -123,6 +126,12 @@ class SlowProxy:
 
     def __exit__(self, *_: object) -> None:
         self._listening.close()
+
+    def hold(self) -> None:
+        self._flows.clear()
+
+    def let_go(self) -> None:
+        self._flows.set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -137,5 +146,6 @@ class SlowProxy:
             while block := source.recv(1 << 16):
                 if slow:
                     time.sleep(self.delay_seconds)
+                self._flows.wait()
                 sink.sendall(block)
             sink.shutdown(socket.SHUT_RDWR)
