@@ -27,6 +27,7 @@ from tests.benchmarks import (
     train,
 )
 from tests.benchmarks.measure import PAIRS, report
+from tests.benchmarks.paper import page as paper
 
 BENCHMARKS: dict[str, ModuleType] = {
     "crawl": crawl,
@@ -50,6 +51,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "submit": submit,
     "scale": scale,
 }
+PAGES: dict[str, ModuleType] = {"paper": paper}
+"""What is reckoned, not measured: modules with `arguments` and `page`, which gives Markdown."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,11 +63,19 @@ def parser() -> argparse.ArgumentParser:
         one = names.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
         one.add_argument("--pairs", type=int, default=PAIRS, help="turns of ours and the reference")
         module.arguments(one)
+    for name, module in PAGES.items():
+        assert module.__doc__ is not None
+        module.arguments(
+            names.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
+        )
     return parser
 
 
 def main(words: list[str]) -> None:
     given = parser().parse_args(words)
+    if given.name in PAGES:
+        sys.stdout.write(PAGES[given.name].page(given))
+        return
     report(BENCHMARKS[given.name].run(given))
 
 

@@ -1,0 +1,1 @@
+"""A paper simulation of the road on a cluster; `page.py` is where to begin reading."""
