@@ -21,6 +21,7 @@ from tests.benchmarks import (
     restart,
     reuse,
     scale,
+    store,
     trace,
     train,
 )
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "trace": trace,
     "checkpoint": checkpoint,
     "restart": restart,
+    "store": store,
 }
 
 
