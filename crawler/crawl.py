@@ -192,7 +192,7 @@ def _earlier(
     """The crawl that this one starts from, if it is a recrawl."""
     if config.snapshot is None:
         return None
-    records = (each for each in store.records() if each.stage == Pages.stage)
+    records = store.records(Pages.stage)
     usable = [each for each in records if each.revision == Pages.revision and _has_frontier(each)]
     inputs = {"site": site.key} if site is not None else {}
     key = earlier_crawl(usable, Pages.stage, config.identity(), inputs, content)

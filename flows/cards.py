@@ -29,8 +29,7 @@ def card_of(store: Store, reference: str, console: Console) -> DataCard:
 
     Raises NoCorpusError, UnknownArtifactError, StaleArtifactError.
     """
-    named = store.named()
-    own = next((name for role in ROLES if (name := f"{reference}/{role}") in named), reference)
+    own = next((name for role in ROLES if store.target_of(name := f"{reference}/{role}")), reference)
     found = find_artifact(store, own)
     if isinstance(found, DataCard):
         return found
@@ -39,7 +38,7 @@ def card_of(store: Store, reference: str, console: Console) -> DataCard:
             f"{reference} is what the stage {found.stage} made; name a run that has made its tokens, such as "
             "quickstart, or its tokens"
         )
-    if (card := named.get(f"{reference}/{DataCard.role}")) is not None:
+    if (card := store.target_of(f"{reference}/{DataCard.role}")) is not None:
         drawn = DataCard(store.storage, card[1])
         if drawn.exists() and drawn.record.inputs["tokens"].key == found.key:
             return drawn

@@ -176,21 +176,20 @@ def find_crawl(store: Store, reference: str | None) -> Crawl:
     begun = ((name, event["config"]) for name, event in _begun(store) if event["key"] == key)
     flow, config = next(begun, ("", {}))
     named = f"{flow}/{Pages.role}"
-    found = store.named().get(named, ("", ""))
+    found = store.target_of(named) or ("", "")
     before = named if found[0] == stage and Pages(store.storage, found[1]).exists() else None
     return Crawl(storage, base, config, None, before)
 
 
 def _place(store: Store, reference: str) -> tuple[Storage, str]:
     """The store and `stage/key` of what is meant, which need not be a crawl."""
-    named = store.named()
     flow = reference.removesuffix(f"/{Pages.role}")
     begun = next((f"{Pages.stage}/{event['key']}" for name, event in _begun(store) if name == flow), None)
     if begun is not None and reference == flow and not store.storage.exists(f"{begun}/{RECORD}"):
         return store.storage, begun
     for name in (reference, f"{reference}/{Pages.role}"):
-        if name in named:
-            return store.storage, "/".join(named[name])
+        if target := store.target_of(name):
+            return store.storage, "/".join(target)
     if begun is not None:
         return store.storage, begun
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from crawler.site import Site
 from crawler.urls import canonical, is_suffix
 from flows.left_out import SOURCES
-from flows.references import KINDS, names_by_base
+from flows.references import KINDS
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.extract_shards import CRAWL
@@ -18,6 +18,7 @@ from pipeline.corpus.pages import STORED, Pages
 from pipeline.corpus.sources import Files
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Record, Store
+from pipeline.store.store import names_by_base
 from pipeline.tokens.encode import Tokens
 from pipeline.tracking.destination import Destination
 from pipeline.tracking.registry import Registered, RegistryError, registered

@@ -1,4 +1,4 @@
-"""Looking into a store: listings, records, lineage; and a configuration as TOML."""
+"""Looking into a store: records, lineage, what was dropped; and a configuration as TOML."""
 
 import posixpath
 import shlex
@@ -12,12 +12,11 @@ from tomlkit.items import Table
 
 from flows.display import counted, duration, figures_line
 from flows.figures import counted_as
-from flows.references import UnknownArtifactError, names_by_base
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
 from pipeline.errors import InputError
 from pipeline.models.start import StartModel
-from pipeline.store import Artifact, JournalReader, Record, Storage, Store, read_record
+from pipeline.store import Artifact, JournalReader, Record, Storage, read_record
 from pipeline.store.discard import RUNS
 
 FILES = (".parquet", ".warc.gz", ".jsonl", ".cdxj", ".html")
@@ -34,51 +33,6 @@ OF_EARLIER = "-earlier"
 """How the reasons end of what another run has already."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """One artifact of a listing."""
-
-    names: list[str]
-    stage: str
-    key: str
-    started: str
-    seconds: float
-    bytes: int
-
-
-def listing(store: Store) -> list[Listed]:
-    """Every artifact of the store, the oldest first, and none before those that it was made from."""
-    names = names_by_base(store.named())
-    return [
-        Listed(
-            names=names.get(f"{record.stage}/{record.key}", []),
-            stage=record.stage,
-            key=record.key,
-            started=record.started,
-            seconds=record.seconds,
-            bytes=sum(file.bytes for file in record.files.values()),
-        )
-        for record in _in_order(list(store.records()))
-    ]
-
-
-def chosen(rows: list[Listed], word: str) -> list[Listed]:
-    """Those of a run, a name or a stage. Raises UnknownArtifactError if there are none."""
-    found = [
-        row
-        for row in rows
-        if word == row.stage or any(f"{name}/".startswith(f"{word.rstrip('/')}/") for name in row.names)
-    ]
-    if not found:
-        runs = sorted({name.partition("/")[0] for row in rows for name in row.names})
-        stages = dict.fromkeys(row.stage for row in rows)
-        raise UnknownArtifactError(
-            f"{word}: no run and no stage in this store; runs: {', '.join(runs) or 'none'}; "
-            f"stages: {', '.join(stages) or 'none'}"
-        )
-    return found
-
-
 def commands(storage: Storage) -> dict[str, list[str]]:
     """`stage/key` → the words of the command whose run made or used it last, as far as journals tell."""
     found = {}
@@ -90,23 +44,6 @@ def commands(storage: Storage) -> dict[str, list[str]]:
             elif words and "key" in event:
                 found[f"{event['stage']}/{event['key']}"] = words
     return found
-
-
-def _in_order(records: list[Record]) -> list[Record]:
-    """By the time of their start; where the clock was set back, after their inputs all the same."""
-    by_key = {(record.stage, record.key): record for record in records}
-    ranks: dict[tuple[str, str], tuple[str, int]] = {}
-
-    def rank(record: Record) -> tuple[str, int]:
-        """The latest start among the record and all it was made from, and how many steps it took since."""
-        place = (record.stage, record.key)
-        if place not in ranks:
-            found = [by_key.get((given.stage, given.key)) for given in record.inputs.values()]
-            above = [rank(given) for given in found if given is not None]
-            ranks[place] = max([(record.started, 0), *((started, depth + 1) for started, depth in above)])
-        return ranks[place]
-
-    return sorted(records, key=rank)
 
 
 @dataclass(frozen=True)
@@ -126,14 +63,16 @@ class Ancestor:
 
 def lineage(storage: Storage, stage: str, key: str) -> Ancestor:
     """The artifact, what it was made from, and so on to the beginning. Each is opened once."""
-    return _ancestor(storage, stage, key, "", set())
+    return _ancestor(storage, stage, key, "", {})
 
 
-def _ancestor(storage: Storage, stage: str, key: str, role: str, seen: set[str]) -> Ancestor:
-    record = read_record(storage, f"{stage}/{key}")
-    if record is None or key in seen:
+def _ancestor(storage: Storage, stage: str, key: str, role: str, seen: dict[str, Record | None]) -> Ancestor:
+    base = f"{stage}/{key}"
+    if (repeated := base in seen) is False:
+        seen[base] = read_record(storage, base)
+    record = seen[base]
+    if record is None or repeated:
         return Ancestor(stage, key, role, record, [], repeated=bool(record and record.inputs))
-    seen.add(key)
     inputs = [_ancestor(storage, given.stage, given.key, name, seen) for name, given in record.inputs.items()]
     return Ancestor(stage, key, role, record, inputs)
 

@@ -27,7 +27,7 @@ from pipeline.models.model import LOOKS, NotAModelError
 from pipeline.models.start import StartModel
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
-from pipeline.store.store import StaleArtifactError
+from pipeline.store.store import Named, StaleArtifactError, names_by_base
 from pipeline.store.verify import artifact_folders
 from pipeline.tokens.comparison import VocabularyComparison
 from pipeline.tokens.encode import Tokens
@@ -68,8 +68,6 @@ KINDS: dict[str, type[Artifact]] = {
         Comparison,
     )
 }
-Named = Mapping[str, tuple[str, str]]
-"""Name → stage and key."""
 
 
 class UnknownArtifactError(InputError):
@@ -87,9 +85,8 @@ def find_artifact(store: Store, reference: str) -> Artifact:
         raise UnknownArtifactError(
             f"{reference!r} names nothing; give a name that `moinho ls` shows, such as quickstart/chat"
         )
-    named = store.named()
-    if reference in named:
-        return _artifact(store, *named[reference])
+    if (target := store.target_of(reference)) is not None:
+        return _artifact(store, *target)
     folder = Path(reference).absolute()
     for home in (folder, *folder.parents) if folder.exists() else ():
         if (home / RECORD).is_file():
@@ -106,7 +103,7 @@ def find_artifact(store: Store, reference: str) -> Artifact:
     if found:
         several = ", ".join(f"{kind}/{key}" for kind, key in found[:5])
         raise UnknownArtifactError(f"{reference}: several keys begin so ({several}); write more of it")
-    raise _nothing_like(store, reference, named)
+    raise _nothing_like(store, reference, store.named())
 
 
 def _nothing_like(store: Store, reference: str, named: Named) -> UnknownArtifactError:
@@ -138,14 +135,6 @@ def _made_by(store: Store, stage: str, named: Named, beginning: str = "") -> Ite
     for key in store.storage.list(stage):
         if key.startswith(beginning) and store.storage.exists(f"{stage}/{key}/{RECORD}"):
             yield with_names(f"{stage}/{key}", names)
-
-
-def names_by_base(named: Named) -> dict[str, list[str]]:
-    """`stage/key` → its names, sorted."""
-    found: dict[str, list[str]] = {}
-    for name, (stage, key) in sorted(named.items()):
-        found.setdefault(f"{stage}/{key}", []).append(name)
-    return found
 
 
 def with_names(base: str, names: Mapping[str, list[str]]) -> str:

@@ -171,9 +171,9 @@ def is_in_store(config: WebToModel) -> bool | None:
         storage = Storage(config.compute.store)
         if storage.is_local and not storage.exists(""):
             return None
-        found = planned_artifacts(config)
+        store, found = Store(config.compute.store), planned_artifacts(config)
         names = {f"{config.name}/{artifact.role}": (artifact.stage, artifact.key) for artifact in found}
-        is_named = names.items() <= Store(config.compute.store).named().items()
+        is_named = all(store.target_of(name) == target for name, target in names.items())
         return is_named and all(artifact.exists() for artifact in found)
     except (
         Exception

@@ -80,7 +80,7 @@ def pretrained(store: Store, reference: str) -> BaseModel:
     """The pretrained model that `reference` means, or that the model it means was made from; of a run's name
     its base. Raises UnknownArtifactError, NotPretrainedError, StaleArtifactError."""
     own = f"{reference}/{BaseModel.role}"
-    artifact = named = find_artifact(store, own if own in store.named() else reference)
+    artifact = named = find_artifact(store, own if store.target_of(own) else reference)
     while artifact.stage != BaseModel.stage:
         role = _role_above(artifact)
         if role is None:

@@ -50,8 +50,9 @@ def dropped(
 ) -> None:
     """The documents that extract or clean dropped: how many for each reason, and some with their values."""
     from flows.inspection import dropped_pages, sample_by_reason, with_texts
-    from flows.references import find_artifact, names_by_base
+    from flows.references import find_artifact
     from pipeline.corpus.clean import Documents
+    from pipeline.store.store import names_by_base
 
     home = open_store(store)
     named, own = home.named(), f"{artifact}/{Documents.role}"

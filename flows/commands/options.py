@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 DEFAULT_STORE = "store"
 SHOWN_NAMES = 5
 """Of a folder that is no store."""
+GAP, ROWS_TOGETHER = 2, 100
+"""Of a table without lines: spaces between two columns, and rows that are printed as one."""
 
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as configs/quickstart.toml.")
@@ -100,6 +103,35 @@ def print_table(table: "Table") -> None:
     # rich makes no table wider than its console, whatever width is asked for
     wide = console if console.is_terminal else Console(file=console.file, width=UNBROKEN)
     wide.print(table)
+
+
+def many_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], folded: Collection[str]) -> "Table":
+    """A table without lines. What is too wide is folded in the columns that are to be copied from, and cut in
+    the others.
+
+    rich takes half a millisecond for each row, however tall: rows that fit are put together to tall ones,
+    which look the same.
+    """
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    table = Table(*headings, box=None, pad_edge=False)
+    for column, heading in zip(table.columns, headings, strict=True):
+        column.overflow = "fold" if heading in folded else "ellipsis"
+    columns = zip(headings, *rows, strict=True)
+    widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    if sum(widths) + GAP * (len(headings) - 1) <= console.width:
+        parts = (rows[first : first + ROWS_TOGETHER] for first in range(0, len(rows), ROWS_TOGETHER))
+        rows = [list(map("\n".join, zip(*map(_of_one_height, part), strict=True))) for part in parts]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _of_one_height(row: Sequence[str]) -> list[str]:
+    """The cells with as many lines as the tallest of them has."""
+    height = max(cell.count("\n") for cell in row)
+    return [cell + "\n" * (height - cell.count("\n")) for cell in row]
 
 
 def open_store(root: str | None, needed: bool = True) -> "Store":

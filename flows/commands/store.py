@@ -12,7 +12,7 @@ from rich.progress import Progress, track
 from rich.table import Table
 from rich.tree import Tree
 
-from flows.commands.options import AsJson, Reference, StoreRoot, console, open_store, print_json
+from flows.commands.options import AsJson, Reference, StoreRoot, console, many_rows, open_store, print_json
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,24 +41,21 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """List the artifacts in the store by name and key."""
-    from flows.inspection import chosen, listing
+    from flows.listing import listing
 
-    rows = listing(open_store(store))
-    if word is not None:
-        rows = chosen(rows, word)
+    rows = listing(open_store(store), word)
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])
         return
     if not rows:
         console.print("The store is empty. `moinho run configs/quickstart.toml` fills it.")
         return
-    table = Table("name", "artifact", "size", "made", box=None, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"  # never cut: names and keys are there to be copied
-    for row in rows:
-        key, size = f"{row.stage}/{row.key}", f"{row.bytes / 1e6:,.1f} MB"
-        table.add_row("\n".join(row.names) or "[dim]-[/dim]", key, size, row.started[:10])
-    console.print(table)
+    cells = [
+        ("\n".join(row.names) or "[dim]-[/dim]", f"{row.stage}/{row.key}", _size(row.bytes), row.started[:10])
+        for row in rows
+    ]
+    headings = ("name", "artifact", "size", "made")
+    console.print(many_rows(headings, cells, folded=headings))
 
 
 def show(
@@ -137,8 +134,9 @@ def rm(
     store: StoreRoot = None,
 ) -> None:
     """Discard an artifact, such as a damaged one; its run makes it again."""
-    from flows.references import find_base, names_by_base, with_names
+    from flows.references import find_base, with_names
     from pipeline.store.discard import discard
+    from pipeline.store.store import names_by_base
     from pipeline.store.verify import made_from
 
     home = open_store(store)
@@ -160,8 +158,7 @@ def rm(
             "--downstream discards it too."
         )
     if _agreed(dry_run, yes, f"Discard {len(going)} of the store at {home.storage.root}?"):
-        for each in going:
-            discard(home, each)
+        discard(home, *going)
         console.print(f"discarded {len(going)}; `moinho run` makes what is missing, and what that is tells:")
         console.print(f"  [bold]{escape(again)}[/bold]", soft_wrap=True)
 
@@ -175,8 +172,8 @@ def gc(
     store: StoreRoot = None,
 ) -> None:
     """Remove what nothing named needs: unnamed artifacts, overtaken attempts, journals of sent runs."""
-    from flows.references import names_by_base
     from pipeline.store.discard import collect, leftovers
+    from pipeline.store.store import names_by_base
 
     home = open_store(store)
     with console.status("looking for what nothing needs"):
@@ -184,14 +181,13 @@ def gc(
     going = [*found.artifacts, *found.attempts, *found.runs, *found.names]
     if unfinished:
         going += found.unfinished
-    table = Table("what", "name", "why", "size", box=None, pad_edge=False)
-    table.columns[0].overflow = table.columns[1].overflow = "fold"
     names = names_by_base(home.named())
-    for piece in going:
-        of = names.get("/".join(piece.path.split("/")[:2]), ["-"])
-        table.add_row(piece.path, ", ".join(of), piece.why, f"{piece.bytes / 1e6:,.1f} MB")
+    cells = [
+        (piece.path, ", ".join(names.get(_base(piece.path), ["-"])), piece.why, _size(piece.bytes))
+        for piece in going
+    ]
     if going:
-        console.print(table)
+        console.print(many_rows(("what", "name", "why", "size"), cells, folded=("what", "name")))
     if found.unfinished and not unfinished:
         size = sum(piece.bytes for piece in found.unfinished)
         console.print(
@@ -210,6 +206,15 @@ def gc(
         ):
             del piece
         console.print(f"removed: {total}")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _base(path: str) -> str:
+    """`stage/key` of what lies there."""
+    return "/".join(path.split("/")[:2])
 
 
 def _total(artifacts: int, others: int, size: int) -> str:
@@ -257,7 +262,8 @@ def _again(word: str, bases: list[str], home: "Store", store: str | None) -> str
 def _tell_findings(found: "Findings", home: "Store", store: str | None) -> None:
     """A line per fault, what to do about each artifact, and a summary."""
     from flows.display import counted
-    from flows.references import names_by_base, with_names
+    from flows.references import with_names
+    from pipeline.store.store import names_by_base
 
     names = names_by_base(home.named())
     for fault in found.faults:

@@ -92,7 +92,7 @@ def example_files(store: Store, names: Sequence[str]) -> tuple[Path, ...]:
     for name in names:
         side, _, reference = name.partition(":")
         if side in ("kept", "dropped") and reference:
-            stage, key = store.named().get(reference, ("", ""))
+            stage, key = store.target_of(reference) or ("", "")
             documents = Documents(store.storage, key)
             if stage != Documents.stage or not documents.exists():
                 raise ExamplesError(f"{name}: the store has no cleaned documents of the name {reference!r}")

@@ -214,13 +214,14 @@ def _forgotten_of(store: Store, raw: RawDocuments) -> Forgotten:
 
 def earlier_documents(store: Store, references: Sequence[str]) -> list[Documents]:
     """Each once and by key, however they are named. Raises EarlierDocumentsError."""
-    named, keys = store.named(), set()
+    keys = set()
     for reference in references:
-        stage, key = named.get(reference) or reference.rpartition("/")[::2]
+        stage, key = store.target_of(reference) or reference.rpartition("/")[::2]
         there = store.storage.list(Documents.stage) if key and stage == Documents.stage else []
         found = [each for each in there if each.startswith(key) and Documents(store.storage, each).exists()]
         if len(found) != 1:
-            of_documents = sorted(name for name, (made_by, _) in named.items() if made_by == Documents.stage)
+            named = store.named().items()
+            of_documents = sorted(name for name, (made_by, _) in named if made_by == Documents.stage)
             raise EarlierDocumentsError(
                 f"clean.earlier names {reference!r}, and the store {store.storage.address} has "
                 f"{len(found) or 'no'} documents of that name or key; there is "

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 from pipeline.errors import InputError
 from pipeline.store.records import File, Record
-from pipeline.store.storage import Storage, cache_folder
+from pipeline.store.storage import Storage, cache_folder, side_by_side
 
 RECORD = "artifact.json"
+NO_STAGES = ("names", "runs", "locks", "mlflow-artifacts", "forgotten")
+"""Folders at the store's root that hold no artifacts."""
 
 
 class NotMadeError(InputError):
@@ -150,7 +152,7 @@ def read_record(storage: Storage, base: str) -> Record | None:
     """The record at `<base>/artifact.json`, or None. Raises InputError if it cannot be understood."""
     try:
         data = storage.read(f"{base}/{RECORD}")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         return Record.model_validate_json(data)
@@ -159,3 +161,17 @@ def read_record(storage: Storage, base: str) -> Record | None:
             f"{storage.root}/{base}/{RECORD} is not a record that this version reads ({error}); "
             f"discard it with `moinho rm {base}` and run again"
         ) from error
+
+
+def read_records(storage: Storage, bases: Sequence[str]) -> Iterator[Record]:
+    """The records that there are at `bases`, in their order. Raises InputError."""
+    for record in side_by_side(storage, lambda base: read_record(storage, base), bases):
+        if record is not None:
+            yield record
+
+
+def places(storage: Storage, stage: str | None = None) -> list[str]:
+    """`stage/key` of all that may be an artifact, of one stage or of any: sorted, by stage."""
+    stages = [each for each in storage.list() if each not in NO_STAGES] if stage is None else [stage]
+    keys = side_by_side(storage, storage.list, stages)
+    return [f"{each}/{key}" for each, inside in zip(stages, keys, strict=True) for key in inside]

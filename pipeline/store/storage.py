@@ -12,7 +12,8 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,8 +27,12 @@ from pipeline.errors import InputError
 log = logging.getLogger(__name__)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 HASH_BLOCK_BYTES = 1 << 20
+REQUESTS = 16
+"""That are made of an object store at a time, where there are many to make."""
 CONFLICT_SECONDS = 30.0
 AWAY_SECONDS = 600.0
 """So long an object store that has answered before may be away: restarted, or cut off."""
@@ -206,6 +211,8 @@ class Storage:
     def list(self, path: str = "") -> list[str]:
         """Names directly below `path`, sorted; empty if there is no such folder."""
         try:
+            if self.is_local:
+                return sorted(os.listdir(self.full(path)))
             found = self.fs.ls(self.full(path), detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -219,7 +226,9 @@ class Storage:
 
     @_patiently
     def sizes(self, path: str) -> dict[str, int]:
-        """Every file at or below `path` with its size in bytes."""
+        """Every file at or below `path` with its size in bytes; what links point to does not count."""
+        if self.is_local:
+            return dict(_sizes_here(self.full(path)))
         found = self.fs.find(self.full(path), detail=True)
         return {name: int(info["size"]) for name, info in found.items() if info["type"] == "file"}
 
@@ -262,6 +271,17 @@ class Storage:
                 self.fs.get_file(self.full(path), str(part))
                 os.replace(part, cached)
         return cached
+
+
+def side_by_side(storage: Storage, ask: Callable[[Given], Found], about: Sequence[Given]) -> Iterator[Found]:
+    """What `ask` finds about each, in their order. An object store answers slowly and to many at a time; a
+    folder answers at once."""
+    if storage.is_local:
+        yield from map(ask, about)
+        return
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        for first in range(0, len(about), many := 4 * REQUESTS):
+            yield from pool.map(ask, about[first : first + many])
 
 
 def is_object_store(root: str) -> bool:
@@ -333,6 +353,23 @@ def _write_temporary(target: Path, data: bytes) -> Path:
         os.unlink(name)
         raise
     return Path(name)
+
+
+def _sizes_here(path: str) -> Iterator[tuple[str, int]]:
+    """In a quarter of the time that fsspec takes, which asks each file for all that can be known of it."""
+    if os.path.isfile(path):
+        yield path, os.path.getsize(path)
+        return
+    try:
+        inside = list(os.scandir(path))
+    except OSError:
+        return
+    for entry in inside:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sizes_here(entry.path)
+        elif entry.is_file(follow_symlinks=False):
+            with contextlib.suppress(FileNotFoundError):
+                yield entry.path, entry.stat().st_size
 
 
 def _append_whole(target: Path, data: bytes) -> None:

@@ -24,7 +24,7 @@ import filelock
 
 from pipeline.config import Config
 from pipeline.errors import InputError, MoinhoError
-from pipeline.store.artifacts import RECORD, Artifact, read_record
+from pipeline.store.artifacts import RECORD, Artifact, places, read_records
 from pipeline.store.faults import fault_of_machine, faults_told, not_writable
 from pipeline.store.journal import Journal, flush_journals
 from pipeline.store.records import (
@@ -38,9 +38,11 @@ from pipeline.store.records import (
     key_of,
     versions,
 )
-from pipeline.store.storage import Storage, cache_folder, sha256_of
+from pipeline.store.storage import Storage, cache_folder, sha256_of, side_by_side
 
 A = TypeVar("A", bound=Artifact)
+Named = Mapping[str, tuple[str, str]]
+"""Name → stage and key."""
 Work = Mapping[str, float]
 """Estimated work of a stage, and the counts that its record will probably have: quantity with unit
 → amount, such as {"tokens": 2e6, "flops": 3e13}."""
@@ -378,22 +380,39 @@ class Store:
 
     def named(self) -> dict[str, tuple[str, str]]:
         """Every name with the stage and key that it points to."""
-        found = {}
-        for flow in self.storage.list("names"):
-            for entry in self.storage.list(f"names/{flow}"):
-                if entry.endswith(".json"):
-                    target = json.loads(self.storage.read(f"names/{flow}/{entry}"))
-                    found[f"{flow}/{entry.removesuffix('.json')}"] = (target["stage"], target["key"])
-        return found
+        flows = self.storage.list("names")
+        entries = side_by_side(self.storage, lambda flow: self.storage.list(f"names/{flow}"), flows)
+        names = [
+            f"{flow}/{entry.removesuffix('.json')}"
+            for flow, inside in zip(flows, entries, strict=True)
+            for entry in inside
+            if entry.endswith(".json")
+        ]
+        targets = side_by_side(self.storage, self.target_of, names)
+        return {name: target for name, target in zip(names, targets, strict=True) if target is not None}
 
-    def records(self) -> Iterator[Record]:
-        """Every record in the store, by stage and key."""
-        for stage in self.storage.list():
-            for key in self.storage.list(stage):
-                if self.storage.exists(f"{stage}/{key}/{RECORD}"):
-                    record = read_record(self.storage, f"{stage}/{key}")
-                    if record is not None:
-                        yield record
+    def target_of(self, name: str) -> tuple[str, str] | None:
+        """The stage and key that one name points to; None if there is no such name."""
+        flow, _, role = name.partition("/")
+        if flow in ("", ".", "..") or not role or "/" in role:
+            return None
+        try:
+            target = json.loads(self.storage.read(f"names/{name}.json"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return target["stage"], target["key"]
+
+    def records(self, stage: str | None = None) -> Iterator[Record]:
+        """Every record in the store, or every one of a stage, by stage and key."""
+        return read_records(self.storage, places(self.storage, stage))
+
+
+def names_by_base(named: Named) -> dict[str, list[str]]:
+    """`stage/key` → its names, sorted."""
+    found: dict[str, list[str]] = {}
+    for name, (stage, key) in sorted(named.items()):
+        found.setdefault(f"{stage}/{key}", []).append(name)
+    return found
 
 
 class IncompleteArtifactError(InputError):

@@ -13,14 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
-from pipeline.store.artifacts import RECORD, read_record
+from pipeline.store.artifacts import RECORD, places, read_record
 from pipeline.store.records import File, Record, ShardRecord, digest_of, key_of
-from pipeline.store.storage import HASH_BLOCK_BYTES, Storage
+from pipeline.store.storage import HASH_BLOCK_BYTES, Storage, side_by_side
 from pipeline.store.store import Store
 
 THREADS = min(8, 2 * (os.cpu_count() or 1))
-NO_STAGES = ("names", "runs", "locks", "mlflow-artifacts", "forgotten")
-"""Folders at the store's root that hold no artifacts."""
 MARKS = ("names", "locks", "mlflow.db", "forgotten")
 """What a store has soon after its first run began; other folders have seldom anything of that name."""
 
@@ -80,13 +78,10 @@ def verify(store: Store, bases: list[str] | None = None, tell: Tell = lambda don
 
 def artifact_folders(storage: Storage) -> Iterator[str]:
     """`stage/key` of everything that was made or begun, sorted."""
-    for stage in storage.list():
-        if stage in NO_STAGES:
-            continue
-        for key in storage.list(stage):
-            inside = storage.list(f"{stage}/{key}")
-            if RECORD in inside or "attempts" in inside or "shards" in inside:
-                yield f"{stage}/{key}"
+    bases = places(storage)
+    for base, inside in zip(bases, side_by_side(storage, storage.list, bases), strict=True):
+        if RECORD in inside or "attempts" in inside or "shards" in inside:
+            yield base
 
 
 def is_store(storage: Storage) -> bool:

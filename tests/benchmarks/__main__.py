@@ -22,6 +22,7 @@ from tests.benchmarks import (
     restart,
     reuse,
     scale,
+    store,
     submit,
     trace,
     train,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "restart": restart,
     "submit": submit,
     "scale": scale,
+    "store": store,
 }
 PAGES: dict[str, ModuleType] = {"paper": paper}
 """What is reckoned, not measured: modules with `arguments` and `page`, which gives Markdown."""

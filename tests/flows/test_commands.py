@@ -1,6 +1,7 @@
 """What the commands refuse, and in which words."""
 
 import importlib.metadata
+import io
 import shlex
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from flows import cli
 from flows.commands import models, options, store
@@ -117,6 +120,28 @@ def test_a_listing_can_be_of_a_run_a_name_or_a_stage(
         UnknownArtifactError, match=r"far: no run and no stage .*; runs: farm; stages: grind, bake"
     ):
         store.ls("far", store=str(tmp_path))
+
+
+@pytest.mark.parametrize("width", [200, 30])
+def test_many_rows_look_as_if_each_had_been_printed_alone(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headings, folded = ("name", "artifact", "made"), ("name", "artifact")
+    rows = [
+        (f"farm-{number}/flour\nfarm/flour" if number % 3 else "[dim]-[/dim]", f"grind/{number:020}", "2026")
+        for number in range(2 * options.ROWS_TOGETHER + 7)
+    ]
+    alone = Table(*headings, box=None, pad_edge=False)
+    alone.columns[0].overflow = alone.columns[1].overflow = "fold"
+    for row in rows:
+        alone.add_row(*row)
+    monkeypatch.setattr(options, "console", Console(width=width, file=io.StringIO()))
+    told = []
+    for table in (options.many_rows(headings, rows, folded), alone):
+        with options.console.capture() as captured:
+            options.console.print(table)
+        told.append(captured.get())
+    assert told[0] == told[1]
 
 
 def test_what_is_damaged_or_discarded_has_its_name_and_the_command_that_made_it(

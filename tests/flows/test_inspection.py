@@ -12,10 +12,10 @@ from flows.inspection import (
     Dropped,
     NothingDroppedError,
     dropped_pages,
-    listing,
     record_lines,
     sample_by_reason,
 )
+from flows.listing import listing
 from pipeline.config import Config
 from pipeline.corpus.clean import CleanConfig, Documents
 from pipeline.corpus.tables import DROPPED, KEPT, write_rows

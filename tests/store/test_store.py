@@ -105,6 +105,33 @@ def test_names_point_to_keys_and_can_move(store: Store) -> None:
     store.name("farm/flour", coarse)
     store.name("farm/flour", fine)
     assert store.named() == {"farm/flour": ("grind", fine.key)}
+    assert store.target_of("farm/flour") == ("grind", fine.key)
+    for unknown in ("farm", "farm/", "farm/bread", "farm/flour/more", "/flour", "../farm/flour", "../flour"):
+        assert store.target_of(unknown) is None
+
+
+def test_records_come_by_stage_and_key_all_or_those_of_a_stage(store: Store) -> None:
+    flours = [grind(store, GrindConfig(fineness=number)) for number in range(1, 4)]
+    breads = [bake(store, flour) for flour in flours]
+    store.storage.replace("grind/stray.txt", b"no artifact")
+    by_stage = [sorted(artifact.key for artifact in made) for made in (breads, flours)]
+    assert [record.key for record in store.records()] == by_stage[0] + by_stage[1]
+    assert [record.key for record in store.records("grind")] == by_stage[1]
+    assert list(store.records("sow")) == []
+
+
+def test_a_folders_sizes_are_those_that_its_file_system_tells(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    for path, size in (("a/one", 1), ("a/deep/er/two", 2), ("three", 3)):
+        storage.replace(path, b"x" * size)
+    (tmp_path / "a/link").symlink_to(tmp_path / "three")
+    (tmp_path / "a/folder").symlink_to(tmp_path / "a/deep")
+    for path in ("", "a", "a/one", "a/deep", "none"):
+        told = storage.fs.find(storage.full(path), detail=True)
+        assert storage.sizes(path) == {
+            name: info["size"] for name, info in told.items() if info["type"] == "file"
+        }
+    assert sum(storage.sizes("").values()) == 6
 
 
 @pytest.fixture

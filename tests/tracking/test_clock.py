@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.inspection import listing
+from flows.listing import listing
 from pipeline.store import Store
 from tests.machine import Clock
 from tests.tracking import driver

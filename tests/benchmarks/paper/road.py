@@ -13,7 +13,7 @@ from crawler.line_sort import MERGED_FILES
 from crawler.warc import FILE_BYTES
 from flows.disk import TEXT_PACKED, TOKEN_BYTES
 from flows.rates import TEXT, seconds_of
-from pipeline.compute import IN_FLIGHT_PER_WORKER
+from pipeline.compute import IN_FLIGHT_PER_CPU
 from pipeline.corpus.extract import PAGES_PER_SHARD
 from pipeline.evaluation.parts import PIECES_PER_PART
 from pipeline.store import Work
@@ -206,13 +206,13 @@ class Road:
 
     @staticmethod
     def in_flight(tasks: float, workers: float) -> float:
-        return min(tasks, IN_FLIGHT_PER_WORKER * workers)
+        return min(tasks, IN_FLIGHT_PER_CPU * workers)
 
     def workers_that_pay(self, busy: float, tasks: float) -> float:
         """The number from which on more workers only give the driver more to ask about: where tasks end as
         fast as the driver notices it. It is compute.workers' task to keep to it."""
         one = self.given.measured
-        square, linear = tasks * one.wait_seconds * IN_FLIGHT_PER_WORKER, tasks * one.task_driver_seconds
+        square, linear = tasks * one.wait_seconds * IN_FLIGHT_PER_CPU, tasks * one.task_driver_seconds
         return max(1.0, (-linear + math.sqrt(linear**2 + 4 * square * busy)) / (2 * square))
 
     @property
