@@ -10,8 +10,9 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from pipeline.store import JournalReader, Storage, Store
+from pipeline.store import JournalReader, Storage, Store, read_record
 from tests.benchmarks.measure import Result, in_turn
 from tests.cluster import RunningCluster, running_cluster
 from tests.road import CONFIG, MOINHO, Run
@@ -34,7 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> Result:
     """Everything up to the tokens is in the store, and each turn trains with a seed of its own. A ratio is
     the seconds of `moinho run`, which starts a Ray for itself, by those of `moinho submit`."""
-    seeds, parts = itertools.count(1), {"submit": [], "run": []}
+    seeds = itertools.count(1)
+    parts: dict[str, list[dict[str, float]]] = {"submit": [], "run": []}
     with tempfile.TemporaryDirectory(prefix="moinho-submit-") as name:
         folder = Path(name)
         filled = Run.start(folder / "store", *SETTINGS, until="tokens")
@@ -81,7 +83,7 @@ def _sets(seed: int) -> list[str]:
     return [*(word for setting in given for word in ("--set", setting)), "--until", "pretrain"]
 
 
-def _job(job: str, environment: dict[str, str]) -> dict[str, float | str]:
+def _job(job: str, environment: dict[str, str]) -> dict[str, Any]:
     return next(row for row in json.loads(_moinho("jobs", "--json", **environment)) if row["id"] == job)
 
 
@@ -102,10 +104,13 @@ def _moinho(*words: str, **environment: str) -> str:
 
 def _parts(marks: dict[str, float], store: Path, seed: int) -> dict[str, float]:
     """Seconds by part, with those of the training by the times of its record and its journal."""
-    stage, key = Store(str(store)).named()[f"turn-{seed}/base"]
-    record = next(each for each in Store(str(store)).records() if (each.stage, each.key) == (stage, key))
-    folder = f"{stage}/{key}/attempts/{record.attempt}/journal"
-    lines = sorted(JournalReader(Storage(str(store)), folder).read(), key=lambda line: line["time"])
+    storage, found = Storage(str(store)), Store(str(store)).target_of(f"turn-{seed}/base")
+    assert found is not None
+    base = "/".join(found)
+    record = read_record(storage, base)
+    assert record is not None
+    told = JournalReader(storage, f"{base}/attempts/{record.attempt}/journal").read()
+    lines = sorted(told, key=lambda line: line["time"])
     stepped = next(line["time"] for line in lines if line["kind"] == "progress" and line["done"] >= 1)
     began = datetime.fromisoformat(record.started).timestamp()
     marks |= dict(zip(TRAINING, (began, lines[0]["time"], stepped), strict=True))

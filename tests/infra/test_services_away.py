@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import JournalReader, Record, Storage, Store
+from pipeline.store import JournalReader, Record, Storage, Store, read_record
 from tests.infra.composed import Team, team_server
 from tests.object_store import BUCKET, S3Server
 from tests.road import Run, moinho
@@ -112,8 +112,9 @@ def start(folder: Path, name: str, steps: int) -> Run:
 
 def record_of(name: str) -> Record:
     """Of the base model of a run."""
-    stage, key = Store(STORE).named()[f"{name}/base"]
-    record = Store(STORE).record(stage, key)
+    found = Store(STORE).target_of(f"{name}/base")
+    assert found is not None
+    record = read_record(Storage(STORE), "/".join(found))
     assert record is not None
     return record
 
