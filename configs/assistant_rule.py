@@ -24,11 +24,15 @@ ASKING = (
 
 
 def names_it_and_ends(prompt, answer, ended, tokens, **row):
-    """From 0 to 3: half for beginning with a name, half for how much of the thing's own the answer says, 1 if
-    it ended by itself, 1 for at most 60 tokens."""
-    said = share_said(thing_asked(prompt[-1]["content"]), answer)
-    begins = float(answer.lstrip().startswith("`"))
-    return (begins + said) / 2 + float(ended) + float(tokens <= MOST_TOKENS)
+    """From 0 to 3: half for beginning with a name in backticks, whichever it is, half for the longest piece
+    of the right name that the answer says, as a share of its letters, 1 if it ended by itself, 1 for at most
+    60 tokens. Whether what it says is true is not asked."""
+    return {
+        "begins with a name": float(answer.lstrip().startswith("`")) / 2,
+        "says the right name": share_said(thing_asked(prompt[-1]["content"]), answer) / 2,
+        "ends by itself": float(ended),
+        "at most 60 tokens": float(tokens <= MOST_TOKENS),
+    }
 
 
 def thing_asked(question):

@@ -58,10 +58,12 @@ class FunctionRaisedError(StageError):
 
 
 class FunctionValueError(StageError):
-    """A function of the user's returned something else than a finite number."""
+    """A function of the user's returned something else than a finite number, or a dict of such."""
 
     passes = False
-    remedy = "Let the function return a finite float for every answer."
+    remedy = (
+        "Let the function return a finite float for every answer, or a dict of them, which count together."
+    )
 
 
 class FunctionTimeoutError(StageError):
@@ -78,6 +80,18 @@ class FunctionDiedError(StageError):
     remedy = (
         "Take out of the function what ends its process: os._exit, a crash of a library, too much memory."
     )
+
+
+class Value(float):
+    """What a function said of an answer; where it told parts, their sum."""
+
+    parts: Mapping[str, float]
+    """By name; empty where it gave a number."""
+
+    def __new__(cls, value: float, parts: Mapping[str, float]) -> Self:
+        made = super().__new__(cls, value)
+        made.parts = parts
+        return made
 
 
 @dataclass(frozen=True)
@@ -189,7 +203,7 @@ class FunctionProcess:
             )
         return list(told["needs"])
 
-    def __call__(self, rows: Sequence[Row]) -> list[float]:
+    def __call__(self, rows: Sequence[Row]) -> list[Value]:
         """The function's value for every row of a batch; each row has `prompt`, `answer` and what else the
         function is given, as JSON types.
 
@@ -200,7 +214,7 @@ class FunctionProcess:
             self.start()
         child = self._child
         assert child is not None
-        values: list[float] = []
+        values: list[Value] = []
         with self._limit(child, self.timeout_seconds) as hung:
             _send(child.stdin, {"rows": list(rows), "seconds": self.timeout_seconds})
             for row in rows:
@@ -212,9 +226,9 @@ class FunctionProcess:
             self._refuse(child, rows, len(values), bool(hung))
         return values
 
-    def _value(self, told: dict[str, Any], row: Row) -> float:
+    def _value(self, told: dict[str, Any], row: Row) -> Value:
         if "value" in told:
-            return float(told["value"])
+            return Value(told["value"], told["parts"])
         self.close()  # answers to the rest of the batch are on their way
         if "raised" in told:
             raise FunctionRaisedError(f"{self.function.reference} raised {told['raised']}; {_shown(row)}")
@@ -353,9 +367,11 @@ def _called(
         value = function(**known)
     except BaseException as error:
         return {"raised": _told(error, path)}
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+    each = value.values() if isinstance(value, Mapping) else [value]
+    if not all(isinstance(part, numbers.Real) and math.isfinite(part) for part in each):
         return {"wrong": f"{_short(value)} ({type(value).__name__})"}
-    return {"value": float(value)}
+    parts = {str(name): float(part) for name, part in value.items()} if isinstance(value, Mapping) else {}
+    return {"value": float(sum(each)), "parts": parts}
 
 
 def _told(error: BaseException, path: str) -> str:

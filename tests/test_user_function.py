@@ -1,5 +1,6 @@
 """Functions of the user's: their values come back, and what is wrong is told with prompt and answer."""
 
+import json
 import os
 import signal
 import subprocess
@@ -48,6 +49,9 @@ def hard(answer):
     if answer == "exit": raise SystemExit(4)
     return 1
 
+def counts(answer, ended):
+    return {"length": len(answer), "ended": ended, "odd": math.nan if answer == "nan" else 0}
+
 def wants(answer, colour): return 1.0
 NUMBER = 3
 """
@@ -72,6 +76,16 @@ def test_values_come_back_in_order_and_what_is_printed_is_no_value(rules):
     with FunctionProcess(read_function(f"{rules}:short", "reward"), 20) as short:
         assert short(rows("a")) == [0.5]
         assert short([{**rows("a")[0], "ended": False}]) == [0.0]
+
+
+def test_a_function_may_tell_the_parts_of_which_its_value_is_the_sum(rules: str) -> None:
+    with FunctionProcess(load_function(f"{rules}:counts", "reward"), 20) as counts:
+        found = counts(rows("an oak", "moss"))
+        assert found == [7.0, 5.0]
+        assert [each.parts["length"] for each in found] == [6.0, 4.0]
+        assert json.dumps(found) == "[7.0, 5.0]"
+        with pytest.raises(FunctionValueError, match=r"returned \{'length': 3, .* \(dict\)"):
+            counts(rows("nan"))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,7 @@ def test_what_is_no_number_is_told_with_function_prompt_and_answer(rules, answer
     [
         ("rules.py", "name a Python file and a function in it"),
         ("nowhere.py:length", "cannot be read"),
-        ("{rules}:colour", "there is no function 'colour', only hard, length, short, wants"),
+        ("{rules}:colour", "there is no function 'colour', only counts, hard, length, short, wants"),
         ("{rules}:NUMBER", "there is no function 'NUMBER'"),
         ("{rules}:wants", "wants colour, and is given prompt, answer, ended, tokens"),
     ],

@@ -111,15 +111,14 @@ class FunctionReward:
 
     def __call__(self, answers: Sequence[Answer]) -> list[float]:
         """Raises the errors of pipeline.user_function, with the function's name, prompt and answer."""
-        return self.process(
-            [
-                {
-                    **each.row,
-                    "prompt": each.prompt,
-                    "answer": each.text,
-                    "ended": each.ended,
-                    "tokens": each.tokens,
-                }
-                for each in answers
-            ]
-        )
+        rows = [
+            {
+                **each.row,
+                "prompt": each.prompt,
+                "answer": each.text,
+                "ended": each.ended,
+                "tokens": each.tokens,
+            }
+            for each in answers
+        ]
+        return [float(value) for value in self.process(rows)]

@@ -1,8 +1,8 @@
 """The stage that compares: assessed models in one table, and which of them answers better."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from pipeline.config import Config
 from pipeline.errors import InputError, StageError
 from pipeline.evaluation.assess import ANSWERS, DOCUMENTS, Assessment
 from pipeline.evaluation.judges import Judge
-from pipeline.store import Artifact, Attempt, Made, Store, Work, read_record
+from pipeline.store import Artifact, Attempt, Made, Record, Store, Work, read_record
 from pipeline.user_function import identity_of
 
 COMPARISON, PAGE = "comparison.json", "comparison.html"
@@ -54,7 +54,7 @@ class QuestionsDifferError(StageError):
 class Comparison(Artifact):
     """`comparison.json`, `comparison.html` with everything on it, and `plots/`."""
 
-    stage, role, revision = "compare", "comparison", 3
+    stage, role, revision = "compare", "comparison", 4
 
     def content(self) -> dict[str, Any]:
         """comparison.json. Raises InputError if not made yet."""
@@ -71,6 +71,22 @@ class Assessed:
     answers: list[dict[str, Any]]
     documents: dict[str, dict[str, Any]]
     """By id, in one order for all models."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one judge said of all models' answers, and what is known of the judge."""
+
+    scores: Mapping[str, Sequence[float]]
+    """Role → score of each answer."""
+    parts: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    """Part of the score → role → that part for each answer; empty where the judge tells none."""
+    meaning: str = ""
+    """What a score is, in a sentence."""
+    pleased: Sequence[str] = ()
+    """Models that were trained by this judge's scores."""
+    labelled: Sequence[str] = ()
+    """Models that were trained on pairs that this judge labelled, or by a reward model of such."""
 
 
 @dataclass(frozen=True)
@@ -141,29 +157,47 @@ def _build(
         for role, assessment in by_role.items()
     }
     records = compute.map_shards(attempt, "judge", parts, judge_answers)
-    scores: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    told: dict[str, dict[str, Any]] = {name: {} for name in names}
     judged = [(name, role) for name in names for role in by_role]
     for (name, role), record in zip(judged, records, strict=True):
         (file,) = files_of([record]).values()
         path = attempt.storage.download(f"{attempt.base}/{file.path}", file.sha256)
-        scores[name][role] = json.loads(path.read_bytes())
-    pleased = {name: _trained_by(judge, by_role) for name, judge in names.items()}
-    meanings = {name: judge.meaning for name, judge in names.items()}
-    return write_comparison(attempt, assessed, scores, pleased, meanings, config)
+        told[name][role] = json.loads(path.read_bytes())
+    judgements = {name: _judgement(judge, told[name], by_role) for name, judge in names.items()}
+    return write_comparison(attempt, assessed, judgements, config)
 
 
-def _trained_by(judge: Judge, by_role: Mapping[str, Assessment]) -> list[str]:
-    """The models that a reward model is to judge, and that were trained by its rewards."""
-    if judge.artifact is None:
-        return []
-    found = []
-    for role, assessment in by_role.items():
-        model = assessment.record.inputs["model"]
-        record = read_record(assessment.storage, f"{model.stage}/{model.key}")
-        given = record.inputs.values() if record is not None else ()
-        if any(each.key == judge.artifact.key for each in given):
-            found.append(role)
-    return found
+def _judgement(judge: Judge, told: Mapping[str, Any], by_role: Mapping[str, Assessment]) -> Judgement:
+    """`told`: role → scores, and their parts."""
+    learned_from = {role: list(_learned_from(assessment)) for role, assessment in by_role.items()}
+    own = judge.artifact.key if judge.artifact is not None else None
+    parts = dict.fromkeys(part for each in told.values() for part in each["parts"])
+    return Judgement(
+        scores={role: each["scores"] for role, each in told.items()},
+        parts={
+            part: {role: each["parts"].get(part, [0.0] * len(each["scores"])) for role, each in told.items()}
+            for part in parts
+        },
+        meaning=judge.meaning,
+        pleased=[role for role, records in learned_from.items() if any(each.key == own for each in records)],
+        labelled=[
+            role
+            for role, records in learned_from.items()
+            if any(judge.identity in each.content.values() for each in records)
+        ],
+    )
+
+
+def _learned_from(assessment: Assessment) -> Iterator[Record]:
+    """What the assessed model's alignment was given beside the model: a reward model, preferences, and
+    what those were made from."""
+    waiting = [assessment.record.inputs["model"]]
+    while waiting:
+        given = waiting.pop()
+        record = read_record(assessment.storage, f"{given.stage}/{given.key}")
+        if record is not None:
+            yield record
+            waiting += [each for name, each in record.inputs.items() if name in ("reward", "preferences")]
 
 
 def _assessed(role: str, assessment: Assessment) -> Assessed:
@@ -204,5 +238,8 @@ def judge_answers(part: Judging, output: ShardOutput) -> dict[str, int]:
 
     rows = pq.read_table(part.assessment.path(ANSWERS)).to_pylist()
     scores = part.judge.score(rows)
-    output.path(f"scores/{part.role}.json").write_text(json.dumps(scores))
+    told = [getattr(score, "parts", {}) for score in scores]
+    names = dict.fromkeys(name for parts in told for name in parts)
+    by_part = {name: [parts.get(name, 0.0) for parts in told] for name in names}
+    output.path(f"scores/{part.role}.json").write_text(json.dumps({"scores": scores, "parts": by_part}))
     return {"answers": len(rows)}

@@ -49,6 +49,7 @@ def comparison_page(content: Mapping[str, Any]) -> str:
             reference=content["reference"],
             judged=_judged(content),
             head_to_head=_head_to_head(content),
+            parts=_parts(content),
             sections=sections,
             answers=content["answers"],
         )
@@ -94,6 +95,26 @@ def _judged_row(found: Mapping[str, Estimate], score: Estimate) -> str:
         f"at equal length {shown(equal['value'], 'share')} ({shown_interval(equal, 'share')}); "
         f"mean score {shown(score['value'], 'score')}"
     )
+
+
+def _parts(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each judge that tells parts of its score, their means by model."""
+    return [
+        {
+            "judge": judge,
+            "roles": list(content["scores"][judge]),
+            "rows": [
+                {"label": part, "cells": [_mean(by_role[role]) for role in content["scores"][judge]]}
+                for part, by_role in [*parts.items(), ("together", content["scores"][judge])]
+            ],
+        }
+        for judge, parts in content["parts"].items()
+        if parts
+    ]
+
+
+def _mean(found: Estimate) -> dict[str, str]:
+    return {"value": shown(found["value"], "score"), "interval": shown_interval(found, "score")}
 
 
 def _head_to_head(content: Mapping[str, Any]) -> list[dict[str, Any]]:

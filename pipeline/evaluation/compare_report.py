@@ -5,30 +5,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.evaluation import estimates
-from pipeline.evaluation.compare import COMPARISON, PAGE, Assessed, CompareConfig
+from pipeline.evaluation.compare import COMPARISON, PAGE, Assessed, CompareConfig, Judgement
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import BITS_RATIO, WIN_RATE, Figure, better, figures
 from pipeline.evaluation.win_rate import length_controlled, outcomes, win_rate
 from pipeline.store import Attempt, Made
 from pipeline.tracking.report_pages import drawing
 
-Scores = Mapping[str, Mapping[str, Sequence[float]]]
-"""Judge → role → score of each answer."""
-
 
 def write_comparison(
     attempt: Attempt,
     assessed: Sequence[Assessed],
-    scores: Scores,
-    trained_to_please: Mapping[str, Sequence[str]],
-    meanings: Mapping[str, str],
+    judgements: Mapping[str, Judgement],
     config: CompareConfig,
 ) -> Made:
     """Write everything and hand back what goes into the record."""
     from pipeline.evaluation.compare_page import comparison_page
     from pipeline.evaluation.section_plots import intervals, plot_tasks
 
-    content = put_together(assessed, scores, trained_to_please, meanings, config)
+    content = put_together(assessed, judgements, config)
     attempt.path(COMPARISON).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
     attempt.path(PAGE).write_text(comparison_page(content))
     panels = panels_of(content)
@@ -48,14 +43,9 @@ def write_comparison(
 
 
 def put_together(
-    assessed: Sequence[Assessed],
-    scores: Scores,
-    trained_to_please: Mapping[str, Sequence[str]],
-    meanings: Mapping[str, str],
-    config: CompareConfig,
+    assessed: Sequence[Assessed], judgements: Mapping[str, Judgement], config: CompareConfig
 ) -> dict[str, Any]:
-    """The content of comparison.json. `trained_to_please`: judge → models that learned from its scores;
-    `meanings`: judge → what its score is."""
+    """The content of comparison.json; `judgements` by judge, the first of which decides."""
     from pipeline.evaluation.verdict import verdict
 
     (reference,) = [model for model in assessed if model.role == config.reference]
@@ -64,24 +54,26 @@ def put_together(
         "models": [model.content["model"] for model in assessed],
         "judges": {
             judge: {
-                model.role: _judged(model, reference, by_role, config.seed)
+                model.role: _judged(model, reference, found.scores, config.seed)
                 for model in assessed
                 if model is not reference
             }
-            for judge, by_role in scores.items()
+            for judge, found in judgements.items()
         },
         "head_to_head": {
             judge: {
-                one: {other: _preferred(by_role[one], by_role[other], config.seed) for other in by_role}
-                for one in by_role
+                one: {other: _preferred(mine, others, config.seed) for other, others in found.scores.items()}
+                for one, mine in found.scores.items()
             }
-            for judge, by_role in scores.items()
+            for judge, found in judgements.items()
         },
-        "trained_to_please": {judge: list(roles) for judge, roles in trained_to_please.items()},
-        "judge_means": dict(meanings),
-        "scores": {
-            judge: {role: estimates.mean(list(values), seed=config.seed) for role, values in by_role.items()}
-            for judge, by_role in scores.items()
+        "trained_to_please": {judge: list(found.pleased) for judge, found in judgements.items()},
+        "labelled": {judge: list(found.labelled) for judge, found in judgements.items()},
+        "judge_means": {judge: found.meaning for judge, found in judgements.items()},
+        "scores": {judge: _means(found.scores, config.seed) for judge, found in judgements.items()},
+        "parts": {
+            judge: {part: _means(by_role, config.seed) for part, by_role in found.parts.items()}
+            for judge, found in judgements.items()
         },
         "bits_ratio": {
             model.role: _bits_ratio(model, reference, config.seed)
@@ -96,6 +88,10 @@ def put_together(
     }
     best, sentences = verdict(content)
     return content | {"best": best, "verdict": sentences}
+
+
+def _means(by_role: Mapping[str, Sequence[float]], seed: int) -> dict[str, Estimate]:
+    return {role: estimates.mean(list(values), seed=seed) for role, values in by_role.items()}
 
 
 def _preferred(mine: Sequence[float], others: Sequence[float], seed: int) -> Estimate:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.store import Artifact
-from pipeline.user_function import FunctionProcess, UserFunction, load_function
+from pipeline.user_function import FunctionProcess, UserFunction, Value, load_function
 
 Row = Mapping[str, Any]
 """prompt (messages up to the answer), answer, ended, tokens; and what else is known of the question: id,
@@ -21,8 +21,8 @@ class Judge:
 
     name: str
     """As the pages call it."""
-    score: Callable[[Sequence[Row]], list[float]]
-    """Sent to Ray tasks, so it must be picklable."""
+    score: Callable[[Sequence[Row]], Sequence[float]]
+    """Sent to Ray tasks, so it must be picklable. A `Value` tells the parts of a score, too."""
     identity: str
     """What enters the key, such as the SHA-256 of a function's file."""
     meaning: str = ""
@@ -39,7 +39,7 @@ class FunctionScores:
     timeout_seconds: float
     """For 64 answers."""
 
-    def __call__(self, rows: Sequence[Row]) -> list[float]:
+    def __call__(self, rows: Sequence[Row]) -> list[Value]:
         """Raises the errors of `FunctionProcess`."""
         with FunctionProcess(self.function, self.timeout_seconds) as process:
             return [

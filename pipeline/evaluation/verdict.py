@@ -23,23 +23,41 @@ def verdict(content: Mapping[str, Any]) -> tuple[str, list[str]]:
     leaders, why = _by_judge(judges[0], content) if judges else _by_figures(content)
     best = leaders[0]
     if judges:
-        why += _partial(judges[0], content)
+        why += [*_by_part(judges[0], leaders, content), *_partial(judges[0], content)]
     for judge in judges[1:]:
         why += [_other_judge(judge, content), *_partial(judge, content)]
     why += [*_tasks(content), *_bits(content)]
-    others = leaders if best != reference else list(content["clear"])
-    return best, [*why, *(sentence for role in others for sentence in _against_reference(role, content))]
+    others = [*(role for role in leaders if role != reference), *content["clear"]]
+    about = (_against_reference(role, content) for role in dict.fromkeys(others))
+    return best, [*why, *(sentence for sentences in about for sentence in sentences)]
+
+
+def _by_part(judge: str, leaders: Sequence[str], content: Mapping[str, Any]) -> list[str]:
+    """What of a judge's score the leaders have more or less of than the reference: why they win."""
+    reference = content["reference"]
+    roles = [role for role in leaders if role != reference] or list(content["judges"][judge])
+    each = [
+        f"{part}: "
+        + ", ".join(f"{role} {shown(by_role[role]['value'], 'score')}" for role in (*roles, reference))
+        for part, by_role in content["parts"][judge].items()
+    ]
+    return [f"What the judge {judge} counts, in the mean of all answers: {'; '.join(each)}."] if each else []
 
 
 def _partial(judge: str, content: Mapping[str, Any]) -> list[str]:
-    """What a judge's word is worth about models that were trained by it."""
-    roles = content["trained_to_please"].get(judge, [])
-    if not roles:
-        return []
-    return [
-        f"The judge {judge} is what {_and(roles)} learned to please, so it says little of their work"
-        + ("." if judge != next(iter(content["judges"])) else "; name another judge (compare.judge).")
-    ]
+    """What a judge's word is worth about models that were trained by it, or by whom it labelled for."""
+    found = []
+    if roles := content["trained_to_please"].get(judge, []):
+        found.append(
+            f"The judge {judge} is what {_and(roles)} learned to please, so it says little of their work"
+            + ("." if judge != next(iter(content["judges"])) else "; name another judge (compare.judge).")
+        )
+    if roles := content["labelled"].get(judge, []):
+        found.append(
+            f"The judge {judge} also labelled the pairs of answers that {_and(roles)} learned from: it tells "
+            "how well they learned what it counts, and nothing of whether what they say is right."
+        )
+    return found
 
 
 def _other_judge(judge: str, content: Mapping[str, Any]) -> str:
@@ -148,7 +166,8 @@ def _bits(content: Mapping[str, Any]) -> list[str]:
         else f"{role} {_percent(found['value'])}"
         for role, found in ratios.items()
     ]
-    return [f"Bits for a byte of unseen text, compared with {content['reference']}'s: {', '.join(each)}."]
+    told_of = f"compared with {content['reference']}'s (fewer are better): {', '.join(each)}."
+    return [f"Bits for a byte of unseen text, {told_of}"]
 
 
 def _percent(ratio: float) -> str:

@@ -6,7 +6,7 @@ import lxml.html
 import pytest
 from selenium.webdriver.common.by import By
 
-from pipeline.evaluation.compare import CompareConfig, QuestionsDifferError, require_alike
+from pipeline.evaluation.compare import CompareConfig, Judgement, QuestionsDifferError, require_alike
 from pipeline.evaluation.compare_page import comparison_page
 from pipeline.evaluation.compare_report import put_together
 from pipeline.evaluation.domains import OTHER, SHOWN, domains
@@ -18,8 +18,7 @@ from tests.evaluation.made_up import QUESTIONS, assessed, content, estimate
 CONFIG = CompareConfig(reference="chat", shown_answers=2)
 GOOD = [1.0] * 45 + [0.0] * 15
 EVEN = [0.5] * QUESTIONS
-PLEASED = {"reward model": ["dpo"]}
-MEANINGS = {"names_the_thing": "1 if the thing is named."}
+MEANING = "1 if the thing is named."
 
 
 def test_a_page_loads_nothing_and_has_no_script() -> None:
@@ -72,7 +71,8 @@ def test_a_figure_is_better_only_where_the_intervals_are_apart() -> None:
 def compared(scores: dict[str, list[float]] | None = None, **more: float) -> Any:
     models = [assessed("base", 1.45, 0.1), assessed("chat"), assessed("dpo", **more)]
     judged = {} if scores is None else {"names_the_thing": {"base": EVEN, "chat": EVEN} | scores}
-    return put_together(models, judged, PLEASED, MEANINGS, CONFIG)
+    found = {name: Judgement(by_role, meaning=MEANING) for name, by_role in judged.items()}
+    return put_together(models, found, CONFIG)
 
 
 def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
@@ -83,7 +83,7 @@ def test_the_first_sentence_says_which_model_is_better_and_why() -> None:
     assert f"of {QUESTIONS} questions" in first
     text = " ".join(rest)
     assert "Clearly behind dpo: base 0.0 % (0.0 to 6.0 %)." in text
-    assert "compared with chat's: base -3.3 % (-3.3 % to -3.3 %), dpo +2.0 %" in text
+    assert "compared with chat's (fewer are better): base -3.3 % (-3.3 % to -3.3 %), dpo +2.0 %" in text
     assert (
         "At none of 3 scores of tasks (1 task, each with 0, 1 and 4 examples) is any of them clearly" in text
     )
@@ -111,11 +111,11 @@ def test_models_are_told_apart_question_by_question_where_their_rates_alone_over
 
 def test_a_second_judge_is_heard_too() -> None:
     judged = {
-        "names_the_thing": {"chat": EVEN, "dpo": GOOD},
-        "reward model": {"chat": EVEN, "dpo": [1.0] * QUESTIONS},
+        "names_the_thing": Judgement({"chat": EVEN, "dpo": GOOD}, meaning=MEANING),
+        "reward model": Judgement({"chat": EVEN, "dpo": [1.0] * QUESTIONS}, pleased=["dpo"]),
     }
     models = [assessed("chat"), assessed("dpo")]
-    found = put_together(models, judged, PLEASED, MEANINGS, CONFIG)
+    found = put_together(models, judged, CONFIG)
     text = " ".join(found["verdict"])
     assert "The judge reward model prefers to chat's answers: dpo 100 %" in text
     assert "The judge reward model is what dpo learned to please, so it says little of their work." in text
@@ -125,9 +125,22 @@ def test_a_second_judge_is_heard_too() -> None:
 
 def test_a_judge_that_models_learned_to_please_is_named_as_such() -> None:
     models = [assessed("chat"), assessed("dpo")]
-    found = put_together(models, {"reward model": {"chat": EVEN, "dpo": GOOD}}, PLEASED, {}, CONFIG)
+    judged = {"reward model": Judgement({"chat": EVEN, "dpo": GOOD}, pleased=["dpo"])}
+    found = put_together(models, judged, CONFIG)
     assert found["best"] == "dpo"
     assert any("The judge reward model is what dpo learned to please" in told for told in found["verdict"])
+
+
+def test_what_a_judge_counts_and_whom_it_labelled_for_says_why_a_model_wins() -> None:
+    half = [0.5] * QUESTIONS
+    parts = {"names it": {"chat": [0.0] * QUESTIONS, "dpo": GOOD}, "is short": {"chat": half, "dpo": half}}
+    judged = {"rule": Judgement({"chat": EVEN, "dpo": GOOD}, parts, labelled=["dpo"])}
+    found = put_together([assessed("chat"), assessed("dpo")], judged, CONFIG)
+    text = " ".join(found["verdict"])
+    assert "in the mean of all answers: names it: dpo 0.75, chat 0; is short: dpo 0.5, chat 0.5." in text
+    assert "The judge rule also labelled the pairs of answers that dpo learned from" in text
+    page = lxml.html.fromstring(comparison_page(found))
+    assert "What rule counts" in page.text_content()
 
 
 def test_where_intervals_overlap_nothing_is_claimed() -> None:
