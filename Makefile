@@ -8,6 +8,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 TORCH  := 2.13.0
 PYTEST ?=
+# Several processes of tests share the processors: threads that wait for each other there take many times as long.
+THREADS := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: quickstart install test test-all gpu check clean
 .DELETE_ON_ERROR:
@@ -18,7 +20,7 @@ quickstart: install
 install: $(VENV)/installed
 
 test: $(VENV)/installed-tests check
-	$(BIN)/python -m pytest -m "not everything and not gpu" -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	$(THREADS) $(BIN)/python -m pytest -m "not everything and not gpu" -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-all: $(VENV)/installed-tests check
 	infra/install-test-services.sh
