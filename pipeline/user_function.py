@@ -367,8 +367,9 @@ def _called(
         value = function(**known)
     except BaseException as error:
         return {"raised": _told(error, path)}
-    each = value.values() if isinstance(value, Mapping) else [value]
-    if not all(isinstance(part, numbers.Real) and math.isfinite(part) for part in each):
+    each = list(value.values()) if isinstance(value, Mapping) else [value]
+    finite = all(isinstance(part, numbers.Real) and math.isfinite(part) for part in each)
+    if not each or not finite or not math.isfinite(sum(each)):
         return {"wrong": f"{_short(value)} ({type(value).__name__})"}
     parts = {str(name): float(part) for name, part in value.items()} if isinstance(value, Mapping) else {}
     return {"value": float(sum(each)), "parts": parts}

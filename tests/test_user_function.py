@@ -50,6 +50,7 @@ def hard(answer):
     return 1
 
 def counts(answer, ended):
+    if answer == "none": return {}
     return {"length": len(answer), "ended": ended, "odd": math.nan if answer == "nan" else 0}
 
 def wants(answer, colour): return 1.0
@@ -86,6 +87,8 @@ def test_a_function_may_tell_the_parts_of_which_its_value_is_the_sum(rules: str)
         assert json.dumps(found) == "[7.0, 5.0]"
         with pytest.raises(FunctionValueError, match=r"returned \{'length': 3, .* \(dict\)"):
             counts(rows("nan"))
+        with pytest.raises(FunctionValueError, match=r"returned {} \(dict\)"):
+            counts(rows("none"))
 
 
 @pytest.mark.parametrize(
