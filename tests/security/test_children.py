@@ -11,6 +11,7 @@ import pytest
 from crawler.child import _child
 from pipeline.corpus.extractor_process import READY, ExtractorProcess, Limits
 from tests.security.planted import planted_environment, secrets_in
+from tests.tracking.recorded import wait_for
 
 WAITING = f"import sys; sys.stdout.buffer.write({READY!r}); sys.stdout.flush(); sys.stdin.read()"
 
@@ -24,7 +25,10 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def secrets_of_process(number: int, planted: set[str]) -> set[str]:
-    values = psutil.Process(number).environ().values()
+    # A program that was started just now has no environment yet: the kernel puts it there a moment later.
+    process = psutil.Process(number)
+    wait_for(lambda: bool(process.environ()))
+    values = process.environ().values()
     return {secret for secret in planted if any(secret in value for value in values)}
 
 
