@@ -133,15 +133,32 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path, with_credentials: bool = True) -> Iterator[Mapping[str, str]]:
-    """Start the server; yields the environment variables by which clients find it. Has one bucket."""
+def running_server(folder: Path, with_credentials: bool = True) -> Iterator[S3Server]:
+    """Start a server; it has one bucket, and ends here."""
     server = S3Server(folder, with_credentials)
     server.start()
     try:
         server.make_bucket()
-        yield server.environment
+        yield server
     finally:
         server.kill()
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path, with_credentials: bool = True) -> Iterator[Mapping[str, str]]:
+    """Start a server; yields the environment variables by which clients find it."""
+    with running_server(folder, with_credentials) as server:
+        yield server.environment
+
+
+@contextlib.contextmanager
+def server_to_take_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """Start a server that this process and those that it starts use, with a cache of their own."""
+    (folder / "s3").mkdir()
+    with running_server(folder / "s3") as server:
+        for name, value in (server.environment | {"MOINHO_CACHE": str(folder / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
 def environment(endpoint: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pipeline.evaluation.glance import above_baseline, shots_told
 
 NAMED = 5
 """Figures that a sentence names."""
+LENGTH = "writing.tokens"
 
 Judged = Mapping[str, Mapping[str, Estimate]]
 """Role → `win_rate` and `length_controlled` against the reference."""
@@ -23,9 +24,10 @@ def verdict(content: Mapping[str, Any]) -> tuple[str, list[str]]:
     leaders, why = _by_judge(judges[0], content) if judges else _by_figures(content)
     best = leaders[0]
     if judges:
-        why += [*_by_part(judges[0], leaders, content), *_partial(judges[0], content)]
+        why += [*_by_part(judges[0], leaders, content), *_lengths(content), *_partial(judges[0], content)]
     for judge in judges[1:]:
         why += [_other_judge(judge, content), *_partial(judge, content)]
+        why += _contradiction(judges[0], judge, content)
     why += [*_tasks(content), *_bits(content)]
     others = [*(role for role in leaders if role != reference), *content["clear"]]
     about = (_against_reference(role, content) for role in dict.fromkeys(others))
@@ -65,6 +67,35 @@ def _other_judge(judge: str, content: Mapping[str, Any]) -> str:
     return (
         f"The judge {judge} prefers to {content['reference']}'s answers: {_list(_order(by_role), by_role)}."
     )
+
+
+def _contradiction(first: str, second: str, content: Mapping[str, Any]) -> list[str]:
+    """Where two judges leave no doubt that they mean opposite things."""
+    reference, one, other = content["reference"], content["judges"][first], content["judges"][second]
+    return [
+        f"The judges contradict each other about {role} and {reference}: {first} prefers {role} in "
+        f"{told(one[role]['win_rate'], 'share')}, {second} in {told(other[role]['win_rate'], 'share')}. One "
+        f"of them is wrong there; the answers at the end of the page show which."
+        for role in one
+        if _sides(one[role]["win_rate"]) * _sides(other[role]["win_rate"]) < 0
+    ]
+
+
+def _sides(rate: Estimate) -> int:
+    """1 for the model, -1 for the reference, 0 if neither is clearly preferred."""
+    return int(_above_half(rate)) - int(_below_half(rate))
+
+
+def _lengths(content: Mapping[str, Any]) -> list[str]:
+    """How long the answers are, since judges may like length, and what the rates at equal length are."""
+    by_role = content["figures"].get(LENGTH, {})
+    if content["reference"] not in by_role:
+        return []
+    each = ", ".join(f"{role} {shown(found['value'], 'tokens')}" for role, found in by_role.items())
+    return [
+        f"Tokens of an answer, on average: {each}. The rates at equal length are what a regression on the "
+        "difference of the lengths leaves where there is none."
+    ]
 
 
 def _order(by_role: Judged) -> list[str]:

@@ -123,6 +123,27 @@ def test_a_second_judge_is_heard_too() -> None:
     assert "The judge's score: 1 if the thing is named." in page
 
 
+def test_judges_that_contradict_each_other_are_told_of() -> None:
+    bad = [1.0 - value for value in GOOD]
+    judged = {
+        "rule": Judgement({"base": bad, "chat": EVEN, "dpo": GOOD}),
+        "reward model": Judgement({"base": GOOD, "chat": EVEN, "dpo": GOOD}),
+    }
+    models = [assessed("base"), assessed("chat"), assessed("dpo")]
+    told = put_together(models, judged, CONFIG)["verdict"]
+    about = [sentence for sentence in told if "contradict" in sentence]
+    assert len(about) == 1
+    assert about[0].startswith(
+        "The judges contradict each other about base and chat: rule prefers base in 25 %"
+    )
+    assert "reward model in 75 %" in about[0]
+
+
+def test_the_verdict_says_how_long_answers_are() -> None:
+    text = " ".join(compared({"base": EVEN, "dpo": GOOD})["verdict"])
+    assert "Tokens of an answer, on average: base 42.0, chat 42.0, dpo 42.0." in text
+
+
 def test_a_judge_that_models_learned_to_please_is_named_as_such() -> None:
     models = [assessed("chat"), assessed("dpo")]
     judged = {"reward model": Judgement({"chat": EVEN, "dpo": GOOD}, pleased=["dpo"])}

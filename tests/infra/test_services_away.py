@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.store import JournalReader, Record, Storage, Store, read_record
 from tests.infra.composed import Team, team_server
-from tests.object_store import BUCKET, S3Server
+from tests.object_store import BUCKET, S3Server, server_to_take_away
 from tests.road import Run, moinho
 from tests.tracking.recorded import Recorded, SlowProxy
 
@@ -41,17 +41,8 @@ def team(tmp_path: Path) -> Iterator[Team]:
 
 @pytest.fixture
 def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "s3").mkdir()
-    server = S3Server(tmp_path / "s3")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    server.start()
-    try:
-        server.make_bucket()
+    with server_to_take_away(tmp_path, monkeypatch) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def test_a_training_loses_nothing_and_hardly_slows_down_while_its_services_are_away(

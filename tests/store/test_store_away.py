@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.store import Storage
 from pipeline.store.storage import UnusableStoreError
-from tests.object_store import BUCKET, S3Server
+from tests.object_store import BUCKET, S3Server, server_to_take_away
 
 pytestmark = [pytest.mark.everything, pytest.mark.timeout(300)]
 
@@ -19,17 +19,8 @@ AWAY_SECONDS = 15.0
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    monkeypatch.setenv("MOINHO_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "s3").mkdir()
-    found = S3Server(tmp_path / "s3")
-    for name, value in found.environment.items():
-        monkeypatch.setenv(name, value)
-    found.start()
-    try:
-        found.make_bucket()
+    with server_to_take_away(tmp_path, monkeypatch) as found:
         yield found
-    finally:
-        found.kill()
 
 
 def restart(server: S3Server) -> None:
