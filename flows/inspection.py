@@ -250,7 +250,7 @@ def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> Non
         if value is None:
             table.add(tomlkit.comment(f"{name} is not set"))
         elif name not in sections and name not in lists:
-            table.add(name, value)
+            table.add(name, _array(value) if isinstance(value, tuple | list) else value)
     for name, section in sections.items():
         inner = tomlkit.table()
         told = section.only_told if isinstance(section, Config) else frozenset()
@@ -266,6 +266,11 @@ def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> Non
             _fill(inner, each.resolved() if isinstance(each, Config) else each)
             tables.append(inner)
         table.add(name, tables)
+
+
+def _array(values: Sequence[Any]) -> tomlkit.items.Item:
+    """From its text: item by item tomlkit takes time with the square of their number, minutes for seeds."""
+    return tomlkit.value(f"[{', '.join(tomlkit.item(value).as_string() for value in values)}]")
 
 
 def _is_list_of_sections(value: Any) -> bool:

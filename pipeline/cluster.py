@@ -32,6 +32,8 @@ LOCAL_RAY_ENVIRONMENT = {
     # A local cluster's head never comes back: its workers need not wait a minute for that; a busy
     # machine needs some seconds to stop it, in which the driver must not give up.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+    # Nobody takes nodes away from it: one process less that watches for that.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 PASSED_ON = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "TOKENIZERS_PARALLELISM", "TQDM_DISABLE")
 """What the workers of a local cluster inherit from the driver; those of a joined one are told."""

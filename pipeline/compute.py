@@ -336,14 +336,15 @@ class Compute:
         # by itself Ray waits for ever for a rank that hangs while all ask it something together
         os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(self.config.process_group_timeout_seconds)
         self.start()
+        from ray import cloudpickle
         from ray.train.torch import TorchTrainer
 
         attempt.journal("driver").beginning("starting training workers")
         trainer = TorchTrainer(
             run_training_worker,
+            # Packed, for the workers alone to open: Ray Train's controller would import all that they need.
             train_loop_config={
-                "loop": loop,
-                "settings": {**settings, "began": time.time()},
+                "work": cloudpickle.dumps((loop, {**settings, "began": time.time()})),  # type: ignore[no-untyped-call]
                 "attempt": attempt,
             },
             **self._train_settings(attempt),

@@ -242,7 +242,7 @@ def test_a_moved_store_is_reused_and_its_models_and_pictures_are_found(road: Pat
 # --- signals ---
 
 
-@pytest.mark.slow
+@everything
 def test_ctrl_c_twice_is_as_safe_as_once(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "store")
     run.wait_until("> site")

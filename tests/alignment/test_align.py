@@ -92,9 +92,8 @@ def test_a_rewarded_model_changes_as_it_is_rewarded(toys, tmp_path):
             assert values_of(attempt, name)
 
 
-@pytest.mark.parametrize(
-    "config", [DPO, everything(GRPO), everything(RLOO)], ids=lambda config: config.section
-)
+@pytest.mark.everything
+@pytest.mark.parametrize("config", [DPO, GRPO, RLOO], ids=lambda config: config.section)
 def test_killed_and_run_again_it_ends_with_the_same_bits(toys, tmp_path, config):
     def job(key: str, id: str) -> TuningJob:
         attempt = attempt_at(Storage(str(tmp_path)), key, id)

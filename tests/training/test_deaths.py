@@ -149,16 +149,9 @@ Compute(config).train(dying_worker, {"toy": toy}, toy.attempt)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", [MODES[0], pytest.param("compiled", marks=pytest.mark.everything)])
-@pytest.mark.parametrize(
-    ("moment", "step"),
-    [
-        ("writing", 12),
-        pytest.param("between", 10, marks=pytest.mark.everything),
-        pytest.param("committed", 12, marks=pytest.mark.everything),
-    ],
-)
+@pytest.mark.everything
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("moment", "step"), [("writing", 12), ("between", 10), ("committed", 12)])
 def test_a_driver_that_is_killed_leaves_the_same_bits(
     moment, step, mode, two_workers: Compute, data: Data, undisturbed: str, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -76,7 +77,7 @@ def diverge(settings: dict[str, int]) -> None:
 def test_a_fault_that_a_restart_would_only_meet_again_is_told_once_and_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
     attempt = toy_attempt(tmp_path)
-    given = {"loop": diverge, "settings": {"step": 7}, "attempt": attempt}
+    given = {"work": cloudpickle.dumps((diverge, {"step": 7})), "attempt": attempt}
     with pytest.raises(NonFiniteLossError):
         run_training_worker(given)
     run_training_worker(given)  # restarted by Ray Train: leaves at once
@@ -92,6 +93,14 @@ def test_defining_the_stage_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_what_watches_a_training_imports_no_model():
+    code = (
+        "import pipeline.training_faults, pipeline.training_group, sys; print('transformers' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 def test_the_estimate_counts_what_the_training_will_do(made, compute):
