@@ -22,7 +22,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from crawler.line_sort import merge_lines, sort_lines
 from crawler.members import members
-from pipeline.compute import Compute, ShardOutput, files_of
+from pipeline.compute import Compute
+from pipeline.shards import ShardOutput, files_of
 from pipeline.store import Attempt, File
 
 INDEX = "index.cdxj"

@@ -31,11 +31,12 @@ from crawler.settings import (
 )
 from crawler.telling import telling
 from crawler.turns import Logged, log_of, write_log
-from pipeline.compute import Compute, any_lost, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.opt_outs import Honoured
 from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import InputError
+from pipeline.shards import any_lost, files_of
 from pipeline.store import Attempt, File, Made, Record, Store, Work
 
 if TYPE_CHECKING:

@@ -25,11 +25,12 @@ from pydantic import Field, model_validator
 from crawler.crawl import WEB_PAGE_BYTES
 from crawler.scope import Patterns
 from crawler.settings import ContentTypes, Snapshot
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.opt_outs import Honoured
 from pipeline.corpus.pages import PACKED, Pages
 from pipeline.errors import InputError, StageError
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Attempt, Made, ShardRecord, Store, Work, sha256_of
 from pipeline.store.storage import cache_folder
 

@@ -24,11 +24,11 @@ from crawler.responses import content_type, is_wanted, pairs, text_of
 from crawler.scope import Scope
 from crawler.urls import canonical, host_of
 from crawler.warc import Archive, gzipped, spelled
-from pipeline.compute import ShardOutput
 from pipeline.corpus.forgotten import REASON as FORGOTTEN
 from pipeline.corpus.forgotten import Forgotten, forgotten_in
 from pipeline.corpus.http_download import download
 from pipeline.corpus.opt_outs import opt_outs
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, File, sha256_of
 
 KINDS = (

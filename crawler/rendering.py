@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.compute import ShardOutput
 from pipeline.errors import StageError
+from pipeline.shards import ShardOutput
 
 MODULE_TIMEOUT_SECONDS = 120
 """A module that takes longer to import and render hangs; the slowest seen takes 5 s."""

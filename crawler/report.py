@@ -25,7 +25,7 @@ from crawler.schema import DONE
 from pipeline.store import Attempt, File, Storage
 
 if TYPE_CHECKING:
-    from pipeline.compute import ShardOutput
+    from pipeline.shards import ShardOutput
 
 REPORT = "report.html"
 """Its name among the files of the artifact."""

@@ -27,9 +27,10 @@ from pydantic import Field, field_validator, model_validator
 
 from crawler.rendering import render_modules
 from crawler.sources import source_files
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, File, Made, Store, Work
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 
 from crawler.child import run_spider
 from crawler.options import FRONTIER, OUTGOING, Ended, Options
-from pipeline.compute import ShardOutput
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, File
 
 FRONTIERS = "frontiers"

@@ -9,9 +9,9 @@ from crawler.ingest import URL_ARCHIVE_BYTES
 from flows.calibration import Calibration, calibration, kept_calibration, machine
 from flows.disk import disk_of
 from flows.drift import Difference, differences
+from flows.listeners import Quiet
 from flows.rates import compile_seconds, memory_of, seconds_of
 from flows.rented import ON_GPUS, Rented
-from flows.run import Quiet
 from flows.until import up_to
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.compute import Compute

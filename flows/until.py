@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flows.run import Quiet
+from flows.listeners import Quiet
 from pipeline.errors import InputError
 from pipeline.store import Artifact, Work
 

@@ -6,27 +6,23 @@ Nothing below enters a key: the same recipe on a laptop and on a cluster makes t
 import contextlib
 import logging
 import os
-import secrets
-import shutil
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.claims import claimed
 from pipeline.cluster import deferred_stop, join, node_resources, start_local, start_told
 from pipeline.compute_config import ComputeConfig, StageResources, worker_range
-from pipeline.errors import MoinhoError, StageError, UnreadableShardError
+from pipeline.errors import MoinhoError, UnreadableShardError
 from pipeline.hardware import gpu_memory_gb, machine_memory_gb
 from pipeline.resources import Request, fitting_workers, require_room_for_tasks, worker_request
+from pipeline.shards import TRIES_PER_SHARD, ShardFunction, run_shard, set_aside
 from pipeline.stop_wish import await_checkpoint
 from pipeline.store import (
     Attempt,
-    File,
     ShardRecord,
     fault_of_machine,
     faults_told,
@@ -40,46 +36,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRIES_PER_SHARD = 3
 IN_FLIGHT_PER_CPU = 2
 """Tasks of a stage whose number nobody limits: so the next is there when one ends."""
 WAIT_SECONDS = 0.5
 CANCEL_SECONDS = 10.0
-
-
-class ShardLostError(StageError):
-    """A shard failed every time it was tried."""
-
-    remedy = (
-        "Read the log that the run names. Running again tries only what is missing; "
-        "compute.lost_shards lets the stage go on without it."
-    )
-
-
-class ShardUnreadableError(ShardLostError):
-    """What a shard is made from is damaged, so that no further try reads it."""
-
-    passes = False
-    remedy = (
-        "Replace or remove what the message names, then run again; compute.lost_shards lets the stage go on "
-        "without it, and its result is marked as incomplete."
-    )
-
-
-@dataclass
-class ShardOutput:
-    """Where a task writes the files of one shard. The name given to a file is its logical name."""
-
-    folder: Path
-
-    def path(self, name: str) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-
-ShardFunction = Callable[[Any, ShardOutput], Mapping[str, int]]
-"""Does the work of one shard: payload, output → counts. Must depend on nothing else."""
 
 
 @dataclass
@@ -266,7 +226,7 @@ class Compute:
         import ray
         from ray.exceptions import NodeDiedError
 
-        task = ray.remote(_run_shard).options(max_retries=0, name=f"{attempt.stage}:{step}", **placement)
+        task = ray.remote(run_shard).options(max_retries=0, name=f"{attempt.stage}:{step}", **placement)
         limit = self._tasks_at_once(attempt.stage) or IN_FLIGHT_PER_CPU * self.cpus()
         queue = list(reversed(waiting))
         tries = dict.fromkeys(waiting, 0)
@@ -298,31 +258,12 @@ class Compute:
                             queue.append(identity)
                             continue
                         lost += 1
-                        yield self._set_aside(attempt, step, identity, fault, lost)
+                        yield set_aside(attempt, step, identity, fault, lost, self.config.lost_shards)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
             if running:  # whoever is told the fault may count on it that no task writes any more
                 ray.wait(list(running), num_returns=len(running), timeout=CANCEL_SECONDS)
-
-    def _set_aside(
-        self, attempt: Attempt, step: str, identity: str, error: BaseException, lost: int
-    ) -> ShardRecord:
-        if isinstance(error, UnreadableShardError):
-            if lost > self.config.lost_shards:
-                raise ShardUnreadableError(
-                    f"{attempt.stage}: {error}. Replace it or take it away, then run again, or let the stage "
-                    f"go on without it by --set compute.lost_shards={lost}"
-                ) from error
-            return ShardRecord(identity=identity, files={}, counts={}, lost=str(error))
-        reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-        if lost > self.config.lost_shards:
-            raise ShardLostError(
-                f"{attempt.stage}, step {step}: shard {identity} failed {TRIES_PER_SHARD} times ({reason}). "
-                f"What is finished stays; run again to try only the rest, or let the stage go on without "
-                f"it by --set compute.lost_shards={lost}"
-            ) from error
-        return ShardRecord(identity=identity, files={}, counts={}, lost=reason)
 
     def train(
         self, loop: Callable[[dict[str, Any]], None], settings: dict[str, Any], attempt: Attempt
@@ -336,15 +277,15 @@ class Compute:
         # by itself Ray waits for ever for a rank that hangs while all ask it something together
         os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(self.config.process_group_timeout_seconds)
         self.start()
-        from ray import cloudpickle
+        import ray
         from ray.train.torch import TorchTrainer
 
         attempt.journal("driver").beginning("starting training workers")
         trainer = TorchTrainer(
             run_training_worker,
-            # Packed, for the workers alone to open: Ray Train's controller would import all that they need.
+            # A reference, for the workers alone to open: Ray Train's controller would import all they need.
             train_loop_config={
-                "work": cloudpickle.dumps((loop, {**settings, "began": time.time()})),  # type: ignore[no-untyped-call]
+                "work": ray.put((loop, {**settings, "began": time.time()})),
                 "attempt": attempt,
             },
             **self._train_settings(attempt),
@@ -435,44 +376,3 @@ def _beside_driver() -> dict[str, Any]:
 
     node = ray.get_runtime_context().get_node_id()
     return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-
-
-def files_of(records: list[ShardRecord]) -> dict[str, File]:
-    """The files of all shards by logical name."""
-    return {name: file for record in records for name, file in record.files.items()}
-
-
-def counts_of(records: list[ShardRecord]) -> dict[str, int]:
-    """The shards' counts added up, names sorted."""
-    totals: dict[str, int] = {}
-    for record in records:
-        for name, count in record.counts.items():
-            totals[name] = totals.get(name, 0) + count
-    return dict(sorted(totals.items()))
-
-
-def any_lost(records: list[ShardRecord]) -> bool:
-    return any(record.lost is not None for record in records)
-
-
-def _run_shard(
-    attempt: Attempt, step: str, identity: str, payload: Any, function: ShardFunction
-) -> ShardRecord:
-    """In a Ray task: do the work in a folder of its own, then publish the shard's record."""
-    name = f"{step}/{identity}-{secrets.token_hex(3)}"
-    folder = attempt.path(f"{name}/.").resolve()
-    try:
-        with faults_told(attempt.storage.local("")):
-            folder.mkdir(parents=True, exist_ok=True)
-            counts = function(payload, ShardOutput(folder))
-            published = attempt.publish_folder(name)
-            files = {logical.removeprefix(f"{name}/"): file for logical, file in published.items()}
-            done = attempt.finish_shard(
-                step, ShardRecord(identity=identity, files=files, counts=dict(counts))
-            )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # where a disk is full, halves take the room of wholes
-        raise
-    if not attempt.storage.is_local:
-        shutil.rmtree(folder)
-    return done

@@ -21,14 +21,14 @@ class TrainingFailedError(StageError):
 
 
 def run_training_worker(given: dict[str, Any]) -> None:
-    """In a training worker: run the loop, which `given["work"]` has packed with its settings; leave a fault
-    that a restart would only meet again on record.
+    """In a training worker: run the loop with its settings, to which `given["work"]` refers; leave a
+    fault that a restart would only meet again on record.
 
     Ray Train restarts workers whatever they died of; finding the record, or the driver's wish to stop, they
     leave at once.
     """
+    import ray
     import ray.train
-    from ray import cloudpickle
 
     attempt: Attempt = given["attempt"]
     path = f"{attempt.folder}/{TRAINING_FAULT}"
@@ -37,7 +37,7 @@ def run_training_worker(given: dict[str, Any]) -> None:
     is_first = ray.train.get_context().get_world_rank() == 0
     try:
         with faults_told(attempt.storage.local("")), heard(attempt) if is_first else contextlib.nullcontext():
-            loop, settings = cloudpickle.loads(given["work"])
+            loop, settings = ray.get(given["work"])
             loop(settings)
     except MoinhoError as error:
         told = {"module": type(error).__module__, "name": type(error).__name__, "message": str(error)}

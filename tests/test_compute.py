@@ -18,16 +18,10 @@ from pipeline.cluster import (
     start_local,
     start_told,
 )
-from pipeline.compute import (
-    Compute,
-    ShardLostError,
-    ShardOutput,
-    ShardUnreadableError,
-    counts_of,
-    files_of,
-)
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.errors import InputError, UnreadableShardError
+from pipeline.shards import ShardLostError, ShardOutput, ShardUnreadableError, counts_of, files_of
 from pipeline.store import Attempt, NoRoomError, Storage
 from pipeline.training_faults import TrainingFailedError, training_fault
 from tests.machine import check_sound, small_disk

@@ -238,8 +238,8 @@ def _tell(lines: "Mapping[str, str]") -> None:
 
 def _follow(cluster: "Cluster", job: str) -> None:
     """Show the log to the job's end; leaves with the exit code that says how it ended."""
+    from flows.endings import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
     from flows.jobs import follow
-    from flows.run import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 
     def write(part: str) -> None:
         sys.stdout.write(part)

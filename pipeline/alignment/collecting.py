@@ -21,8 +21,9 @@ from pipeline.alignment.preferences import (
 )
 from pipeline.alignment.sampled import Answers, seed_of
 from pipeline.alignment.votes import Answer, Judged, LeftOut, Pair, Vote, count_votes, judge_votes
-from pipeline.compute import Compute, ShardOutput, any_lost
+from pipeline.compute import Compute
 from pipeline.corpus.tables import outputs_of, write_table
+from pipeline.shards import ShardOutput, any_lost
 from pipeline.store import Attempt, Made
 from pipeline.training.user_rows import UserSource
 from pipeline.user_function import FunctionProcess, UserFunction

@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.errors import StageError
 from pipeline.models import cost
 from pipeline.models.model import Model
 from pipeline.models.sizes import size_of
+from pipeline.shards import ShardOutput, any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 from pipeline.training.conversations import Conversations
 

@@ -8,9 +8,9 @@ import torch
 
 from pipeline.alignment.prompts import prompt_ids
 from pipeline.alignment.sampled import Sampling, seed_of
-from pipeline.compute import ShardOutput
 from pipeline.corpus.tables import shard_name, write_table
 from pipeline.models.generation import Sampled, context_tokens, sample, stop_ids
+from pipeline.shards import ShardOutput
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 ANSWER = pa.struct([("text", pa.string()), ("tokens", pa.int64()), ("ended", pa.bool_())])

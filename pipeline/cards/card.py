@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.hold_out import Corpus
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, Record, Storage, Store, Work
 from pipeline.store.artifacts import read_record
 from pipeline.tokens.encode import Tokens

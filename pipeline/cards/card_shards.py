@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from pipeline.cards.card import FACTS, HOSTS, PAGE, CardConfig, Described
 from pipeline.cards.cooccurrence import WORD, PeopleCounts, count_people, languages, lexicon
 from pipeline.cards.facts import LENGTH_BINS, Facts, gathered
-from pipeline.compute import ShardOutput
 from pipeline.corpus.forgotten import REASON as FORGOTTEN
 from pipeline.corpus.privacy import PrivacyConfig, replace_personal
 from pipeline.corpus.tables import outputs_of, read_documents, write_table
 from pipeline.corpus.told_languages import primary
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 
 READ = ("id", "source", "url", "title", "date", "licence", "kind", "text", "language")

@@ -23,12 +23,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.duplicates import connect
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.forgotten import Forgotten, urls_in
 from pipeline.corpus.prose import BLANK_LINES, is_marked, lines_with_code
 from pipeline.corpus.tables import Row, outputs_of, read_documents, read_rows, write_rows
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 
 LINES = pa.schema([("site", pa.string()), ("hash", pa.int64())])

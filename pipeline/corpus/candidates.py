@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.damage import REPLACEMENT
 from pipeline.corpus.extract import ExtractConfig
 from pipeline.corpus.extractor_process import NO_EXTRACTOR, ExtractorProcess, Failure, Limits
 from pipeline.corpus.kinds import Kind
 from pipeline.corpus.readers.read import Extracted, Reading
 from pipeline.corpus.tables import DROPPED, RAW, bucket_of, document_id, shard_name, write_rows
+from pipeline.shards import ShardOutput
 
 TRIED_AGAIN = {"extractor-timeout", "extractor-crash", "extractor-memory"}
 """What may be the fault of the machine or of the page before; tried once more in a fresh process."""

@@ -14,11 +14,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.compute import Compute, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.forgotten import REASON, columns_in, forgotten_in
 from pipeline.errors import InputError
+from pipeline.shards import files_of
 from pipeline.store import Artifact, Attempt, Made, Store
 
 FORMATS = (".parquet", ".jsonl", ".txt", ".md")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.contamination import ContaminationConfig, check_sets
 from pipeline.corpus.extract import RawDocuments
@@ -24,6 +24,7 @@ from pipeline.corpus.privacy import PrivacyConfig
 from pipeline.corpus.tables import as_dataset
 from pipeline.corpus.told_languages import primary, undecided_tags
 from pipeline.errors import InputError, StageError
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.boilerplate import REMOVED, read_common, removed_rows, site_of, strip_lines
 from pipeline.corpus.classifier import Classifier
 from pipeline.corpus.clean import CleanConfig, Documents, Keeper, Scope
@@ -37,6 +36,7 @@ from pipeline.corpus.tables import (
     write_rows,
     write_table,
 )
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 
 SAMPLE_CHARACTERS = 200

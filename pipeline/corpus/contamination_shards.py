@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import Scope
 from pipeline.corpus.contamination import TEXT_FORMATS, ContaminationConfig, EvaluationSet, EvaluationSetError
 from pipeline.corpus.paragraphs import read_repeated
 from pipeline.corpus.tables import local_path, outputs_of, read_documents, read_rows, write_rows
 from pipeline.corpus.word_runs import gram_hashes, text_grams, word_hashes, words_of
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, File, ShardRecord
 
 CONTAMINATION = pa.schema(

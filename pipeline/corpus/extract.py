@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.formats import Format
 from pipeline.corpus.kinds import Kind
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 
 if TYPE_CHECKING:

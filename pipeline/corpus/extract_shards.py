@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.candidates import Candidate, Refused, write_documents
 from pipeline.corpus.canonical import canonical_url
 from pipeline.corpus.extract import ExtractConfig, limit_of
@@ -21,6 +20,7 @@ from pipeline.corpus.formats import CONTENT_TYPES
 from pipeline.corpus.readers.files import KINDS_WITH_THREADS, SourcePart
 from pipeline.corpus.readers.read import Reading
 from pipeline.corpus.tables import DROPPED, RAW, local_path, read_rows, shard_name, write_rows
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, File, ShardRecord
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.tables import as_dataset
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.contamination_shards import Runs, overlaps
 from pipeline.corpus.tables import outputs_of, read_documents, read_rows, write_rows
 from pipeline.corpus.word_runs import WORDS_IN_A_ROW, text_grams
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 
 OVERLAP = pa.schema(

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import Documents
 from pipeline.corpus.duplicates import near
 from pipeline.corpus.hold_out import HoldOutConfig
@@ -19,6 +18,7 @@ from pipeline.corpus.sections import cut_into_sections
 from pipeline.corpus.signatures import write_bands
 from pipeline.corpus.tables import DOCUMENTS, outputs_of, read_rows, write_rows
 from pipeline.errors import StageError
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 
 CUT = pa.schema([field for field in DOCUMENTS if field.name != "cluster"] + [pa.field("bytes", pa.int64())])

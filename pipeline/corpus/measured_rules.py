@@ -23,13 +23,13 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.kinds import Kind
 from pipeline.corpus.language import identify
 from pipeline.corpus.prose import LETTER, Prose, of_documentation
 from pipeline.corpus.quality import RULES, prose_of
 from pipeline.corpus.rule_files import ANY, LanguageRules, Profile, Threshold, rules_of
 from pipeline.corpus.tables import outputs_of, read_rows, write_rows
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 
 SAMPLE_DOCUMENTS = 2_000

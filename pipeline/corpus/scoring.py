@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.classifier import ClassifierConfig, ExamplesError
 from pipeline.corpus.tables import read_texts
+from pipeline.shards import ShardOutput
 
 HELD_OUT = 10
 """One example in so many is held out, to see how well the rest are learned."""

@@ -20,11 +20,12 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.formats import CONTAINERS, Format, format_by_name
 from pipeline.corpus.kinds import Kind
 from pipeline.corpus.opt_outs import Honoured
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, Store
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.download import download, list_remote
 from pipeline.corpus.local_files import LocalFile
 from pipeline.corpus.sources import SourceConfig, SourceFile, TakenIn
 from pipeline.errors import StageError, UnreadableShardError
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt
 from pipeline.store.storage import sha256_of
 

@@ -6,10 +6,11 @@ from functools import partial
 
 from pydantic import Field
 
-from pipeline.compute import Compute, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import InputError
+from pipeline.shards import any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, Made, Store, Work
 
 TEXT, STARTS, DOCUMENTS = ".text", ".starts.npy", ".documents.parquet"

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.suffixes import SEPARATOR, sorted_starts
 from pipeline.corpus.tables import read_documents, write_table
 from pipeline.corpus.text_index import DOCUMENTS, STARTS, TEXT
+from pipeline.shards import ShardOutput
 
 WHICH = pa.schema([("id", pa.string()), ("url", pa.string()), ("offset", pa.int64())])
 

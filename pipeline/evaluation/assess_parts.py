@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compute import Compute, ShardOutput, files_of
+from pipeline.compute import Compute
 from pipeline.evaluation import answers as asking
 from pipeline.evaluation import held_out, memorization, writing
 from pipeline.evaluation.assess import AssessConfig, form_of
@@ -29,6 +29,7 @@ from pipeline.evaluation.parts import HELD_OUT
 from pipeline.evaluation.tasks.kinds import KINDS
 from pipeline.evaluation.tasks.run import run_tasks
 from pipeline.models.model import Model
+from pipeline.shards import ShardOutput, files_of
 from pipeline.store import Artifact, Attempt, File
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary

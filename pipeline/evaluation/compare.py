@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipeline.compute import Compute, ShardOutput, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
 from pipeline.evaluation.assess import ANSWERS, DOCUMENTS, Assessment
 from pipeline.evaluation.judges import Judge
+from pipeline.shards import ShardOutput, files_of
 from pipeline.store import Artifact, Attempt, Made, Record, Store, Work, read_record
 from pipeline.user_function import identity_of
 

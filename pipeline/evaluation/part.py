@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pipeline.compute import ShardOutput, files_of
+from pipeline.shards import ShardOutput, files_of
 from pipeline.store import Attempt, File, ShardRecord
 
 Given = TypeVar("Given")

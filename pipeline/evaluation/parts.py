@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compute import Compute, ShardOutput, files_of
+from pipeline.compute import Compute
 from pipeline.evaluation.evaluate import EvaluateConfig, NothingToScoreError
 from pipeline.evaluation.part import PartOf, results
 from pipeline.models.model import Model
+from pipeline.shards import ShardOutput, files_of
 from pipeline.store import Artifact, Attempt, File
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary

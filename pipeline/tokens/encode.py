@@ -15,10 +15,11 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipeline.compute import Compute, ShardOutput, any_lost, counts_of, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import StageError
+from pipeline.shards import ShardOutput, any_lost, counts_of, files_of
 from pipeline.store import Artifact, Attempt, File, Made, Storage, Store
 from pipeline.tokens.encoders import Encoder, Ids
 from pipeline.tokens.markers import PAD_ID, neutralise

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.tables import local_path, write_rows, write_table
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, ShardRecord
 from pipeline.training.conversations import ConversationsConfig, Questions, Split
 from pipeline.training.messages import read_messages

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from pipeline.compute import Compute, ShardOutput, any_lost, files_of
+from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.errors import StageError
+from pipeline.shards import ShardOutput, any_lost, files_of
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.training.user_rows import UserSource
 

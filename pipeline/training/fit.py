@@ -14,8 +14,8 @@ from pipeline.errors import InputError
 from pipeline.models import cost
 from pipeline.models.cost import Checkpointing, Division, Footprint
 from pipeline.models.families import Shape
+from pipeline.resources import GB
 
-GB = 1e9
 IMPORTED_BYTES = {"cpu": 0.6e9, "cuda": 0.0}
 """What a worker has in memory before it has a model; a GPU has none of it."""
 FILLED = {"cpu": 1.0, "cuda": 0.92}

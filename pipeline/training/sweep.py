@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from pipeline.compute import Compute, any_lost
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.models import cost
 from pipeline.models.families import training_flops_per_token
+from pipeline.shards import any_lost
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary

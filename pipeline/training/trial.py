@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.compute import ShardOutput
 from pipeline.compute_config import ComputeConfig
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary

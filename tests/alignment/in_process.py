@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.compute import Compute, ShardFunction, _run_shard
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
+from pipeline.shards import ShardFunction, run_shard
 from pipeline.store import Attempt, ShardRecord
 
 
@@ -28,7 +29,7 @@ class InProcess(Compute):
             if found is None:
                 if self.stop_after == len(self.ran):
                     raise KeyboardInterrupt
-                found = _run_shard(attempt, step, identity, payload, function)
+                found = run_shard(attempt, step, identity, payload, function)
                 self.ran.append(f"{step}/{identity}")
             records.append(found)
         return records

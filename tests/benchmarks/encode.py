@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.compute import ShardOutput
+from pipeline.shards import ShardOutput
 from pipeline.store import Store
 from pipeline.tokens.encode import EncodeShard, encode_shard
 from pipeline.tokens.markers import neutralise

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.compute import ShardOutput
 from pipeline.corpus.extract import ExtractConfig
 from pipeline.corpus.readers.files import SourcePart
 from pipeline.corpus.sources import Files, SourceConfig, SourceFile
+from pipeline.shards import ShardOutput
 from pipeline.store import Store
 from pipeline.store.storage import sha256_of
 from tests.benchmarks.measure import Result, cpu_seconds, in_turn

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from flows.configuration import load
+from flows.listeners import Namer
 from flows.planning import refuse_early
-from flows.run import Namer
 from flows.web_to_model import WebToModel, web_to_model
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages

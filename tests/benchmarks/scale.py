@@ -14,8 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.compute import Compute, ShardOutput
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, Storage, Store
 from pipeline.store.discard import discard
 from tests.benchmarks.measure import Pair, Result, note

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.compute import ShardOutput
 from pipeline.config import Config
 from pipeline.corpus.hold_out import Corpus
 from pipeline.corpus.tables import read_texts
 from pipeline.corpus.text_index import TextIndex, TextIndexConfig, find_text
 from pipeline.corpus.text_index_shards import Indexing, index
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, Made, Store
 from tests.benchmarks.duplicates import write_documents
 from tests.benchmarks.measure import Pair, Result, cpu_seconds, note, wall_seconds

@@ -11,10 +11,11 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from pipeline.compute import Compute, ShardFunction, _run_shard
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.corpus.pages import Pages
+from pipeline.shards import ShardFunction, run_shard
 from pipeline.store import Attempt, Made, ShardRecord, Store
 
 
@@ -49,7 +50,7 @@ class InThisProcess(Compute):
         tells: bool = True,
     ) -> list[ShardRecord]:
         return [
-            attempt.finished_shard(step, identity) or _run_shard(attempt, step, identity, payload, function)
+            attempt.finished_shard(step, identity) or run_shard(attempt, step, identity, payload, function)
             for identity, payload in shards.items()
         ]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.compute import Compute, files_of
+from pipeline.compute import Compute
 from pipeline.corpus.boilerplate import (
     PAGE,
     SAMPLED_PAGES,
@@ -18,6 +18,7 @@ from pipeline.corpus.boilerplate import (
 from pipeline.corpus.extract import RawDocuments
 from pipeline.corpus.forgotten import Forgotten
 from pipeline.corpus.tables import RAW, read_rows, write_rows
+from pipeline.shards import files_of
 from pipeline.store import Attempt, Made, Store
 from tests.corpus.conftest import Crawled
 from tests.corpus.test_clean import raw_of

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compute import Compute, ShardOutput
+from pipeline.compute import Compute
 from pipeline.corpus import candidates, extract_shards
 from pipeline.corpus import extract as stage
 from pipeline.corpus.extract import ExtractConfig, extract
 from pipeline.corpus.extractor_process import ExtractorProcess
 from pipeline.corpus.tables import PagesLostError, bucket_of, read_rows
+from pipeline.shards import ShardOutput
 from pipeline.store import Store
 from tests.corpus.conftest import MakePages, WebPage
 from tests.corpus.samples import ENGLISH, PORTUGUESE, html

@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.compute import Compute, ShardFunction
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.tables import Row, read_rows
+from pipeline.shards import ShardFunction
 from pipeline.store import Artifact, Attempt, ShardRecord, Store
 from pipeline.store.verify import verify
 from tests.corpus.conftest import InThisProcess

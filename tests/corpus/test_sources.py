@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.compute import Compute, ShardUnreadableError
+from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.corpus import download, http_download, local_files
 from pipeline.corpus.clean import CleanConfig, clean
@@ -27,6 +27,7 @@ from pipeline.corpus.sources import SourceConfig, Sources, take_in
 from pipeline.corpus.sources_shards import DatasetUnavailableError, SourceChangedError
 from pipeline.corpus.tables import read_rows
 from pipeline.errors import UnreadableShardError
+from pipeline.shards import ShardUnreadableError
 from pipeline.store import Store
 from tests.corpus.conftest import MakePages, WebPage
 from tests.corpus.samples import ENGLISH, PORTUGUESE, html

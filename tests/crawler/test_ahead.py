@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from crawler.crawl import CrawlConfig, crawl
-from pipeline.compute import ShardFunction
 from pipeline.compute_config import ComputeConfig
 from pipeline.corpus.extract import ExtractConfig, RawDocuments, extract, raw_documents
 from pipeline.corpus.extract_ahead import ROUNDS_BEHIND, ExtractionAhead
 from pipeline.corpus.pages import Pages
+from pipeline.shards import ShardFunction
 from pipeline.store import Attempt, File, ShardRecord, Store
 from tests.corpus.conftest import InThisProcess
 from tests.crawler.web import page, serve

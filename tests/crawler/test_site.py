@@ -28,7 +28,8 @@ from crawler.site import (
     build_site,
     serve,
 )
-from pipeline.compute import Compute, ShardOutput
+from pipeline.compute import Compute
+from pipeline.shards import ShardOutput
 from pipeline.store import Store, sha256_of
 
 MODULES = ("json", "statistics", "email.utils")

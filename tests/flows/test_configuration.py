@@ -1,8 +1,11 @@
 import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
 from flows.configuration import ConfigurationError, load
@@ -184,6 +187,12 @@ def test_a_malformed_setting_says_how_to_write_one(tmp_path: Path, setting: str)
 def test_a_printed_configuration_loads_again(tmp_path: Path) -> None:
     farm = Farm(name='quo"te\\ é', mill=Mill(grains=("a", "b")))
     assert load(Farm, write(tmp_path, "printed.toml", as_toml(farm))) == farm
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_lists_of_any_texts_are_printed_as_they_are(grains: list[str]) -> None:
+    printed = tomllib.loads(as_toml(Farm(name="a", mill=Mill(grains=tuple(grains)))))
+    assert printed["mill"]["grains"] == grains
 
 
 def test_what_is_not_set_is_printed_where_it_may_be_set(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from crawler.crawl import CrawlConfig
 from crawler.ingest import IngestedPages
 from crawler.seed_places import NoContactError
 from flows.display import Display
-from flows.run import History, StageLog, _start_of_ray, _tell_pages, tell_failure, tell_stages
+from flows.endings import tell_failure, tell_pages, tell_stages
+from flows.listeners import History, StageLog
+from flows.run import _start_of_ray
 from flows.stop_signals import StopSignals
 from pipeline.cluster import deferred_stop
 from pipeline.compute import Compute
@@ -142,7 +144,7 @@ def test_only_commands_that_work_there_are_named_as_next(
     kind: type[Pages], is_crawl: bool, store: Store
 ) -> None:
     console = Console(file=io.StringIO(), width=1000)
-    _tell_pages(kind(store.storage, "0" * 16), "archives", console)
+    tell_pages(kind(store.storage, "0" * 16), "archives", console)
     assert isinstance(console.file, io.StringIO)
     named = [line.split()[1] for line in console.file.getvalue().splitlines() if "moinho" in line]
     assert named == (["crawl", "frontier", "frontier"] if is_crawl else ["show", "ls"])

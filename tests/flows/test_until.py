@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.configuration import load
-from flows.run import Quiet
+from flows.listeners import Quiet
 from flows.until import UnknownStageError, up_to
 from flows.web_to_model import WebToModel
 from pipeline.compute import Compute

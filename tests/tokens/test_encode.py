@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.compute import Compute, ShardOutput
+from pipeline.compute import Compute
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, PlanningStore, Store
 from pipeline.tokens.encode import EmptySplitError, EncodeShard, Tokens, TokensConfig, encode_shard, tokenize
 from pipeline.tokens.markers import BEGIN_ID, END_ID, neutralise, restore

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from pipeline.compute import ShardOutput
+from pipeline.shards import ShardOutput
 from pipeline.store import Store
 from pipeline.tokens.encode import EncodeShard, encode_shard
 from pipeline.tokens.markers import MARKERS, PAD_ID, neutralise, restore

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.compute import ShardOutput
 from pipeline.models.generation import encode as encode_prompt
 from pipeline.models.generation import piece_bytes, stop_ids
+from pipeline.shards import ShardOutput
 from pipeline.store import Store
 from pipeline.tokens.encode import EncodeShard, encode_shard
 from pipeline.tokens.encoders import FastEncoder

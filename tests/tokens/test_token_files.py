@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.compute import ShardOutput
+from pipeline.shards import ShardOutput
 from pipeline.store import Store
 from pipeline.tokens.encode import EncodeShard, encode_shard
 from pipeline.tokens.token_files import INDEX_ROWS, DocumentIndex, TokenFile

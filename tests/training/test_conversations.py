@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compute import ShardOutput
 from pipeline.errors import InputError
+from pipeline.shards import ShardOutput
 from pipeline.store import Artifact, Attempt, Made, Storage, Store
 from pipeline.store.records import ShardRecord
 from pipeline.training.conversation_shards import PAIRS, Choosing, choose

@@ -28,7 +28,6 @@ from crawler.entries import Entry, Position
 from crawler.frontier import Frontier
 from crawler.ingest_shards import logged
 from crawler.line_sort import merge_lines
-from pipeline.compute import ShardOutput
 from pipeline.corpus.clean import CleanConfig
 from pipeline.corpus.extract import PAGES_PER_SHARD, ExtractConfig
 from pipeline.corpus.extract_shards import parts, slices_of
@@ -37,6 +36,7 @@ from pipeline.corpus.hold_out_shards import Choosing, choose
 from pipeline.corpus.pages import Archive, entry_of
 from pipeline.corpus.signatures import BANDS, write_signatures
 from pipeline.corpus.tables import KEPT, read_documents, read_rows, write_rows, write_table
+from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, File, Record, ShardRecord, Storage, sha256_of
 
 MODULE = "tests.benchmarks.paper.measured"
