@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -61,12 +62,18 @@ def test_pages_in_are_documents_kept_and_drops_by_reason(road: Path) -> None:
     assert pages["pages"] == documents["pages"] == documents["kept"] + dropped > 0
 
 
+def cpu_seconds_of_children() -> float:
+    """Of those that have ended: unlike time, other work on the machine does not lengthen it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_a_second_run_reuses_every_stage(road: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")}
-    start = time.monotonic()
+    used = cpu_seconds_of_children()
     run = Run.start(road)
-    assert run.wait(60) == 0, run.text()
-    assert time.monotonic() - start < 20
+    assert run.wait(120) == 0, run.text()
+    assert cpu_seconds_of_children() - used < 20
     assert run.text().count("in the store") == len(before)
     assert {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")} == before
 

@@ -55,7 +55,7 @@ class QuestionsDifferError(StageError):
 class Comparison(Artifact):
     """`comparison.json`, `comparison.html` with everything on it, and `plots/`."""
 
-    stage, role, revision = "compare", "comparison", 5
+    stage, role, revision = "compare", "comparison", 6
 
     def content(self) -> dict[str, Any]:
         """comparison.json. Raises InputError if not made yet."""

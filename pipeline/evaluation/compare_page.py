@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pipeline.evaluation.compare_report import panels_of
+from pipeline.evaluation.compare_report import panels_of, title_of
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
 from pipeline.evaluation.pages import (
@@ -69,11 +69,8 @@ def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A table for each judge and one for the likelihood of unseen text, each against the reference."""
     tables = []
     for panel in panels_of(content):
-        table = figure_table(panel) | {"folded": False}
+        table = figure_table(panel) | {"folded": False, "title": title_of(panel)}
         name = panel[0].name.split(".")
-        table["title"] = (
-            f"Judged by {'.'.join(name[1:-1])}" if name[0] == "win_rate" else "Bits for unseen text"
-        )
         if name[0] == "win_rate":
             judge = ".".join(name[1:-1])
             by_role = content["judges"][judge]

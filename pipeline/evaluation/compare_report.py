@@ -31,7 +31,9 @@ def write_comparison(
     if panels:
         title = f"Compared with {content['reference']}"
         with drawing():
-            intervals(panels, title).savefig(attempt.path("plots/against-reference.png"), dpi=110)
+            intervals(panels, title, [title_of(panel) for panel in panels]).savefig(
+                attempt.path("plots/against-reference.png"), dpi=110
+            )
     if any(content["tasks"].values()):
         plot_tasks(content["tasks"], attempt.path("plots/tasks.png"))
     return Made(
@@ -73,6 +75,10 @@ def put_together(
         "scores": {judge: _means(found.scores, config.seed) for judge, found in judgements.items()},
         "parts": {
             judge: {part: _means(by_role, config.seed) for part, by_role in found.parts.items()}
+            for judge, found in judgements.items()
+        },
+        "parts_most": {
+            judge: {part: max(map(max, by_role.values())) for part, by_role in found.parts.items()}
             for judge, found in judgements.items()
         },
         "bits_ratio": {
@@ -166,6 +172,12 @@ def panels_of(content: Mapping[str, Any]) -> list[list[Figure]]:
         Figure(f"bits_ratio.{role}", role, BITS_RATIO, found) for role, found in content["bits_ratio"].items()
     ]
     return [panel for panel in [*panels, ratios] if panel]
+
+
+def title_of(panel: Sequence[Figure]) -> str:
+    """What one of `panels_of` is about."""
+    kind, *judge, _ = panel[0].name.split(".")
+    return f"Judged by {'.'.join(judge)}" if kind == "win_rate" else "Bits for unseen text"
 
 
 def _record_figures(content: Mapping[str, Any]) -> dict[str, float]:

@@ -35,13 +35,14 @@ def by_kind(own: Sequence[Figure]) -> list[list[Figure]]:
     return list(kinds.values())
 
 
-def intervals(panels: Sequence[Sequence[Figure]], title: str) -> Drawing:
-    """A row for each figure: its value, its interval, and its baseline as a stroke."""
+def intervals(panels: Sequence[Sequence[Figure]], title: str, titles: Sequence[str] = ()) -> Drawing:
+    """A row for each figure: its value, its interval, and its baseline as a stroke. `titles`: of the panels,
+    where what their figures mean does not tell them apart."""
     heights = [len(panel) + 2.6 for panel in panels]
     whole = Drawing(figsize=(8, 0.6 + 0.3 * sum(heights)), layout="constrained")
     whole.suptitle(title)
     axes = whole.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-    for place, panel in zip(axes, panels, strict=True):
+    for place, panel, about in zip(axes, panels, titles or [""] * len(panels), strict=True):
         for row, figure in enumerate(panel):
             estimate = figure.estimate
             if estimate["low"] is not None and estimate["high"] is not None:
@@ -52,6 +53,7 @@ def intervals(panels: Sequence[Sequence[Figure]], title: str) -> Drawing:
         place.set_yticks(range(len(panel)), [figure.label for figure in panel])
         place.set_ylim(len(panel) - 0.4, -0.6)
         place.set_xlabel(panel[0].kind.meaning, fontsize=8)
+        place.set_title(about, fontsize=9, loc="left")
         place.grid(axis="x", alpha=0.3)
         place.spines[["top", "right"]].set_visible(False)
     return whole

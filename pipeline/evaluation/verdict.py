@@ -24,7 +24,8 @@ def verdict(content: Mapping[str, Any]) -> tuple[str, list[str]]:
     leaders, why = _by_judge(judges[0], content) if judges else _by_figures(content)
     best = leaders[0]
     if judges:
-        why += [*_by_part(judges[0], leaders, content), *_lengths(content), *_partial(judges[0], content)]
+        why[1:1] = _partial(judges[0], content)
+        why += [*_by_part(judges[0], leaders, content), *_lengths(content)]
     for judge in judges[1:]:
         why += [_other_judge(judge, content), *_partial(judge, content)]
         why += _contradiction(judges[0], judge, content)
@@ -38,8 +39,9 @@ def _by_part(judge: str, leaders: Sequence[str], content: Mapping[str, Any]) -> 
     """What of a judge's score the leaders have more or less of than the reference: why they win."""
     reference = content["reference"]
     roles = [role for role in leaders if role != reference] or list(content["judges"][judge])
+    most = content["parts_most"][judge]
     each = [
-        f"{part}: "
+        f"{part} ({shown(most[part], 'score')} at most): "
         + ", ".join(f"{role} {shown(by_role[role]['value'], 'score')}" for role in (*roles, reference))
         for part, by_role in content["parts"][judge].items()
     ]
@@ -124,16 +126,17 @@ def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[list[str], list[s
     if len(leaders) == 1:
         equal = by_role[best]["length_controlled"]
         head = (
-            f"{best} answers best: the judge {judge} prefers its answer to {reference}'s in "
+            f"By the judge {judge}, {best} answers best: its answer is preferred to {reference}'s in "
             f"{told(rate, 'share')} of {rate['n']} questions, ties counted half; at equal length in "
             f"{told(equal, 'share')}."
         )
         found = [head]
     else:
         head = (
-            f"{_and(leaders)} answer better than {reference}; which of them does so best cannot be told: of "
-            f"{rate['n']} questions, ties counted half, the judge {judge} prefers to {reference}'s answers: "
-            f"{_list(leaders, by_role)}; at equal length: {_list(leaders, by_role, 'length_controlled')}."
+            f"By the judge {judge}, {_and(leaders)} answer better than {reference}; which of them does so "
+            f"best cannot be told: of {rate['n']} questions, ties counted half, preferred to {reference}'s "
+            f"answers: {_list(leaders, by_role)}; at equal length: "
+            f"{_list(leaders, by_role, 'length_controlled')}."
         )
         pairs = ", ".join(f"to {role}'s {told(against[best][role], 'share')}" for role in leaders[1:])
         found = [head, f"Against each other: {best}'s answers are preferred {pairs}."]
@@ -142,7 +145,8 @@ def _by_judge(judge: str, content: Mapping[str, Any]) -> tuple[list[str], list[s
     if open_:
         found.append(f"Not shown to differ from {best}: {_list(open_, by_role)}.")
     if behind:
-        found.append(f"Clearly behind {best}: {_list(behind, by_role)}.")
+        each = ", ".join(f"{role} {told(against[role][best], 'share')}" for role in behind)
+        found.append(f"Clearly behind {best}, by how often their answers are preferred to its: {each}.")
     return leaders, found
 
 
