@@ -29,7 +29,6 @@ from flows.endings import (
 from flows.listeners import History, Namer, StageLog
 from flows.planning import refuse_early
 from flows.stop_signals import StopSignals
-from flows.sweeps import tell_sweep
 from flows.until import up_to
 from flows.web_to_model import (
     WebToModel,
@@ -104,6 +103,8 @@ def compare_vocabularies(
 
 def sweep(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
     """Run the road up to the tokens, and try trainings on them. Returns the exit code as `run` does."""
+    from flows.sweeps import tell_sweep  # which imports what draws
+
     command = _Command("trainings compared", web_to_sweep, tell_sweep)
     return _run(command, config, config_path, again, console)
 
