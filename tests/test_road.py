@@ -72,8 +72,8 @@ def test_a_second_run_reuses_every_stage(road: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")}
     used = cpu_seconds_of_children()
     run = Run.start(road)
-    assert run.wait(120) == 0, run.text()
-    assert cpu_seconds_of_children() - used < 20
+    assert run.wait(60) == 0, run.text()
+    assert cpu_seconds_of_children() - used < 12  # 6 on an idle machine
     assert run.text().count("in the store") == len(before)
     assert {path: path.stat().st_mtime_ns for path in road.glob("*/*/artifact.json")} == before
 
