@@ -42,6 +42,7 @@ def tell_failure(error: Exception, history: History, console: Console, again: st
 
 
 def tell_stages(history: History, title: str, console: Console, seconds: float) -> None:
+    """A table of all stages of the run: what became of each, how long it took, and what it counted."""
     table = Table(title=f"{title} in {duration(seconds)}", title_justify="left")
     for column in ("stage", "key", "took", "counts"):
         table.add_column(column, overflow="fold", no_wrap=column in ("stage", "key", "took"))
@@ -65,6 +66,7 @@ def _told_of_recrawl(record: Record) -> str:
 
 
 def tell_road(road: Road, name: str, console: Console) -> None:
+    """The models with their figures and folders, the scores, which is the best, and what to type next."""
     aligned = [(f"{model.role} model", model) for model in road.aligned]
     for title, model in (("base model", road.base), ("chat model", road.chat), *aligned):
         figures = ", ".join(f"{key.replace('_', ' ')} {number(v)}" for key, v in model.record.figures.items())
@@ -139,6 +141,7 @@ def _tell_next(commands: Mapping[str, str], console: Console) -> None:
 
 
 def tell_comparison(comparison: VocabularyComparison, name: str, console: Console, *, shown: bool) -> None:
+    """The vocabularies' figures side by side, and where the page lies; `shown` opens it in a browser."""
     from pipeline.tokens.comparison_page import rows
 
     found, report = comparison.figures(), comparison.path(REPORT)

@@ -269,7 +269,7 @@ def _fill(table: tomlkit.TOMLDocument | Table, values: Mapping[str, Any]) -> Non
 
 
 def _array(values: Sequence[Any]) -> tomlkit.items.Item:
-    """From its text: item by item tomlkit takes time with the square of their number, minutes for seeds."""
+    """From its text: item by item tomlkit takes time with the square of their number, 24 s for 9,000."""
     return tomlkit.value(f"[{', '.join(tomlkit.item(value).as_string() for value in values)}]")
 
 

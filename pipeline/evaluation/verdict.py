@@ -76,8 +76,8 @@ def _contradiction(first: str, second: str, content: Mapping[str, Any]) -> list[
     reference, one, other = content["reference"], content["judges"][first], content["judges"][second]
     return [
         f"The judges contradict each other about {role} and {reference}: {first} prefers {role} in "
-        f"{told(one[role]['win_rate'], 'share')}, {second} in {told(other[role]['win_rate'], 'share')}. One "
-        f"of them is wrong there; the answers at the end of the page show which."
+        f"{told(one[role]['win_rate'], 'share')}, {second} in {told(other[role]['win_rate'], 'share')}. They "
+        "count different things, or one of them is wrong there: look at the answers at the end of the page."
         for role in one
         if _sides(one[role]["win_rate"]) * _sides(other[role]["win_rate"]) < 0
     ]
