@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pipeline.evaluation.compare_report import panels_of, title_of
+from pipeline.evaluation.compare_report import judge_of, panels_of, title_of
 from pipeline.evaluation.estimates import Estimate
 from pipeline.evaluation.figures import SECTIONS, Figure, better, figure_of, shown, shown_interval
 from pipeline.evaluation.pages import (
@@ -70,9 +70,7 @@ def _judged(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     tables = []
     for panel in panels_of(content):
         table = figure_table(panel) | {"folded": False, "title": title_of(panel)}
-        name = panel[0].name.split(".")
-        if name[0] == "win_rate":
-            judge = ".".join(name[1:-1])
+        if (judge := judge_of(panel)) is not None:
             by_role = content["judges"][judge]
             meaning = content["judge_means"].get(judge)
             table["note"] += f" The judge's score: {meaning.rstrip('.')}." if meaning else ""

@@ -174,10 +174,16 @@ def panels_of(content: Mapping[str, Any]) -> list[list[Figure]]:
     return [panel for panel in [*panels, ratios] if panel]
 
 
+def judge_of(panel: Sequence[Figure]) -> str | None:
+    """By whose judgement one of `panels_of` came about; None of that of the bits."""
+    kind, *judge, _ = panel[0].name.split(".")
+    return ".".join(judge) if kind == "win_rate" else None
+
+
 def title_of(panel: Sequence[Figure]) -> str:
     """What one of `panels_of` is about."""
-    kind, *judge, _ = panel[0].name.split(".")
-    return f"Judged by {'.'.join(judge)}" if kind == "win_rate" else "Bits for unseen text"
+    judge = judge_of(panel)
+    return "Bits for unseen text" if judge is None else f"Judged by {judge}"
 
 
 def _record_figures(content: Mapping[str, Any]) -> dict[str, float]:
