@@ -20,7 +20,7 @@ lock() { # NAME, then options of uv
 }
 
 upgrade=${1:-}
-lock cuda --extra s3 --extra gpu $upgrade
+lock cuda --extra s3 --extra cloud --extra gpu $upgrade
 
 # The CPU build of torch is not the file that the index has under that version, and wants no CUDA:
 # infra/install-torch.sh installs it first, and the lock holds everything else.
@@ -29,4 +29,4 @@ for package in $(sed -n 's/^\(nvidia-[a-z0-9-]*\|cuda-[a-z0-9-]*\|triton\)==.*/\
     without="$without --no-emit-package $package"
 done
 sed -n 's/^\([a-z0-9._-]*==[^\\]*\).*/\1/p' infra/locks/cuda.txt > "$folder/versions.txt"
-lock cpu --extra s3 --constraint "$folder/versions.txt" $without
+lock cpu --extra s3 --extra cloud --constraint "$folder/versions.txt" $without

@@ -58,7 +58,7 @@ def asked(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-LOCKED = [("cpu", ("s3",)), ("cuda", ("s3", "gpu"))]
+LOCKED = [("cpu", ("s3", "cloud")), ("cuda", ("s3", "cloud", "gpu"))]
 
 
 @pytest.mark.parametrize(("name", "extras"), LOCKED)
