@@ -78,6 +78,8 @@ def print_error(console: Console, told: str) -> None:
 
 PATIENCE_SECONDS = 5.0
 """So long nothing new has to be told for an estimate to stay."""
+SILENCE_SECONDS = 60.0
+"""After so long without a word of a stage its silence is told."""
 
 
 NOTICES = {
@@ -116,11 +118,14 @@ class Running:
     """When the first progress in this unit came, and how much was done then: rates are counted from there."""
     changed: float = 0.0
     """When more was done than before."""
+    heard: float = field(default_factory=time.monotonic)
+    """When a line of its journals came last."""
 
     def update(self) -> None:
         self.samples.clear()
         self.notices.clear()
         for line in self.reader.read():
+            self.heard = time.monotonic()
             if line["kind"] == "progress":
                 before, self.unit, self.beginning = self.unit, line["unit"], ""
                 if line["done"] != self.done:
@@ -151,6 +156,12 @@ class Running:
         return (self.total - self.done) * (now - since) / (self.done - before)
 
     def line(self) -> str:
+        """What it is at, and how long nothing was heard of it: work that has one long part, or none."""
+        silence = time.monotonic() - self.heard
+        silent = f", nothing new for {duration(silence)}" if silence > SILENCE_SECONDS else ""
+        return self._at() + silent
+
+    def _at(self) -> str:
         if self.beginning:
             return self.beginning
         of = f"/{number(self.total)}" if self.total else ""

@@ -29,7 +29,7 @@ ARGUMENTS = (
         "-s3.iam=false",
         "-s3.autoCreateBucket=false",
         "-volume.max",
-        "8",
+        "100",  # seven are taken at once by what is in no bucket
         "-master.volumeSizeLimitMB",
         "64",
         "-master.telemetry=false",

@@ -84,6 +84,20 @@ def test_nothing_is_said_of_the_time_left_while_something_takes_longer_than_all_
     assert running.rest() is None
 
 
+def test_a_stage_of_which_nothing_was_heard_for_a_while_is_not_shown_as_if_it_went_on(tmp_path):
+    attempt = Attempt(Storage(str(tmp_path)), "pretrain", "0" * 16, "20260101-000000-aaaaaa")
+    running = Running("pretrain", JournalReader(attempt.storage, f"{attempt.folder}/journal"), TaskID(0))
+    attempt.journal("pretrain").progress(10, 29, "steps")
+    running.update()
+    assert running.line() == "10/29 steps"
+    running.heard -= 90
+    running.update()
+    assert running.line() == "10/29 steps, nothing new for 1:30 min"
+    attempt.journal("driver").beginning("starting training workers")
+    running.update()
+    assert running.line() == "starting training workers"
+
+
 def test_what_is_done_before_the_first_progress_is_told_by_name_and_again_after_a_restart(tmp_path):
     attempt = Attempt(Storage(str(tmp_path)), "pretrain", "0" * 16, "20260101-000000-aaaaaa")
     journal = attempt.journal("pretrain-0")

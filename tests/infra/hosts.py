@@ -5,6 +5,7 @@ machine end with it, and nothing of the network is seen from outside or stays.
 """
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,13 +64,23 @@ class Host:
         return done.stdout
 
     def processes(self) -> list[psutil.Process]:
-        """All that run on it."""
-        return psutil.Process(self.first).children(recursive=True)
+        """All that run on it, whoever started them; without its first."""
+        space = _space(self.first)
+        others = (each for each in psutil.process_iter() if each.pid != self.first)
+        return [each for each in others if space is not None and _space(each.pid) == space]
 
     def kill(self) -> None:
         """As when the power fails."""
         self.process.kill()
         self.process.wait()
+
+
+def _space(process: int) -> str | None:
+    """Of process ids; None if it has ended, or is none of ours."""
+    try:
+        return os.readlink(f"/proc/{process}/ns/pid")
+    except (FileNotFoundError, PermissionError):
+        return None
 
 
 def may_have_hosts() -> bool:
