@@ -110,7 +110,7 @@ def tell_end(artifact: Artifact, name: str, console: Console, *, until: str) -> 
     commands["the same command without --until"] = "goes on from here"
     console.print(
         f"\nEnded with {artifact.stage}, as --until {until} asks: it lies in "
-        f"{artifact.storage.full(artifact.base)}",
+        f"{artifact.storage.address}/{artifact.base}",
         soft_wrap=True,
     )
     _tell_next(commands, console)

@@ -21,9 +21,8 @@ QUIET_SECONDS = 60.0
 IN_ALL_SECONDS = 2 * QUIET_SECONDS + CUT_SECONDS + 3 * POSTGRES_SECONDS
 SPARE = 1.5
 """The training is to last so many times as long as all that is done meanwhile."""
-BATCH_TOKENS = 2048
 SETTINGS = (
-    f"pretrain.batch_tokens={BATCH_TOKENS}",
+    "pretrain.batch_tokens=2048",
     "pretrain.prompts=[]",
     "compute.compile=false",
     "compute.threads=1",
@@ -54,7 +53,7 @@ def test_a_training_loses_nothing_and_hardly_slows_down_while_its_services_are_a
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{line.port}")
         short = start(tmp_path, "quiet", steps=100)
         assert short.wait(900) == 0, short.text()
-        per_second = record_of("quiet").figures["tokens_per_second"] / BATCH_TOKENS
+        per_second = speed(journalled(record_of("quiet")), 0.0, time.time())
         run = start(tmp_path, "road", steps=round(per_second * SPARE * IN_ALL_SECONDS))
         run.wait_until(" steps, loss", 600)
         began = time.time()

@@ -76,6 +76,17 @@ def test_a_lock_has_every_requirement_in_a_version_that_is_asked_for(
             assert requirement.specifier.contains(found.version), f"run infra/locks/make.sh: {requirement}"
 
 
+def test_what_is_asked_for_with_an_extra_has_such_an_extra() -> None:
+    """pip only warns of one that is no more, and leaves out what it brought."""
+    for requirement in asked("s3", "cloud", "test"):
+        known = (
+            importlib.metadata.metadata(requirement.name).get_all("Provides-Extra")
+            if requirement.extras
+            else []
+        )
+        assert requirement.extras <= set(known or ()), requirement
+
+
 @pytest.mark.parametrize(("name", "extras"), LOCKED)
 def test_every_package_of_a_lock_has_hashes_and_none_names_an_index(
     name: str, extras: tuple[str, ...]
