@@ -137,26 +137,27 @@ def flush_journals() -> None:
 
 
 class JournalReader:
-    """Reads the complete lines that were added to a folder of journals since the last call."""
+    """Reads the complete lines that were added to a folder of journals since the last call.
+
+    A line counts as read when the next one is asked for: one at which the reader of lines failed comes again.
+    """
 
     def __init__(self, storage: Storage, folder: str, offsets: dict[str, int] | None = None) -> None:
         self.storage, self.folder = storage, folder
         self.offsets = dict(offsets or {})
         """Journal name → bytes read so far; kept by whoever must not read a line twice."""
+        self._over: set[str] = set()
+        """Pieces on an object store that were read to their end: nothing is ever added to one."""
 
     def read(self) -> Iterator[dict[str, Any]]:
         for name in self.storage.list(self.folder):
-            if not name.endswith(".jsonl") or self._is_over(name):
+            if not name.endswith(".jsonl") or name in self._over:
                 continue
             path, start = f"{self.folder}/{name}", self.offsets.get(name, 0)
-            if self.storage.size(path) <= start:
-                continue
-            data = self.storage.read(path, start=start)
-            complete = data[: data.rfind(b"\n") + 1]
-            self.offsets[name] = start + len(complete)
-            for line in complete.splitlines():
-                yield json.loads(line)
-
-    def _is_over(self, name: str) -> bool:
-        """On an object store a piece is never added to: what was read once need not be asked for again."""
-        return not self.storage.is_local and name in self.offsets
+            if self.storage.size(path) > start:
+                data = self.storage.read(path, start=start)
+                for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+                    yield json.loads(line)
+                    self.offsets[name] = self.offsets.get(name, 0) + len(line)
+            if not self.storage.is_local:
+                self._over.add(name)

@@ -39,6 +39,27 @@ def test_a_reader_goes_on_where_another_stopped(tmp_path: Path) -> None:
     assert [line["step"] for line in after.read()] == [2]
 
 
+@pytest.mark.parametrize("root", ["{folder}", "memory://journals"])
+def test_a_line_at_which_its_reader_failed_comes_again_with_all_that_follow(
+    root: str, tmp_path: Path
+) -> None:
+    storage = Storage(root.format(folder=tmp_path))
+    journal, reader = Journal(storage, "journal", "worker"), JournalReader(storage, "journal")
+    for step in range(4):
+        journal.metrics(step, loss=1.0)
+    flush_journals()
+    taken = []
+    for failing in (1, 2, None):
+        for line in reader.read():
+            if line["step"] == failing:
+                break  # as by an exception: nothing more is asked of the reader
+            taken.append(line["step"])
+    assert list(reader.read()) == []
+    if not storage.is_local:
+        fsspec.filesystem("memory").rm("journals", recursive=True)
+    assert taken == [0, 1, 2, 3]
+
+
 def test_on_an_object_store_no_line_is_lost_or_told_twice_where_an_answer_gets_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
