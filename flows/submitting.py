@@ -242,7 +242,8 @@ def pack(folder: Path, config: WebToModel, name: str) -> None:
         about = importlib.metadata.distribution("moinho")
         described = folder / f"moinho-{about.version}.dist-info"
         described.mkdir()
-        (described / "METADATA").write_text(about.read_text("METADATA") or "", encoding="utf-8")
+        told = about.read_text("METADATA") or about.read_text("PKG-INFO") or ""
+        (described / "METADATA").write_text(told, encoding="utf-8")
     (folder / name).write_text(as_toml(config), encoding="utf-8")
 
 

@@ -65,9 +65,9 @@ class Host:
 
     def processes(self) -> list[psutil.Process]:
         """All that run on it, whoever started them; without its first."""
-        space = _space(self.first)
+        own = _network_space(self.first)
         others = (each for each in psutil.process_iter() if each.pid != self.first)
-        return [each for each in others if space is not None and _space(each.pid) == space]
+        return [each for each in others if own is not None and _network_space(each.pid) == own]
 
     def kill(self) -> None:
         """As when the power fails."""
@@ -75,10 +75,11 @@ class Host:
         self.process.wait()
 
 
-def _space(process: int) -> str | None:
-    """Of process ids; None if it has ended, or is none of ours."""
+def _network_space(process: int) -> str | None:
+    """Its network, which jobs in a space of their own for process ids share; None if it has ended, or is none
+    of ours."""
     try:
-        return os.readlink(f"/proc/{process}/ns/pid")
+        return os.readlink(f"/proc/{process}/ns/net")
     except (FileNotFoundError, PermissionError):
         return None
 

@@ -16,7 +16,7 @@ from tests.road import CONFIG, command_of
 pytestmark = [pytest.mark.everything, pytest.mark.timeout(2400)]
 
 SCRIPT = str(Path(__file__).parents[2] / "infra/slurm/moinho.sbatch")
-STEPS = 60
+STEPS = 200
 SMALL = ("--set", "compute.compile=false", "--set", f"pretrain.steps={STEPS}")
 TRAINING_WORKER = "ray::RayTrainWorker"
 END_SECONDS = 60

@@ -196,14 +196,14 @@ def test_nothing_that_a_run_writes_has_a_secret_that_it_was_given(tmp_path: Path
 
 @pytest.mark.everything
 def test_nothing_that_a_failing_run_writes_has_a_secret(tmp_path: Path) -> None:
-    """An MLflow that is not there, and a source that cannot be read: libraries' messages and tracebacks."""
+    """An MLflow that is not there, and no document that could be cleaned: libraries' messages, tracebacks."""
     planted, config = planted_environment(), files_config(tmp_path)
     planted["MLFLOW_TRACKING_URI"] = f"mysql://ana:planted{SECRET}@127.0.0.1:9/mlflow"
     (tmp_path / "texts.jsonl").write_text("{no JSON\n")
     store = tmp_path / "store"
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as ray:
         given = {**planted, "RAY_TMPDIR": ray, "MOINHO_CACHE": str(tmp_path / "cache")}
-        run = Run.start(store, config=config, environment=given, until="extract")
+        run = Run.start(store, config=config, environment=given, until="hold-out")
         assert run.wait() == 1, run.text()
         assert files_with(secrets_in(planted), store, tmp_path / "cache", Path(ray)) == []
     assert "not everything has reached MLflow (mysql://127.0.0.1:9/mlflow" in " ".join(run.text().split())
