@@ -80,6 +80,8 @@ class Kept:
     """Identity of the code that went with it, as `Request.source` has it."""
     commit: str
     environment: str
+    until: str
+    """Empty of a run that went to its end."""
 
 
 def list_jobs(cluster: Cluster) -> list[Job]:
@@ -153,6 +155,7 @@ def kept(cluster: Cluster, job: str) -> Kept:
         source=about["source"],
         commit=about["commit"],
         environment=about["environment"],
+        until=about.get("until", ""),
     )
 
 

@@ -171,11 +171,12 @@ def refuse_early(flow: Callable[[WebToModel, Store, Compute], object], config: W
     flow(config, PlanningStore(config.compute.store), compute)
 
 
-def planned_artifacts(config: WebToModel) -> list[Artifact]:
-    """All that the flow would make or reuse, in its order; nothing is made."""
+def planned_artifacts(config: WebToModel, until: str | None = None) -> list[Artifact]:
+    """All that the flow, as far as `until`, would make or reuse, in its order; nothing is made."""
     collector = _Collector()
     compute = _Machine(config.compute)
-    web_to_model(config, PlanningStore(config.compute.store, listeners=[collector]), compute)
+    flow = web_to_model if until is None else up_to(until, web_to_model)
+    flow(config, PlanningStore(config.compute.store, listeners=[collector]), compute)
     return [artifact for artifact, _ in collector.found]
 
 

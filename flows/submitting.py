@@ -79,6 +79,8 @@ class Request:
     begun_by: Sequence[str]
     """The command that goes on with it."""
     environment: Environment = Environment.CLUSTER
+    until: str | None = None
+    """Stage or artifact that the run ends with, if that is not its end."""
 
     @cached_property
     def source(self) -> str:
@@ -110,6 +112,7 @@ class Request:
             "files": dict(_files_named(recipe)),
             "store": self.config.compute.store,
             "source": self.source,
+            **({} if self.until is None else {"until": self.until}),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
         return f"{self.config.name}-{digest[:DIGEST_CHARACTERS]}-"
@@ -122,7 +125,7 @@ def again_as(before: Kept, begun_by: Sequence[str]) -> Request:
         path = Path(folder) / Path(before.config).name
         path.write_text(before.configuration, encoding="utf-8")
         config = load(WebToModel, path)
-    return Request(config, before.config, begun_by, Environment(before.environment))
+    return Request(config, before.config, begun_by, Environment(before.environment), before.until or None)
 
 
 def submit(cluster: Cluster, request: Request) -> tuple[str, bool]:
@@ -161,17 +164,18 @@ def finished_job(cluster: Cluster, request: Request) -> tuple[str, bool] | None:
     before = jobs_of(cluster, request)
     if not before or before[-1].status != "succeeded":
         return None
-    there = is_in_store(request.config)
+    there = is_in_store(request.config, request.until)
     return None if there is False else (before[-1].id, there is True)
 
 
-def is_in_store(config: WebToModel) -> bool | None:
-    """Whether all that a run makes is there, under the run's names. None if this machine cannot tell."""
+def is_in_store(config: WebToModel, until: str | None = None) -> bool | None:
+    """Whether all that a run makes (as far as `until`) is there, under the run's names. None if this machine
+    cannot tell."""
     try:
         storage = Storage(config.compute.store)
         if storage.is_local and not storage.exists(""):
             return None
-        store, found = Store(config.compute.store), planned_artifacts(config)
+        store, found = Store(config.compute.store), planned_artifacts(config, until)
         names = {f"{config.name}/{artifact.role}": (artifact.stage, artifact.key) for artifact in found}
         is_named = all(store.target_of(name) == target for name, target in names.items())
         return is_named and all(artifact.exists() for artifact in found)
@@ -198,6 +202,7 @@ def _send(cluster: Cluster, request: Request, job: str, mine: Mapping[str, str])
         environment[COMMIT] = request.commit
     # The store on the command line wins over $MOINHO_STORE of the cluster's machines.
     command = ["python", "-m", "flows.on_cluster", "run", name, "--store", config.compute.store]
+    command += [] if request.until is None else ["--until", request.until]
     with tempfile.TemporaryDirectory(prefix="moinho-job-") as folder:
         pack(Path(folder), config, name)
         needs = runtime_environment(request.environment, Path(folder))
@@ -222,6 +227,7 @@ def _metadata(request: Request) -> dict[str, str]:
         "mlflow": shown(request.config.compute.mlflow or ""),
         "source": request.source,
         "environment": request.environment,
+        "until": request.until or "",
         "user": user(),
         **kept,
     }

@@ -17,6 +17,7 @@ from flows.commands.options import (
     Settings,
     Snapshot,
     StoreRoot,
+    Until,
     as_typed,
     console,
     load_configuration,
@@ -56,6 +57,7 @@ def submit(
     snapshot: Snapshot = None,
     name: Name = None,
     store: StoreRoot = None,
+    until: Until = None,
     environment: Annotated[
         Environment,
         typer.Option(help="Packages of the job: those of the cluster's machines, or those of a lock file."),
@@ -74,8 +76,9 @@ def submit(
     from flows.submitting import Request, for_cluster
 
     cluster = _connect(address)
-    command = [*as_typed("submit", config, settings, name, store), *_environed(environment)]
-    request = Request(for_cluster(loaded), str(config), [*command, *_addressed(cluster)], environment)
+    command = [*as_typed("submit", config, settings, name, store, until), *_environed(environment)]
+    again_by = [*command, *_addressed(cluster)]
+    request = Request(for_cluster(loaded), str(config), again_by, environment, until)
     _submit(cluster, request, again, follow)
 
 

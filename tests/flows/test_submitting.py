@@ -154,7 +154,7 @@ def test_what_is_finished_is_told_unless_the_store_lacks_something(monkeypatch: 
     job, _ = submit(cluster, asked)
     cluster.end(job, JobStatus.SUCCEEDED)
     for seen, told in ((True, (job, True)), (None, (job, False)), (False, None)):
-        monkeypatch.setattr(submitting, "is_in_store", lambda config, seen=seen: seen)
+        monkeypatch.setattr(submitting, "is_in_store", lambda config, until, seen=seen: seen)
         assert finished_job(cluster, asked) == told
 
 
@@ -223,9 +223,18 @@ def test_a_configuration_too_large_for_a_job_is_not_kept_with_it() -> None:
     assert "configuration" not in cluster.sent[0]["metadata"]
 
 
+def test_a_run_that_ends_early_is_another_recipe_and_ends_there_again_when_it_is_taken_up() -> None:
+    cluster, asked = KeptJobs(), dataclasses.replace(request(), until="tokens")
+    assert asked.stem != request().stem
+    job, _ = submit(cluster, asked)
+    assert cluster.sent[0]["entrypoint"].endswith("--until tokens")
+    cluster.end(job, JobStatus.STOPPED)
+    assert again_as(kept(cluster, job), []).until == "tokens"
+
+
 def test_code_that_is_not_the_jobs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, asked = KeptJobs(), request()
-    before = Kept("road", _toml(asked), str(CONFIG), "other", "0123456789ab", "cluster")
+    before = Kept("road", _toml(asked), str(CONFIG), "other", "0123456789ab", "cluster", "")
     monkeypatch.setattr("flows.dashboard.Cluster", lambda address: cluster)
     monkeypatch.setattr("flows.jobs.kept", lambda cluster, job: before)
     told = CliRunner().invoke(app, ["resume", "road-12345678-1"])
@@ -247,7 +256,7 @@ def test_finished_work_does_not_occupy_the_cluster_unless_it_is_asked_to(
 ) -> None:
     cluster = KeptJobs()
     monkeypatch.setattr("flows.dashboard.Cluster", lambda address: cluster)
-    monkeypatch.setattr(submitting, "is_in_store", lambda config: True)
+    monkeypatch.setattr(submitting, "is_in_store", lambda config, until: True)
     words = ["submit", str(CONFIG), "--store", "/data/store"]
     assert CliRunner().invoke(app, words).exit_code == 0
     (job,) = cluster.jobs
