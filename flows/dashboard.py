@@ -39,8 +39,8 @@ class ClusterUnreachableError(MoinhoError):
 
     remedy = (
         "Look whether the cluster runs and whether its dashboard can be reached from here; "
-        "`ray start --head` starts one on this machine, with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH set "
-        "as infra/submitting.md says: whoever reaches its dashboard runs programs there."
+        "`infra/machines/start-node.sh head 127.0.0.1` starts one on this machine, with a token: whoever "
+        "reaches its dashboard runs programs there."
     )
 
 
@@ -83,10 +83,10 @@ class Cluster(JobSubmissionClient):
             raise self._token_error(error) from None
         except (requests.ConnectionError, requests.Timeout) as error:
             raise ClusterUnreachableError(
-                f"no Ray cluster answers at {self.dashboard} ({reason(error)}); look whether it runs and "
-                "whether this machine can reach it, or give another address with --address http://HOST:8265; "
-                "to start one here: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE ray start --head, as in "
-                "infra/submitting.md (without a cluster: moinho run)"
+                f"no Ray cluster answers at {self.dashboard} ({reason(error)}); look whether it runs, whether "
+                "this machine can reach it, and whether that is its dashboard's port, or give another with "
+                "--address http://HOST:8265; to start one here: infra/machines/start-node.sh head 127.0.0.1 "
+                "(without a cluster: moinho run)"
             ) from None
 
     def _raise_error(self, answer: requests.Response) -> NoReturn:

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 IN_FLIGHT_PER_CPU = 2
 """Tasks of a stage whose number nobody limits: so the next is there when one ends."""
 WAIT_SECONDS = 0.5
+LEAVING_SECONDS = 5.0
+"""That Ray Train is given to notice that its workers have left for good."""
 CANCEL_SECONDS = 10.0
 
 
@@ -280,7 +282,7 @@ class Compute:
         import ray
         from ray.train.torch import TorchTrainer
 
-        attempt.journal("driver").beginning("starting training workers")
+        attempt.journal("driver").beginning("starting training workers, as soon as there is room for them")
         trainer = TorchTrainer(
             run_training_worker,
             # A reference, for the workers alone to open: Ray Train's controller would import all they need.
@@ -291,19 +293,16 @@ class Compute:
             **self._train_settings(attempt),
         )
         try:
-            self._fit(trainer)
-        except KeyboardInterrupt:
-            await_checkpoint(attempt)
-            raise
+            self._fit(trainer, attempt)
         except Exception as error:
             raise told_fault(attempt) or training_fault(error, attempt.storage.local("")) from error
         fault = told_fault(attempt)
         if fault is not None:
             raise fault
 
-    def _fit(self, trainer: "TorchTrainer") -> None:
+    def _fit(self, trainer: "TorchTrainer", attempt: Attempt) -> None:
         """Fit in another thread: on the main one Ray Train replaces the handler for Ctrl-C by one that
-        exits."""
+        exits. A stop is raised when what the training had to save is saved, and the thread has ended."""
         outcome: Future[None] = Future()
 
         def fit() -> None:
@@ -315,8 +314,14 @@ class Compute:
                 outcome.set_result(None)
 
         threading.Thread(target=fit, daemon=True, name="ray-train").start()
-        while not wait([outcome], WAIT_SECONDS).done:
-            self._stop_if_asked()
+        try:
+            while not wait([outcome], WAIT_SECONDS).done:
+                self._stop_if_asked()
+        except KeyboardInterrupt:
+            await_checkpoint(attempt)
+            # Ray ends a process at once of which a thread still asks it something when it is left.
+            wait([outcome], LEAVING_SECONDS)
+            raise
         outcome.result()
 
     @contextlib.contextmanager

@@ -5,6 +5,7 @@ import importlib
 from typing import Any
 
 import pyarrow
+import ray
 from ray.train import UserCallback
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
@@ -58,9 +59,12 @@ class DeathsTold(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Comes each time that workers ended before their time. Faults that no restart heals are told by the
-        stage, and the end of all workers is no news where the run is being stopped."""
+        stage, and where the run is being stopped nobody is started again: this process ends, too."""
         causes = {rank: getattr(error, "cause", error) for rank, error in worker_exceptions.items()}
-        if any(isinstance(cause, MoinhoError) for cause in causes.values()) or was_wished(self.attempt):
+        if was_wished(self.attempt):
+            ray.kill(ray.get_runtime_context().current_actor)
+            return
+        if any(isinstance(cause, MoinhoError) for cause in causes.values()):
             return
         self.deaths += 1
         rank, cause = next(iter(sorted(causes.items())))

@@ -121,6 +121,7 @@ def main() -> None:
             print(f"{nodes}; joined at {gcs}; dashboard on http://{cluster.webui_url}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 sys.stdin.read()
+                print("standard input was closed: the cluster ends", flush=True)
         finally:
             cluster.shutdown()
 

@@ -223,8 +223,10 @@ def _submit(cluster: "Cluster", request: "Request", again: bool, follow: bool) -
         console.print(
             f"The same recipe waits or runs already, as {job}: nothing was submitted.", soft_wrap=True
         )
+    else:
+        console.print(f"Submitted as {job}.", soft_wrap=True)
     _tell(submitted_lines(cluster.dashboard, job, request.config.name, compute, partial(_command, cluster)))
-    if not is_object_store(compute.store):
+    if not is_object_store(compute.store) and not was_there:
         console.print(
             "[yellow]note:[/yellow] the store is a folder: every node of the cluster must see "
             f"{escape(compute.store)} under this path, or give an object store such as s3://bucket/prefix",
