@@ -83,8 +83,8 @@ class Cluster(JobSubmissionClient):
             raise self._token_error(error) from None
         except (requests.ConnectionError, requests.Timeout) as error:
             raise ClusterUnreachableError(
-                f"no Ray cluster answers at {self.dashboard} ({reason(error)}); look whether it runs, whether "
-                "this machine can reach it, and whether that is its dashboard's port, or give another with "
+                f"no Ray cluster answers at {self.dashboard} ({reason(error)}); look whether it runs, if "
+                "this machine can reach it, and if that is its dashboard's port, or give another with "
                 "--address http://HOST:8265; to start one here: infra/machines/start-node.sh head 127.0.0.1 "
                 "(without a cluster: moinho run)"
             ) from None
