@@ -16,6 +16,7 @@ from flows.commands import (
     crawl,
     forgetting,
     jobs,
+    looks,
     machine,
     models,
     plans,
@@ -87,10 +88,12 @@ for command, example in (
     (models.tokenize, 'tokenize quickstart/vocabulary "A moagem do trigo"'),
     (models.complete, 'complete quickstart/base "The quick brown fox jumps over the lazy" --top 10'),
     (models.chat, 'chat quickstart/chat "What is a decorator?"'),
+    (looks.fill, 'fill path/to/bert "The mill ___ the wheat."'),
     (machine.ui, "ui --port 5001 --store /data/store"),
     (machine.doctor, "doctor --store /data/store"),
 ):
     app.command(command.__name__, epilog=f"Example: moinho {example}")(command)
+app.add_typer(looks.look_group, name="look")
 app.add_typer(crawl.crawl_group, name="crawl")
 app.add_typer(crawl.frontier_group, name="frontier")
 app.add_typer(corpora.corpus_group, name="corpus")

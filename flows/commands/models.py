@@ -51,7 +51,7 @@ def complete(
         raise NothingToCompleteError(
             'there is nothing to complete: give a beginning, such as "The function returns a"'
         )
-    loaded, tokenizer = _load(store, model)
+    loaded, tokenizer = load_with_tokenizer(store, model)
     complete_in_terminal(loaded, tokenizer, console, text, top)
 
 
@@ -73,12 +73,12 @@ def chat(
         )
     from pipeline.chat.terminal import chat as chat_in_terminal
 
-    loaded, tokenizer = _load(store, model)
+    loaded, tokenizer = load_with_tokenizer(store, model)
     source = sys.stdin if question is None else io.StringIO(" ".join(question.split()))
     chat_in_terminal(loaded, tokenizer, console, source)
 
 
-def _load(store: str | None, model: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load_with_tokenizer(store: str | None, model: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """In the precision of its file; in fp32 where that is bf16 and the CPU is slow at it."""
     import torch
 
