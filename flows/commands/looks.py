@@ -35,8 +35,8 @@ def _spelled(
     return loaded, tokenizer, spell(loaded, tokenizer, text)
 
 
-def _drawn(png: Path | None) -> None:
-    if png is not None:
+def _tell_drawn(png: Path | None, as_json: bool) -> None:
+    if png is not None and not as_json:  # what reads JSON reads nothing else
         console.print(f"drawn: {escape(str(png))}", soft_wrap=True)
 
 
@@ -77,7 +77,7 @@ def look_next(
         from pipeline.evaluation.insight.plots import plot_expectations
 
         plot_expectations(found, png)
-    _drawn(png)
+    _tell_drawn(png, as_json)
 
 
 @look_group.command(
@@ -119,7 +119,7 @@ def look_attention(
         from pipeline.evaluation.insight.plots import plot_attention
 
         plot_attention(shares_LHW, spelled, chosen, layer, png)
-    _drawn(png)
+    _tell_drawn(png, as_json)
 
 
 @look_group.command(
@@ -155,7 +155,7 @@ def look_without(
         from pipeline.evaluation.insight.plots import plot_occlusion
 
         plot_occlusion(spelled, found, str(told), png)
-    _drawn(png)
+    _tell_drawn(png, as_json)
 
 
 @look_group.command(
@@ -194,7 +194,7 @@ def look_similar(
         from pipeline.evaluation.insight.plots import plot_similarity
 
         plot_similarity(found, places[0][1], places[1][1], png)
-    _drawn(png)
+    _tell_drawn(png, as_json)
 
 
 @look_group.command("near", epilog="Example: moinho look near quickstart/base returns --top 15")
@@ -225,7 +225,7 @@ def look_near(
         from pipeline.evaluation.insight.plots import plot_neighbours
 
         plot_neighbours(word, found, png)
-    _drawn(png)
+    _tell_drawn(png, as_json)
 
 
 def fill(
@@ -252,4 +252,4 @@ def fill(
         from pipeline.evaluation.insight.plots import plot_fillings
 
         plot_fillings(text, found, png)
-    _drawn(png)
+    _tell_drawn(png, as_json)

@@ -29,7 +29,7 @@ def test_each_look_is_told_drawn_and_given_as_json(
     assert told.exit_code == 0, told.output
     assert "drawn: " in told.output
     assert png.read_bytes().startswith(b"\x89PNG")
-    told = CliRunner().invoke(app, [*words, "--json"])
+    told = CliRunner().invoke(app, [*words, "--json", "--png", str(png)])
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)
 

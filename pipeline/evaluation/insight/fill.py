@@ -79,7 +79,7 @@ def _denoised(folder: Path, text: str, top: int) -> dict[str, float]:
             input_ids=given["input_ids"],
             attention_mask=given["attention_mask"],
             max_new_tokens=LONGEST_FILLING + (0 if has_sentinels else given["input_ids"].shape[1]),
-            num_beams=top,
+            num_beams=max(2, top),  # one beam has no score
             num_return_sequences=top,
             length_penalty=0.0,
             early_stopping=True,

@@ -60,6 +60,7 @@ def test_a_denoising_model_writes_what_is_missing(tmp_path: Path) -> None:
     assert 1 <= len(found) <= 3
     assert all(0 < share <= 1 for share in found.values())
     assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert len(fill(tmp_path / "t5", "the ___ wheel", top=1)) == 1
     bart = BartConfig(
         **SIZES,
         **{
