@@ -97,12 +97,13 @@ def look_attention(
     as_json: AsJson = False,
 ) -> None:
     """Where each layer, or each head of one layer, looks from a word: shares of its attention by word."""
-    from pipeline.evaluation.insight.attention import attention, from_word, require_head
+    from pipeline.evaluation.insight.attention import attention, from_word, require_layer
 
     loaded, _, spelled = _spelled(store, model, text)
     chosen = spelled.word(word)
     weights_LHTT = attention(loaded, spelled)
-    require_head(weights_LHTT, layer, None)
+    if layer is not None:
+        require_layer(weights_LHTT, layer)
     shares_LHW = from_word(weights_LHTT, spelled, chosen)
     rows_XW = shares_LHW.mean(1) if layer is None else shares_LHW[layer - 1]
     seen = [at for at, other in enumerate(spelled.words) if other.start <= chosen.start]

@@ -16,9 +16,9 @@ from pipeline.evaluation.insight.spelled import Spelled, Word
 
 
 class NoAttentionError(InputError):
-    """The model has no attention that could be shown, or fewer layers or heads than were asked for."""
+    """The model has no attention that could be shown, or fewer layers than were asked for."""
 
-    remedy = "Name a layer and a head that the model has, or a model with attention."
+    remedy = "Name a layer that the model has, or a model with attention."
 
 
 @torch.inference_mode()
@@ -54,11 +54,9 @@ def from_word(attention_LHTT: NDArray[np.float32], spelled: Spelled, word: Word)
     return np.stack([of_word_LHT[:, :, list(other.tokens)].sum(-1) for other in spelled.words], -1)
 
 
-def require_head(attention_LHTT: NDArray[np.float32], layer: int | None, head: int | None) -> None:
-    """Raises NoAttentionError unless the model has them; they count from 1."""
-    for name, asked, there in (
-        ("layer", layer, attention_LHTT.shape[0]),
-        ("head", head, attention_LHTT.shape[1]),
-    ):
-        if asked is not None and not 1 <= asked <= there:
-            raise NoAttentionError(f"there is no {name} {asked}; the model has {there}, counted from 1")
+def require_layer(attention_LHTT: NDArray[np.float32], layer: int) -> None:
+    """Raises NoAttentionError unless the model has it; layers count from 1."""
+    if not 1 <= layer <= len(attention_LHTT):
+        raise NoAttentionError(
+            f"there is no layer {layer}; the model has {len(attention_LHTT)}, counted from 1"
+        )

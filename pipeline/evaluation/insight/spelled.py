@@ -53,10 +53,6 @@ class Spelled:
         there = ", ".join(word.text for word in self.words) or "none"
         raise NothingToLookAtError(f"there is no word {text!r} in {self.text!r}; its words: {there}")
 
-    def labels(self) -> list[str]:
-        """Each token as it is shown: its characters, or the bytes of a part of one; a marker by ⟨⟩."""
-        return [shown(piece) for piece in self.pieces]
-
 
 def spell(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> Spelled:
     """Raises NothingToLookAtError if the text has no word, or more tokens than the model can see."""

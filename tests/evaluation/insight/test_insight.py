@@ -13,7 +13,7 @@ from pipeline.evaluation.insight.attention import (
     NoAttentionError,
     attention,
     from_word,
-    require_head,
+    require_layer,
     weights_kept,
 )
 from pipeline.evaluation.insight.candidates import expectations
@@ -100,9 +100,9 @@ def test_attention_is_shared_out_among_what_came_before_and_costs_the_model_noth
     assert (shares_LHW.sum(-1) <= 1 + 1e-4).all()
     later = [at for at, other in enumerate(spelled.words) if other.start > word.start]
     assert not shares_LHW[:, :, later].any()
-    require_head(weights_LHTT, 1, 1)
+    require_layer(weights_LHTT, 1)
     with pytest.raises(NoAttentionError, match=r"no layer 99; the model has \d+"):
-        require_head(weights_LHTT, 99, None)
+        require_layer(weights_LHTT, 99)
 
 
 def test_a_word_is_like_itself_in_the_same_sentence_and_less_so_in_another(loaded: Loaded) -> None:
