@@ -1,27 +1,23 @@
 """Clean, tokens and pretrain by two workers against one; and more workers whose tasks only wait."""
 
 import argparse
-import contextlib
 import json
 import os
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.compute import Compute
-from pipeline.compute_config import ComputeConfig
-from pipeline.shards import ShardOutput
-from pipeline.store import Attempt, Storage, Store
+from pipeline.store import Store
 from pipeline.store.discard import discard
 from tests.benchmarks.measure import Pair, Result, note
 from tests.benchmarks.texts import texts
-from tests.cluster import running_cluster
+from tests.cluster import ENVIRONMENT, running_cluster
 from tests.road import CONFIG, Run
 
 STAGES = ("clean", "tokens", "pretrain")
@@ -96,43 +92,29 @@ def seconds_of(folder: Path, workers: int, steps: int) -> dict[str, float]:
     return {record.stage: record.seconds for record in Store(str(store)).records() if record.stage in STAGES}
 
 
-def wait(seconds: float, output: ShardOutput) -> dict[str, int]:
-    """A shard whose work leaves the processor alone."""
-    time.sleep(seconds)
-    return {"shards": 1}
-
-
 def busy_share(folder: Path, workers: int) -> float:
     """Of the time of so many workers, what they spent as they should: waiting."""
-    with waiting_tasks(folder, workers) as seconds_for:
-        return TASKS_EACH * TASK_SECONDS / seconds_for(TASKS_EACH * workers, TASK_SECONDS)
+    ideal = TASKS_EACH * TASK_SECONDS
+    return ideal / waiting_seconds(folder, workers, TASKS_EACH * workers, TASK_SECONDS)
 
 
 def overhead_seconds(folder: Path) -> float:
     """Of a task that has nothing to do: one over it is what a driver hands out in a second at most."""
-    with waiting_tasks(folder, 2) as seconds_for:
-        return seconds_for(EMPTY_TASKS, 0.0) / EMPTY_TASKS
+    return waiting_seconds(folder, 2, EMPTY_TASKS, 0.0) / EMPTY_TASKS
 
 
-@contextlib.contextmanager
-def waiting_tasks(folder: Path, workers: int) -> Iterator[Callable[[int, float], float]]:
-    """What runs so many tasks, each so long, on a Ray that counts a CPU for each worker; its seconds."""
+def waiting_seconds(folder: Path, workers: int, count: int, seconds: float) -> float:
+    """Of so many tasks, each so long, on a Ray that counts a CPU for each worker. One for each worker goes
+    before: then the processes are there, and have imported what they need."""
     folder.mkdir()
+    groups = [f"{workers}:{TASK_SECONDS}", f"{count}:{seconds}"]
     with running_cluster(1, folder, cpus=workers) as cluster:
-        os.environ.update(cluster.environment)
-        compute = Compute(ComputeConfig(ray_address=cluster.gcs))
-        attempt = Attempt(Storage(str(folder / "store")), "wait", "key", "first")
-
-        def seconds_for(count: int, seconds: float) -> float:
-            begun = time.monotonic()
-            compute.map_shards(attempt, f"{count}", {f"{n:05}": seconds for n in range(count)}, wait)
-            return time.monotonic() - begun
-
-        try:
-            seconds_for(workers, TASK_SECONDS)  # then processes are there, and have imported what they need
-            yield seconds_for
-        finally:
-            compute.stop()
+        command = [sys.executable, "-m", "tests.benchmarks.waiting", cluster.gcs, str(folder / "store")]
+        environment = os.environ | ENVIRONMENT | cluster.environment
+        told = subprocess.run(
+            [*command, *groups], check=True, stdout=subprocess.PIPE, text=True, env=environment
+        )
+    return float(told.stdout.split()[-1])
 
 
 def tell(stages: dict[str, float], waiting: dict[int, float], each: float) -> None:
