@@ -260,7 +260,9 @@ def test_the_mlflow_page_shows_runs_curves_drops_and_models(road: Path, tmp_path
             "pretrain.batch_tokens",
             marks=pytest.mark.everything,
         ),
-        (["clean.languages=['pt']", "name=other"], 1, "no document"),
+        pytest.param(
+            ["clean.languages=['pt']", "name=other"], 1, "no document", marks=pytest.mark.everything
+        ),
         (["crawl.seeds=['http://127.0.0.1:9/']"], 2, "set crawl.private_hosts to"),
         (
             ["crawl.seeds=['http://127.0.0.1:9/']", "crawl.private_hosts=['127.0.0.1']", "name=other"],

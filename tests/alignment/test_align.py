@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from _pytest.mark.structures import ParameterSet
 from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
-from pipeline.alignment.align import AlignConfig, DpoConfig, GrpoConfig, OnlineConfig
+from pipeline.alignment.align import DpoConfig, GrpoConfig, OnlineConfig
 from pipeline.alignment.online import Fact, Online, Step
 from pipeline.alignment.pair_rows import pair_row, pair_rows
 from pipeline.alignment.ppo import PpoConfig
@@ -41,11 +40,6 @@ from tests.alignment.align_toys import (
     write_rows,
 )
 from tests.training.tuning_processes import tune_together, tune_until
-
-
-def everything(config: AlignConfig) -> ParameterSet:
-    """A case of `make test-all` alone."""
-    return pytest.param(config, marks=pytest.mark.everything)
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +188,8 @@ def test_pairs_of_equal_answers_alone_are_refused(toys, tmp_path):
         tune(job, Group.alone())
 
 
-@pytest.mark.parametrize(
-    "config", [everything(DPO), GRPO, everything(RLOO)], ids=lambda config: config.section
-)
+@pytest.mark.everything
+@pytest.mark.parametrize("config", [DPO, GRPO, RLOO], ids=lambda config: config.section)
 def test_two_workers_draw_and_learn_the_same_as_one(toys, tmp_path, config):
     found = []
     for workers in (1, 2):

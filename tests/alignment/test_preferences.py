@@ -265,6 +265,7 @@ def test_what_is_missing_for_sampled_preferences_is_said(store, rule, small_mode
         sample_answers(store, small_model, long, SAMPLED, InProcess())
 
 
+@pytest.mark.everything
 def test_ray_tasks_sample_the_same_answers(
     store, tmp_path, small_model: SmallModel, compute: Compute, small_shards
 ):

@@ -109,6 +109,7 @@ def test_a_limit_of_depth_cuts_at_the_shortest_way_with_any_number_of_processes(
     assert found[0] == found[1]
 
 
+@pytest.mark.everything
 def test_a_crawl_goes_on_with_another_number_of_processes(
     tmp_path: Path, compute: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:

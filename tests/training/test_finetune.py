@@ -133,6 +133,7 @@ def test_answers_are_scored_alike_alone_and_in_a_batch(made, chat):
     assert [loss for loss, _ in together] == pytest.approx([loss for loss, _ in alone], rel=1e-4)
 
 
+@pytest.mark.everything
 def test_killed_and_run_again_it_ends_with_the_same_bits(made, chat):
     run_until(made, "killed", "1", 17, CONFIG)
     newest, _ = Checkpoints(Attempt(made.store.storage, "finetune", "killed", "1"), "x").newest()

@@ -80,6 +80,7 @@ def test_blocks_of_attention_stand_for_the_same_mask(packed):
     assert torch.equal(allowed, document_mask(packed.documents_BT)[:, 0])
 
 
+@pytest.mark.everything
 def test_flex_attention_gives_the_logits_of_the_dense_mask(packed):
     dense = scores(small_model("sdpa"), packed, "dense")
     flex = scores(small_model("flex_attention"), packed, "flex")
