@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.assess import Assessment
 from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.evaluate import Scores
-from pipeline.models.model import LOOKS, NotAModelError
+from pipeline.models.model import LOOKS, Model, NotAModelError
 from pipeline.models.start import StartModel
 from pipeline.store import Artifact, Store
 from pipeline.store.artifacts import RECORD
@@ -190,7 +190,7 @@ def find_model_folder(store: Store, reference: str) -> Path:
     if (folder / "config.json").is_file():
         return folder
     artifact = _artifact_with_model(store, reference)
-    if not isinstance(artifact, BaseModel | ChatModel):
+    if not isinstance(artifact, Model):
         raise UnknownArtifactError(
             f"{reference} is what the stage {artifact.stage} made, not a model; "
             f"models: {_names_of_models(store)}"
@@ -221,8 +221,8 @@ def _artifact_with_model(store: Store, reference: str) -> Artifact:
 
 
 def _names_of_models(store: Store) -> str:
-    stages = {BaseModel.stage, ChatModel.stage}
-    names = sorted(name for name, (stage, _) in store.named().items() if stage in stages)
+    named = store.named().items()
+    names = sorted(name for name, (stage, _) in named if issubclass(KINDS.get(stage, Artifact), Model))
     return ", ".join(names) or "none in this store yet"
 
 

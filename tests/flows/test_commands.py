@@ -15,11 +15,14 @@ from rich.table import Table
 from flows import cli
 from flows.commands import models, options, store
 from flows.references import UnknownArtifactError, find_artifact, find_model_folder, find_tokenizer_folder
+from pipeline.alignment.align import DpoModel, GrpoModel, RlooModel
+from pipeline.alignment.ppo import PpoModel
 from pipeline.config import Config
-from pipeline.models.model import NotAModelError, load_model
+from pipeline.models.model import Model, NotAModelError, load_model
 from pipeline.store import Attempt, Journal, Made, Store
 from pipeline.store.discard import discard
 from pipeline.tracking.destination import ServedElsewhereError, serve_ui
+from pipeline.training.finetune import ChatModel
 from pipeline.training.pretrain import BaseModel
 from tests.road import CONFIG
 from tests.store.stages import GrindConfig, bake, grind
@@ -237,6 +240,20 @@ def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     with pytest.raises(SystemExit, match="0"):
         cli.main()
     assert capsys.readouterr().out == f"moinho {importlib.metadata.version('moinho')}\n"
+
+
+@pytest.mark.parametrize("kind", [BaseModel, ChatModel, DpoModel, GrpoModel, RlooModel, PpoModel])
+def test_a_model_of_any_stage_is_found(tmp_path: Path, kind: type[Model]) -> None:
+    home = Store(str(tmp_path))
+
+    def build(attempt: Attempt) -> Made:
+        attempt.path("config.json").write_text("{}")
+        return Made({"model/config.json": attempt.publish(attempt.path("config.json"))})
+
+    home.name(f"farm/{kind.role}", home.make(kind, Config(), {}, build))
+    assert (find_model_folder(home, f"farm/{kind.role}") / "config.json").is_file()
+    with pytest.raises(UnknownArtifactError, match=f"models: farm/{kind.role}$"):
+        find_model_folder(home, "farm/other")
 
 
 def test_a_model_that_is_not_there_comes_with_those_that_are(tmp_path: Path) -> None:

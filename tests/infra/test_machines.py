@@ -1,5 +1,6 @@
 """infra/machines/start-node.sh on several machines, each with an address of its own and a second one."""
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -17,6 +18,9 @@ from tests.infra.nodes import (
     wait_for_nodes,
 )
 from tests.road import command_of
+
+OF_RAY = re.compile(r"raylet|gcs_server|ray::|/ray/")
+"""In the command of a process that Ray has started."""
 
 pytestmark = [pytest.mark.everything, pytest.mark.timeout(1200)]
 
@@ -44,7 +48,7 @@ def listening(host: Host) -> set[str]:
 
 def wait_for_no_ray(host: Host) -> None:
     latest = time.monotonic() + WAIT_SECONDS
-    while left := [command_of(each) for each in host.processes() if "ray" in command_of(each)]:
+    while left := [told for each in host.processes() if OF_RAY.search(told := command_of(each))]:
         assert time.monotonic() < latest, left
         time.sleep(1)
 
