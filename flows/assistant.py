@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.alignment.align import dpo, grpo, rloo
+from pipeline.alignment.ballots import Votes
 from pipeline.alignment.ppo import ppo
 from pipeline.alignment.preferences import SAMPLED, Preferences, check_preferences, collect_preferences
 from pipeline.alignment.reward import RewardModel, train_reward_model
@@ -53,10 +54,16 @@ def check_given(config: "WebToModel") -> None:
 
 
 def align(
-    config: "WebToModel", store: Store, chat: Model, conversations: Conversations, compute: Compute
+    config: "WebToModel",
+    store: Store,
+    chat: Model,
+    conversations: Conversations,
+    compute: Compute,
+    votes: Votes | None = None,
 ) -> Aligned:
-    """Every method whose section is there, each from the same chat model."""
-    preferences = _preferences(config, store, chat, conversations, compute)
+    """Every method whose section is there, each from the same chat model; by `votes`, where preferences are
+    those of some time, and not what the box has now."""
+    preferences = _preferences(config, store, chat, conversations, compute, votes)
     reward = None
     if config.reward is not None and preferences is not None:
         reward = train_reward_model(store, chat, preferences, config.reward, compute)
@@ -73,14 +80,19 @@ def align(
 
 
 def _preferences(
-    config: "WebToModel", store: Store, chat: Model, conversations: Conversations, compute: Compute
+    config: "WebToModel",
+    store: Store,
+    chat: Model,
+    conversations: Conversations,
+    compute: Compute,
+    votes: Votes | None,
 ) -> Preferences | None:
     if config.preferences is None:
         return None
     answers = None
     if config.preferences.source == SAMPLED:
         answers = sample_answers(store, chat, conversations, config.answers, compute)
-    return collect_preferences(store, answers, config.preferences, compute)
+    return collect_preferences(store, answers, config.preferences, compute, votes)
 
 
 def assess_all(

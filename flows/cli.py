@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from flows.commands import (
     corpora,
     crawl,
+    feedback,
     forgetting,
     jobs,
     looks,
@@ -22,6 +23,7 @@ from flows.commands import (
     plans,
     profiles,
     runs,
+    serving,
     store,
     sweeps,
     traces,
@@ -89,6 +91,9 @@ for command, example in (
     (models.complete, 'complete quickstart/base "The quick brown fox jumps over the lazy" --top 10'),
     (models.chat, 'chat quickstart/chat "What is a decorator?"'),
     (looks.fill, 'fill path/to/bert "The mill ___ the wheat."'),
+    (serving.serve, "serve quickstart/chat --port 8000"),
+    (serving.votes, "votes quickstart > votes.jsonl"),
+    (feedback.feedback, "feedback configs/feedback.toml --rounds 3"),
     (machine.ui, "ui --port 5001 --store /data/store"),
     (machine.doctor, "doctor --store /data/store"),
 ):

@@ -7,6 +7,7 @@ from pathlib import Path
 from crawler.ingest import IngestedPages
 from crawler.site import Site
 from pipeline.alignment.align import DpoModel, GrpoModel, RlooModel
+from pipeline.alignment.ballots import Votes
 from pipeline.alignment.ppo import PpoModel
 from pipeline.alignment.preferences import Preferences
 from pipeline.alignment.reward import RewardModel
@@ -58,6 +59,7 @@ KINDS: dict[str, type[Artifact]] = {
         ChatModel,
         Scores,
         Answers,
+        Votes,
         Preferences,
         RewardModel,
         DpoModel,
@@ -221,8 +223,8 @@ def _artifact_with_model(store: Store, reference: str) -> Artifact:
 
 
 def _names_of_models(store: Store) -> str:
-    named = store.named().items()
-    names = sorted(name for name, (stage, _) in named if issubclass(KINDS.get(stage, Artifact), Model))
+    stages = {stage for stage, kind in KINDS.items() if issubclass(kind, Model)}
+    names = sorted(name for name, (stage, _) in store.named().items() if stage in stages)
     return ", ".join(names) or "none in this store yet"
 
 

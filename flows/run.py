@@ -79,6 +79,21 @@ def run(config: WebToModel, config_path: Path, again: str, console: Console, unt
     )
 
 
+def run_for(
+    flow: Callable[[WebToModel, Store, Compute], M],
+    way: str,
+    config: WebToModel,
+    config_path: Path,
+    again: str,
+    console: Console,
+) -> tuple[int, M | None]:
+    """Run a flow for what it makes: the exit code as `run` returns it, and that, if it was made."""
+    made: list[M] = []
+    command = _Command(way, flow, lambda found, name, console: made.append(found))
+    code = _run(command, config, config_path, again, console)
+    return code, made[0] if made else None
+
+
 def crawl_alone(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
     """Run the road's beginning, up to the pages. Returns the exit code as `run` does."""
     return _run(

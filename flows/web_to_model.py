@@ -17,6 +17,7 @@ from pipeline.alignment.align import DpoConfig, GrpoConfig, RlooConfig
 from pipeline.alignment.ppo import PpoConfig
 from pipeline.alignment.preferences import PreferencesConfig
 from pipeline.alignment.reward import RewardConfig
+from pipeline.alignment.rounds import FeedbackConfig
 from pipeline.alignment.sampled import AnswersConfig
 from pipeline.cards.card import CardConfig, describe
 from pipeline.compute import Compute
@@ -37,11 +38,11 @@ from pipeline.models.model import Model
 from pipeline.models.start import StartConfig
 from pipeline.store import Artifact, PlanningStore, Store
 from pipeline.tokens.comparison import ComparisonConfig, VocabularyComparison, compare_vocabularies
-from pipeline.tokens.encode import TokensConfig, tokenize
+from pipeline.tokens.encode import Tokens, TokensConfig, tokenize
 from pipeline.tokens.texts import names_of
-from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
+from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary
 from pipeline.training.continuing import SHAPE, continuing, require_context
-from pipeline.training.conversations import ConversationsConfig, write_conversations
+from pipeline.training.conversations import Conversations, ConversationsConfig, write_conversations
 from pipeline.training.finetune import FinetuneConfig, finetune
 from pipeline.training.pretrain import PretrainConfig, pretrain
 from pipeline.training.sweep import Sweep, SweepConfig, SweepPlan, sweep
@@ -88,6 +89,8 @@ class WebToModel(Config):
     grpo: GrpoConfig | None = None
     rloo: RlooConfig | None = None
     ppo: PpoConfig | None = None
+    feedback: FeedbackConfig | None = None
+    """Rounds of votes and training, for `moinho feedback`; a run takes no notice of it."""
     assess: AssessConfig | None = None
     """A page about each model: tasks, bias, memorization and more. Default: none."""
     compare: CompareConfig = CompareConfig()
@@ -273,6 +276,18 @@ class SweptStartError(InputError):
 
 
 @dataclass(frozen=True)
+class WayToChat:
+    """What a chat model comes from, and the model."""
+
+    corpus: Corpus
+    vocabulary: Vocabulary
+    tokens: Tokens
+    base: Model
+    conversations: Conversations
+    chat: Model
+
+
+@dataclass(frozen=True)
 class Road:
     """What a run leaves behind for its user."""
 
@@ -337,6 +352,26 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate; align and assess. What is in the store already
     is reused."""
     check_given(config)
+    made = web_to_chat(config, store, compute)
+    scores = evaluate_chat(config, store, made, compute)
+    aligned = align(config, store, made.chat, made.conversations, compute)
+    models = (made.base, made.chat, *aligned.models)
+    comparison = assess_all(
+        config,
+        store,
+        models,
+        aligned.reward,
+        scores,
+        made.tokens,
+        made.vocabulary,
+        made.conversations,
+        compute,
+    )
+    return Road(made.base, made.chat, scores, aligned.models, comparison)
+
+
+def web_to_chat(config: WebToModel, store: Store, compute: Compute) -> WayToChat:
+    """The road's beginning, as far as the chat model."""
     start = begin(store, config.start)
     if start is not None and start.foreign is not None:
         require_context(start.foreign, config.tokens.row_tokens)
@@ -349,10 +384,19 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     require_kept(store, base, config.pretrain.general)
     conversations = write_conversations(store, corpus, config.conversations, compute)
     chat = finetune(store, base, conversations, config.finetune, compute)
-    scores = evaluate(store, corpus, tokens, vocabulary, conversations, base, chat, config.evaluate, compute)
-    aligned = align(config, store, chat, conversations, compute)
-    models = (base, chat, *aligned.models)
-    comparison = assess_all(
-        config, store, models, aligned.reward, scores, tokens, vocabulary, conversations, compute
+    return WayToChat(corpus, vocabulary, tokens, base, conversations, chat)
+
+
+def evaluate_chat(config: WebToModel, store: Store, made: WayToChat, compute: Compute) -> Scores:
+    """What base and chat model are worth."""
+    return evaluate(
+        store,
+        made.corpus,
+        made.tokens,
+        made.vocabulary,
+        made.conversations,
+        made.base,
+        made.chat,
+        config.evaluate,
+        compute,
     )
-    return Road(base, chat, scores, aligned.models, comparison)

@@ -195,6 +195,13 @@ def join(address: str) -> None:
         ) from error
 
 
+def is_own() -> bool:
+    """Whether the Ray that this process is in was started by it, for itself."""
+    import ray
+
+    return bool(ray.is_initialized() and os.environ.get("RAY_AUTH_TOKEN") == _own_token())
+
+
 def node_resources() -> list[dict[str, float]]:
     """What each node of the joined cluster has: CPU, GPU and so on."""
     import ray

@@ -60,13 +60,29 @@ def chat(
     question: Annotated[
         str | None, typer.Argument(help="One question: it is answered, and that is all.")
     ] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="A page in the browser, where people also vote.")
+    ] = False,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="With --web: another model on the page. Repeatable.")
+    ] = None,
+    votes: Annotated[
+        str | None, typer.Option(help="With --web: the box that votes are kept in. Default: the run's name.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --web: port to listen on.")] = 8080,
     store: StoreRoot = None,
 ) -> None:
     """Talk to a model. /reset forgets the conversation; /exit or Ctrl-D ends it.
 
     Ctrl-C stops an answer, and between answers it ends the conversation. Questions may also be piped in, one
-    on each line.
+    on each line. With --web a page is served on this machine: answers to choose between, prompts to try,
+    models side by side, and what goes on inside them; votes are kept in the store.
     """
+    if web:
+        from flows.people import open_page
+
+        open_page(open_store(store, needed=False), model, beside or (), votes, port, console)
+        return
     if question is not None and not question.strip():
         raise NothingToAnswerError(
             'there is nothing to answer: give a question, such as "What is a decorator?"'

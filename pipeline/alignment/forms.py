@@ -6,7 +6,9 @@
 - `answers`, a list of texts with a list of `scores`, or of {text, score};
 - `answer` with a `score` or a `label` (true or false), one row for each answer.
 
-Each may have `voter` and `seconds`; url and language are kept. The names in `NAMES` are understood, too.
+`chosen_ended`, `rejected_ended`, `answer_a_ended`, `answer_b_ended` and `ended` say false of an answer that
+was cut off. Each may have `voter` and `seconds`; url and language are kept. The names in `NAMES` are
+understood, too.
 """
 
 import itertools
@@ -143,7 +145,7 @@ def _read(row: Row, number: int, where: str) -> list[Vote] | list[Rating]:
     if _named(row, "answers") is not None:
         return _scored_list(row, number, where)
     if _named(row, "answer") is not None and _named(row, "score") is not None:
-        prompt, answer = _asked(row, _named(row, "answer"), where)
+        prompt, answer = _asked(row, _named(row, "answer"), where, _ended(row, "ended"))
         score = _number(_named(row, "score"), "score", where)
         return [Rating(prompt, answer, score, number, **_voter(row, where), **_known(row))]
     raise PreferenceFormError(
@@ -170,8 +172,8 @@ def _chosen(row: Row, number: int, where: str) -> Vote:
             raise VoteError(
                 f"{where}: the chosen answer has the margin {margin:g}; exchange the answers, or leave it out"
             )
-    ended = {name: row.get(f"{name}_ended") is not False for name in ("chosen", "rejected")}
-    first, second = Answer(chosen, ended["chosen"]), Answer(rejected, ended["rejected"])
+    first = Answer(chosen, _ended(row, "chosen_ended"))
+    second = Answer(rejected, _ended(row, "rejected_ended"))
     return Vote(prompt, first, second, margin, number, **_voter(row, where), **_known(row))
 
 
@@ -190,7 +192,9 @@ def _compared(row: Row, number: int, where: str) -> Vote:
             f"{where}: two answers without a vote, found {', '.join(map(repr, sorted(row)))}; "
             f"write rows like {EXAMPLES}"
         )
-    return Vote(prompt, Answer(text_a), Answer(text_b), margin, number, **_voter(row, where), **_known(row))
+    one = Answer(text_a, _ended(row, "answer_a_ended"))
+    other = Answer(text_b, _ended(row, "answer_b_ended"))
+    return Vote(prompt, one, other, margin, number, **_voter(row, where), **_known(row))
 
 
 def _scored_list(row: Row, number: int, where: str) -> list[Rating]:
@@ -211,15 +215,20 @@ def _scored_list(row: Row, number: int, where: str) -> list[Rating]:
     voter, known = _voter(row, where), _known(row)
     ratings = []
     for answer, score in zip(answers, scores, strict=True):
-        prompt, asked = _asked(row, answer, where)
+        prompt, asked = _asked(row, answer, where, ended=True)
         ratings.append(Rating(prompt, asked, _number(score, "score", where), number, **voter, **known))
     return ratings
 
 
-def _asked(row: Row, answer: Any, where: str) -> tuple[str, Answer]:
-    """The row's prompt, as canonical JSON, and the answer's text."""
+def _asked(row: Row, answer: Any, where: str, ended: bool) -> tuple[str, Answer]:
+    """The row's prompt, as canonical JSON, and the answer."""
     prompt, text, _ = _two(row, answer, answer, where)
-    return prompt, Answer(text)
+    return prompt, Answer(text, ended)
+
+
+def _ended(row: Row, name: str) -> bool:
+    """Whether an answer has its end; where nothing is said, it has."""
+    return row.get(name) is not False
 
 
 def _two(row: Row, one: Any, other: Any, where: str) -> tuple[str, str, str]:

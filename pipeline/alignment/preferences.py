@@ -12,7 +12,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.alignment.ballots import ROWS, Votes, gather_votes
 from pipeline.alignment.sampled import Answers
+from pipeline.alignment.votes import VotesConfig
 from pipeline.compute import Compute
 from pipeline.config import Config
 from pipeline.errors import InputError, StageError
@@ -24,33 +26,19 @@ Split = Literal["train", "held-out"]
 SPLITS: tuple[Split, Split] = ("held-out", "train")
 
 SAMPLED = "sampled"
+BOX = "votes:"
 EXAMPLE = '{"prompt": "…", "chosen": "…", "rejected": "…"}'
 AGREEMENT = "agreement.json"
-
-
-class VotesConfig(Config):
-    """Which votes are not believed."""
-
-    least_seconds: float = Field(default=1.0, ge=0)
-    """A vote that took less is left out, where the form says how long it took."""
-    reading_speed: float = Field(default=100.0, gt=0)
-    """Characters per second: who voted before both answers could be read at this speed did not read them.
-    People read about 25 (238 words a minute: Brysbaert, 2019, doi 10.1016/j.jml.2019.104047)."""
-    least_agreement: float = Field(default=0.6, ge=0, le=1)
-    """A voter who surely agrees less than this with the majority of the others (the upper end of the 95 %
-    interval lies below) is left out. A coin comes to 0.5, labellers to 0.73 (Ouyang et al., 2022,
-    arXiv:2203.02155)."""
-    least_shared: int = Field(default=10, ge=1)
-    """So many votes on pairs that others judged, too, before a voter is judged."""
 
 
 class PreferencesConfig(Config):
     """Where preferences come from, and which are believed."""
 
     source: str = SAMPLED
-    """"sampled": answers of the chat model ([answers]), labelled by `label`; or a .jsonl or .parquet file; or
-    the name or folder of a data set for `datasets`. A row has prompt, chosen and rejected (text or messages),
-    or answers with scores, or two answers and a vote."""
+    """"sampled": answers of the chat model ([answers]), labelled by `label`; "votes:NAME": what people chose
+    on the page, as `moinho votes` lists it; or a .jsonl or .parquet file; or the name or folder of a data set
+    for `datasets`. A row has prompt, chosen and rejected (text or messages), or answers with scores, or two
+    answers and a vote."""
     split: str = "train"
     """Of a `datasets` source: which of its splits."""
     revision: str | None = None
@@ -86,10 +74,17 @@ class PreferencesConfig(Config):
             )
         return self
 
+    @property
+    def box(self) -> str | None:
+        """Whose votes are counted; None if the source is another."""
+        return self.source.removeprefix(BOX) if self.source.startswith(BOX) else None
+
     def identity(self) -> dict[str, Any]:
-        """Files enter the key by their content, wherever they lie."""
+        """Files and votes enter the key by their content, wherever they lie."""
         values = super().identity()
-        if self.source != SAMPLED and user_source(self).path() is not None:
+        if self.box is not None:
+            values["source"] = "votes"
+        elif self.source != SAMPLED and user_source(self).path() is not None:
             values["source"] = "file"
         if self.label is not None:
             values["label"] = identity_of(self.label)
@@ -130,11 +125,16 @@ class Preferences(Artifact):
 
 
 def collect_preferences(
-    store: Store, answers: Answers | None, config: PreferencesConfig, compute: Compute
+    store: Store,
+    answers: Answers | None,
+    config: PreferencesConfig,
+    compute: Compute,
+    votes: Votes | None = None,
 ) -> Preferences:
-    """Preferences from what `config.source` names; `answers` are needed where they are sampled.
+    """Preferences from what `config.source` names; `answers` are needed where they are sampled; `votes` are
+    those that the box had at some time, if not as it is now.
 
-    Raises SourceError, RevisionMissingError, the errors of pipeline.alignment.forms and of
+    Raises SourceError, RevisionMissingError, BallotError, the errors of pipeline.alignment.forms and of
     pipeline.user_function (exit code 2, with file and row), AnswersMissingError and NoPreferencesError.
     """
     content, function = check_preferences(config)
@@ -143,8 +143,13 @@ def collect_preferences(
             'preferences.source is "sampled", and there are no sampled answers; sample them first, or name '
             "a file with preferences"
         )
-    inputs: Mapping[str, Artifact | None] = {"answers": answers if function is not None else None}
-    build = partial(_build, answers=answers, function=function, config=config, compute=compute)
+    if votes is None and config.box is not None:
+        votes = gather_votes(store, config.box)
+    inputs: Mapping[str, Artifact | None] = {
+        "answers": answers if function is not None else None,
+        "votes": votes,
+    }
+    build = partial(_build, answers=answers, votes=votes, function=function, config=config, compute=compute)
     return store.make(
         Preferences, config, inputs, build, content=content, work=lambda: _work(answers, config)
     )
@@ -154,6 +159,8 @@ def check_preferences(config: PreferencesConfig) -> tuple[dict[str, str], UserFu
     """The identity of what comes from outside, by name, and the function that labels, loaded once; a file is
     read through. A flow may call it before it starts anything. Raises SourceError, RevisionMissingError,
     UserFunctionError, and for a file the errors of pipeline.alignment.forms."""
+    if config.box is not None:
+        return {}, None  # they are read when they are gathered
     if config.source != SAMPLED:
         source = user_source(config)
         identity = source.identity(f', or set preferences.source to "{SAMPLED}"')
@@ -189,12 +196,16 @@ def _work(answers: Answers | None, config: PreferencesConfig) -> Work:
 def _build(
     attempt: Attempt,
     answers: Answers | None,
+    votes: Votes | None,
     function: UserFunction | None,
     config: PreferencesConfig,
     compute: Compute,
 ) -> Made:
     from pipeline.alignment import collecting
 
+    if votes is not None:
+        source = UserSource("preferences", str(votes.path(ROWS)), config.split, None, EXAMPLE)
+        return collecting.from_source(attempt, source, config)
     if function is None:
         return collecting.from_source(attempt, user_source(config), config)
     assert answers is not None

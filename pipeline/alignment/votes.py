@@ -11,10 +11,28 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.alignment.preferences import VotesConfig
+from pydantic import Field
+
+from pipeline.config import Config
 
 WILSON_Z = 1.96
 """Standard deviations of a 95 % interval."""
+
+
+class VotesConfig(Config):
+    """Which votes are not believed."""
+
+    least_seconds: float = Field(default=1.0, ge=0)
+    """A vote that took less is left out, where the form says how long it took."""
+    reading_speed: float = Field(default=100.0, gt=0)
+    """Characters per second: who voted before both answers could be read at this speed did not read them.
+    People read about 25 (238 words a minute: Brysbaert, 2019, doi 10.1016/j.jml.2019.104047)."""
+    least_agreement: float = Field(default=0.6, ge=0, le=1)
+    """A voter who surely agrees less than this with the majority of the others (the upper end of the 95 %
+    interval lies below) is left out. A coin comes to 0.5, labellers to 0.73 (Ouyang et al., 2022,
+    arXiv:2203.02155)."""
+    least_shared: int = Field(default=10, ge=1)
+    """So many votes on pairs that others judged, too, before a voter is judged."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pipeline.alignment.preferences import VotesConfig
+from pipeline.alignment.votes import VotesConfig
 
 COUNTED_COLOUR, OUT_COLOUR, LIMIT_COLOUR = "#2a6f97", "#c44e52", "#555555"
 REASONS = {

@@ -13,7 +13,7 @@ from pipeline.store.records import File, Record
 from pipeline.store.storage import Storage, cache_folder, side_by_side
 
 RECORD = "artifact.json"
-NO_STAGES = ("names", "runs", "locks", "mlflow-artifacts", "forgotten")
+NO_STAGES = ("names", "runs", "locks", "mlflow-artifacts", "forgotten", "votes", "rounds")
 """Folders at the store's root that hold no artifacts."""
 
 

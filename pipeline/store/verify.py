@@ -19,7 +19,7 @@ from pipeline.store.storage import HASH_BLOCK_BYTES, Storage, side_by_side
 from pipeline.store.store import Store
 
 THREADS = min(8, 2 * (os.cpu_count() or 1))
-MARKS = ("names", "locks", "mlflow.db", "forgotten")
+MARKS = ("names", "locks", "mlflow.db", "forgotten", "votes")
 """What a store has soon after its first run began; other folders have seldom anything of that name."""
 
 

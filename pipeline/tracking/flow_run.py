@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.store import JournalReader, Record, Storage, read_record
-from pipeline.tracking.models import is_model, register
+from pipeline.tracking.models import is_model, promote, register
 from pipeline.tracking.runs import Runs
 from pipeline.tracking.stage_run import KILLED, STATUS, StageRun, log_corpus
 from pipeline.tracking.tracker import RUNS
@@ -15,6 +15,7 @@ from pipeline.tracking.tracker import RUNS
 log = logging.getLogger(__name__)
 
 DELIVERED = "delivered.json"
+ROUND_STAGE = "round"
 SEVERAL = {"assess": "assessment"}
 """Stages that a flow runs for several models → how their roles begin."""
 
@@ -136,6 +137,8 @@ class FlowRun:
             }
             self.runs.attempt("figures", self.runs.points, self.run, values)
             self.runs.attempt("corpus", log_corpus, self.runs, self.storage, self.run, record)
+            if record.stage == ROUND_STAGE:
+                self.runs.attempt("champion", promote, self.runs, self.storage, self.name, record)
 
     def _end(self, status: str, time: float, error: str | None) -> None:
         if error is not None:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.store import Artifact, Record, Storage
+from pipeline.store import Artifact, Record, Storage, read_record
 from pipeline.tracking.lineage import lineage
 from pipeline.tracking.runs import Runs
 
@@ -16,7 +16,12 @@ log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
 MODEL_TAG = "moinho.model"
 ARTIFACT_TAG = "moinho.artifact"
+VERDICT, CHAMPION = "verdict.json", "champion"
+"""Of a round of feedback: its file, and the alias of the model that won last."""
 REQUIREMENTS = ("transformers", "torch", "accelerate", "safetensors", "sentencepiece")
+
+SETTINGS = (("max_new_tokens", "integer", 64), ("do_sample", "boolean", True), ("temperature", "double", 0.7))
+"""What `mlflow models serve` lets a request set: name, type, and what holds where it does not."""
 
 
 def is_model(record: Record) -> bool:
@@ -33,7 +38,7 @@ def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str)
         return
     import mlflow
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     import mlflow.transformers  # isort: skip
@@ -61,7 +66,13 @@ def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str)
             name=name,
             task="text-generation",
             model_card=_card(storage, record),
-            signature=ModelSignature(inputs=text, outputs=text),
+            signature=ModelSignature(
+                inputs=text,
+                outputs=text,
+                params=ParamSchema(
+                    [ParamSpec(name, DataType[kind], default) for name, kind, default in SETTINGS]
+                ),
+            ),
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
             metadata=_metadata(storage, record),
             run_id=run,
@@ -90,6 +101,23 @@ def register(runs: Runs, name: str, run: str, record: Record) -> None:
         mlflow.set_tracking_uri(runs.uri)
         mlflow.set_registry_uri(runs.uri)
         mlflow.register_model(uri, name, tags=key)
+
+
+def promote(runs: Runs, storage: Storage, name: str, record: Record) -> None:
+    """The challenger that won a round of feedback, by its record: the newest version of the registered model
+    `name`, and its champion."""
+    told = storage.read(f"{record.stage}/{record.key}/{record.files[VERDICT].path}")
+    verdict = json.loads(told)["rounds"][-1]
+    model = read_record(storage, verdict["champion"])
+    if not verdict["promoted"] or model is None:
+        return
+    made = runs.find("moinho.attempt", model.attempt)
+    if made is None:
+        return
+    register(runs, name, made.info.run_id, model)
+    for known in runs.client.search_model_versions(f"name = '{name}'"):
+        if known.tags.get("moinho.key") == model.key:
+            runs.client.set_registered_model_alias(name, CHAMPION, known.version)
 
 
 def _logged(runs: Runs, run: str) -> str | None:

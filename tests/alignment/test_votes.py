@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from pipeline.alignment.preferences import VotesConfig
 from pipeline.alignment.votes import (
     Answer,
     Vote,
+    VotesConfig,
     agreement,
     contradicting,
     count_votes,

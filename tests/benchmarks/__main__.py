@@ -22,6 +22,7 @@ from tests.benchmarks import (
     restart,
     reuse,
     scale,
+    serve,
     store,
     submit,
     trace,
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "submit": submit,
     "scale": scale,
     "store": store,
+    "serve": serve,
 }
 PAGES: dict[str, ModuleType] = {"paper": paper}
 """What is reckoned, not measured: modules with `arguments` and `page`, which gives Markdown."""
