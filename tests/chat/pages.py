@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -27,6 +28,7 @@ from pipeline.store import Storage
 from tests.road import MOINHO
 
 START_SECONDS = WAIT_SECONDS = 90
+TRIES = 5
 
 
 def free_port() -> int:
@@ -144,7 +146,10 @@ class Visitor:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def until(self, there: Callable[[], Any]) -> None:
-        WebDriverWait(self.driver, WAIT_SECONDS).until(lambda _: there(), self.text())
+        try:
+            WebDriverWait(self.driver, WAIT_SECONDS).until(lambda _: there())
+        except TimeoutException:
+            raise AssertionError(f"not within {WAIT_SECONDS} s: {self.text()}") from None
 
     def text(self) -> str:
         return self.one("body").text
@@ -158,10 +163,15 @@ class Visitor:
             self.driver.switch_to.active_element.send_keys(key)
 
     def ask(self, question: str, answered: str = "[data-edit]") -> None:
-        """And wait until there is one more of `answered`."""
+        """And wait for what can be voted on. Small models may answer nothing at all: then once more."""
         before = len(self.all(answered))
-        self.one("#question").send_keys(question + Keys.ENTER)
-        self.until(lambda: len(self.all(answered)) > before)
+        for _ in range(TRIES):
+            self.type("#question", question + Keys.ENTER)
+            self.until(lambda: self.one("#send").is_displayed())
+            assert not self.all("#turns .error"), self.text()
+            if len(self.all(answered)) > before:
+                return
+        raise AssertionError(f"no {answered} in {TRIES} answers: {self.text()}")
 
     def is_kept(self) -> None:
         """Until the page says that the server has every vote."""
