@@ -11,6 +11,7 @@ from pipeline.alignment.ballots import Votes
 from pipeline.alignment.ppo import PpoModel
 from pipeline.alignment.preferences import Preferences
 from pipeline.alignment.reward import RewardModel
+from pipeline.alignment.rounds import Round
 from pipeline.alignment.sampled import Answers
 from pipeline.cards.card import DataCard
 from pipeline.corpus.classifier import Classifier
@@ -36,6 +37,7 @@ from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.conversations import Conversations
 from pipeline.training.finetune import ChatModel
 from pipeline.training.pretrain import BaseModel
+from pipeline.training.sweep import Sweep
 
 KINDS: dict[str, type[Artifact]] = {
     kind.stage: kind
@@ -66,8 +68,10 @@ KINDS: dict[str, type[Artifact]] = {
         GrpoModel,
         RlooModel,
         PpoModel,
+        Round,
         Assessment,
         Comparison,
+        Sweep,
     )
 }
 

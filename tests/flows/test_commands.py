@@ -4,7 +4,7 @@ import importlib.metadata
 import io
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,18 @@ from rich.table import Table
 
 from flows import cli
 from flows.commands import models, options, store
-from flows.references import UnknownArtifactError, find_artifact, find_model_folder, find_tokenizer_folder
+from flows.references import (
+    KINDS,
+    UnknownArtifactError,
+    find_artifact,
+    find_model_folder,
+    find_tokenizer_folder,
+)
 from pipeline.alignment.align import DpoModel, GrpoModel, RlooModel
 from pipeline.alignment.ppo import PpoModel
 from pipeline.config import Config
 from pipeline.models.model import Model, NotAModelError, load_model
-from pipeline.store import Attempt, Journal, Made, Store
+from pipeline.store import Artifact, Attempt, Journal, Made, Store
 from pipeline.store.discard import discard
 from pipeline.tracking.destination import ServedElsewhereError, serve_ui
 from pipeline.training.finetune import ChatModel
@@ -254,6 +260,16 @@ def test_a_model_of_any_stage_is_found(tmp_path: Path, kind: type[Model]) -> Non
     assert (find_model_folder(home, f"farm/{kind.role}") / "config.json").is_file()
     with pytest.raises(UnknownArtifactError, match=f"models: farm/{kind.role}$"):
         find_model_folder(home, "farm/other")
+
+
+def test_everything_that_a_stage_makes_is_found() -> None:
+    def below(kind: type[Artifact]) -> Iterator[type[Artifact]]:
+        for each in kind.__subclasses__():
+            yield each
+            yield from below(each)
+
+    ours = [kind for kind in below(Artifact) if kind.__module__.split(".")[0] in ("crawler", "pipeline")]
+    assert {kind.stage for kind in ours if "stage" in vars(kind)} - KINDS.keys() == set()
 
 
 def test_a_model_that_is_not_there_comes_with_those_that_are(tmp_path: Path) -> None:
