@@ -17,6 +17,7 @@ from pipeline.store import Store
 from pipeline.store.discard import discard
 from tests.benchmarks.measure import Pair, Result, note
 from tests.benchmarks.texts import texts
+from tests.benchmarks.waiting import TOOK
 from tests.cluster import ENVIRONMENT, running_cluster
 from tests.road import CONFIG, Run
 
@@ -114,7 +115,8 @@ def waiting_seconds(folder: Path, workers: int, count: int, seconds: float) -> f
         told = subprocess.run(
             [*command, *groups], check=True, stdout=subprocess.PIPE, text=True, env=environment
         )
-    return float(told.stdout.split()[-1])
+    took = [line.removeprefix(TOOK) for line in told.stdout.splitlines() if line.startswith(TOOK)]
+    return float(took[-1])
 
 
 def tell(stages: dict[str, float], waiting: dict[int, float], each: float) -> None:

@@ -12,6 +12,9 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.shards import ShardOutput
 from pipeline.store import Attempt, Storage
 
+TOOK = "took "
+"""Before the seconds: Ray may print between the lines."""
+
 
 def wait(seconds: float, output: ShardOutput) -> dict[str, int]:
     """A shard whose work leaves the processor alone."""
@@ -28,7 +31,7 @@ def main(gcs: str, store: str, *groups: str) -> None:
             begun = time.monotonic()
             shards = {f"{shard:05}": float(seconds) for shard in range(int(count))}
             compute.map_shards(attempt, f"{number}", shards, wait)
-            print(time.monotonic() - begun, flush=True)
+            print(f"{TOOK}{time.monotonic() - begun}", flush=True)
     finally:
         compute.stop()
 
