@@ -132,10 +132,6 @@ def test_what_a_replica_said_last_is_the_reason(monkeypatch: pytest.MonkeyPatch)
         start(Served(Path("mill"), "mill", Limits(), ""), "127.0.0.1", 8000)
 
 
-AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
-"""Of a Ray that is ended amid its start: they look once a minute whether it is there."""
-
-
 @pytest.mark.everything
 @pytest.mark.parametrize("seconds", [4, 10, 16])
 def test_sigterm_while_it_starts_ends_it(small_model: SmallModel, tmp_path: Path, seconds: int) -> None:
@@ -145,7 +141,5 @@ def test_sigterm_while_it_starts_ends_it(small_model: SmallModel, tmp_path: Path
     os.kill(run.process.pid, signal.SIGTERM)
     run.wait(30)
     _, alive = psutil.wait_procs(processes, timeout=10)
-    assert {process.name() for process in alive} <= AGENTS
-    _, alive = psutil.wait_procs(alive, timeout=120)
     assert not alive
     assert "Traceback" not in run.text()
