@@ -263,7 +263,7 @@ class _Loop:
             yield
             return
         from flows.people import HOST, page_of
-        from flows.serving import require_free
+        from pipeline.tracking.destination import require_free
 
         require_free(HOST, port)
         shown = [each for each in (state.challenger, state.champion) if each is not None]

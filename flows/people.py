@@ -121,8 +121,9 @@ def open_page(
     port: int,
     console: Console,
 ) -> None:
-    """The page of `moinho chat --web`, until Ctrl-C. Raises PortTakenError and what finding models raises."""
-    from flows.serving import require_free, serve_page
+    """The page of `moinho chat --web`, until Ctrl-C. Raises PortInUseError and what finding models raises."""
+    from flows.serving import serve_page
+    from pipeline.tracking.destination import require_free
 
     require_free(HOST, port)
     serve_page(page_of(store, reference, beside, box, port, console), HOST, port, console)

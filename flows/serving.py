@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,18 +13,12 @@ from rich.markup import escape
 
 from flows.people import KEY_VARIABLE, Named
 from pipeline.chat.limits import Limits
-from pipeline.errors import InputError
+from pipeline.tracking.destination import require_free
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-
-
-class PortTakenError(InputError):
-    """Something else listens on the port, or the address is none of this machine."""
-
-    remedy = "Choose another with --port, or another --host."
 
 
 @dataclass(frozen=True)
@@ -41,20 +34,6 @@ class Asked:
     replicas: int
     gpus: float
     address: str | None
-
-
-def require_free(host: str, port: int) -> None:
-    """Raises PortTakenError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTakenError(
-                f"{host}:{port} cannot be listened on ({error.strerror}); choose another port, such as "
-                f"--port {port + 1 if port < 65535 else port - 1}"
-            ) from error
 
 
 def serve_model(asked: Asked, console: Console) -> None:

@@ -47,7 +47,7 @@ BRIEF_ENVIRONMENT = {
 
 
 class PortInUseError(InputError):
-    """The port that the web pages were to be served on belongs to another program."""
+    """Another program listens on the port already, or the address is none of this machine."""
 
     remedy = "Choose another with --port."
 
@@ -188,7 +188,7 @@ def serve_ui(
         raise ServedElsewhereError(
             f"runs are recorded by the server at {destination.label}: open that address in a browser"
         )
-    _require_free(host, port)
+    require_free(host, port)
     os.environ.update(QUIET_ENVIRONMENT)
     with faults_told(storage.local("")):
         destination.prepare()
@@ -208,7 +208,8 @@ def serve_ui(
         server.wait()
 
 
-def _require_free(host: str, port: int) -> None:
+def require_free(host: str, port: int) -> None:
+    """Raises PortInUseError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -217,7 +218,7 @@ def _require_free(host: str, port: int) -> None:
         except OSError as error:
             raise PortInUseError(
                 f"{host}:{port} cannot be listened on ({error.strerror}); "
-                f"choose another port, such as --port {port + 1}"
+                f"choose another port, such as --port {port + 1 if port < 65535 else port - 1}"
             ) from error
 
 

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.people import KEY_VARIABLE, ApiKeyError, api_key
-from flows.serving import PortTakenError, require_free
 from pipeline.chat.limits import Limits
 from pipeline.chat.serving import (
     ReplicaStartError,
@@ -26,6 +25,7 @@ from pipeline.chat.serving import (
     _require_room,
     start,
 )
+from pipeline.tracking.destination import PortInUseError, require_free
 from tests.chat.served import serving, started
 from tests.evaluation.stand_ins import SmallModel
 
@@ -69,15 +69,15 @@ def test_a_key_file_that_is_no_secret_is_refused(tmp_path: Path, text: str, mode
 
 
 def test_a_port_that_is_taken_is_told_before_anything_starts(taken: int, small_model: SmallModel) -> None:
-    with pytest.raises(PortTakenError, match="another port, such as --port"):
+    with pytest.raises(PortInUseError, match="another port, such as --port"):
         require_free("127.0.0.1", taken)
     words = ["serve", str(small_model.model_folder()), "--port", str(taken)]
     told = CliRunner().invoke(app, words)
-    assert isinstance(told.exception, PortTakenError)
+    assert isinstance(told.exception, PortInUseError)
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(PortTakenError, match="cannot be listened on"):
+    with pytest.raises(PortInUseError, match="cannot be listened on"):
         require_free("192.0.2.1", 8000)
 
 
