@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from pipeline.errors import InputError
-from pipeline.models.families import TokenIds, llama_config
+from pipeline.models.architectures import new_model
+from pipeline.models.families import TokenIds
 from pipeline.models.foreign_model import ForeignModelError
 from pipeline.tokens.take_over import opened
 from pipeline.training.forward import logits
@@ -46,7 +47,8 @@ def first_model(
     torch.manual_seed(config.seed)
     if start is not None:
         return _taken_over(start, tokenizer, config.seed)
-    model = LlamaForCausalLM(llama_config(config.shape(), token_ids(tokenizer), row_tokens))
+    ids = token_ids(tokenizer)
+    model = new_model(config.family, config.shape(), ids, row_tokens, config.own_positions, config.truncation)
     begin_as_identity(model)
     return model
 

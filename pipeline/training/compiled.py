@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.errors import StageError
+from pipeline.models.objectives.batches import EVALUATION, Objective
 from pipeline.tokens.mixture import TrainingRows
 from pipeline.training.compile_cache import compiling
 from pipeline.training.forward import LossFunction, to_device
@@ -29,6 +30,7 @@ def compiled(
     eager: LossFunction,
     model: PreTrainedModel,
     rows: TrainingRows,
+    objective: Objective,
     group: Group,
     *,
     asked: bool | None,
@@ -42,8 +44,8 @@ def compiled(
     if not resolved.compile:
         return resolved, eager
     size = resolved.micro_batch_rows
-    part = to_device(rows.batch(_first_rows(size, len(rows))), size, rows.pad, group.device)
-    given = (part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
+    batch = objective(rows, _first_rows(size, len(rows)), EVALUATION)
+    given = to_device(batch, size, rows.pad, group.device).given
     fault = None
     for afresh in (False, True):  # what fails may be code that somebody left half written
         loss_of = _by_layer(model, eager) if by_layer else torch.compile(eager, dynamic=False)

@@ -20,7 +20,19 @@ from pipeline.training.pretrain import (
     batch_tokens_for,
 )
 
-SHAPE = ("depth", "width", "heads", "key_value_heads", "mlp_width", "tied_embeddings")
+SHAPE = (
+    "family",
+    "positions",
+    "noise_share",
+    "noise_span",
+    "truncation",
+    "depth",
+    "width",
+    "heads",
+    "key_value_heads",
+    "mlp_width",
+    "tied_embeddings",
+)
 """Settings of pretraining that a foreign model decides."""
 PEAK_SHARE = 0.3
 """Of the peak learning rate that a model of this width would begin with from nothing."""

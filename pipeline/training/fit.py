@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.models import cost
 from pipeline.models.cost import Checkpointing, Division, Footprint
-from pipeline.models.families import Shape
+from pipeline.models.families import FamilyName, Shape
 from pipeline.resources import GB
 
 IMPORTED_BYTES = {"cpu": 0.6e9, "cuda": 0.0}
@@ -123,6 +123,7 @@ class Trained:
 
     shape: Shape
     optimizer: str
+    family: FamilyName = "llama"
 
 
 def footprint(device: str, compiled: bool) -> Footprint:

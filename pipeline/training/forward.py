@@ -4,7 +4,7 @@ B rows, T tokens, V vocabulary.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import PreTrainedModel
 
 from pipeline import hardware
+from pipeline.models.recurrent import RecurrentForCausalLM
 from pipeline.tokens.rows import NO_LABEL, Batch
 from pipeline.training.group import Group
 
@@ -29,6 +30,13 @@ class Tensors:
     documents_BT: torch.Tensor
     positions_BT: torch.Tensor
     labels_BT: torch.Tensor
+    more: tuple[torch.Tensor, ...] = ()
+    """What the family's objective adds, in the order of its batch."""
+
+    @property
+    def given(self) -> tuple[torch.Tensor, ...]:
+        """What the loss is computed from."""
+        return (self.tokens_BT, self.documents_BT, self.positions_BT, self.labels_BT, *self.more)
 
     def to(self, device: torch.device) -> "Tensors":
         """On the device; from pinned memory the copy goes on while the host does other things."""
@@ -39,11 +47,20 @@ class Tensors:
         return self._each(torch.Tensor.pin_memory)
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Tensors":
-        return Tensors(*(change(getattr(self, field.name)) for field in fields(self)))
+        return tensors_of([change(tensor) for tensor in self.given])
 
 
-LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""tokens, documents, positions, labels → the sum of the labels' negative log-likelihoods, in nats."""
+def tensors_of(given: Sequence[torch.Tensor]) -> Tensors:
+    """In the order of a batch's fields."""
+    tokens_BT, documents_BT, positions_BT, labels_BT, *more = given
+    return Tensors(tokens_BT, documents_BT, positions_BT, labels_BT, tuple(more))
+
+
+LossFunction = Callable[..., torch.Tensor]
+"""tokens, documents, positions, labels, and what the family's objective adds → the sum of the labels'
+negative log-likelihoods, in nats."""
+EMPTY = {"documents": -1, "decoder_documents": -1, "labels": NO_LABEL, "follows": NO_LABEL}
+"""What stands in rows that are no rows, by name; where nothing is said 0, and the padding's id for tokens."""
 
 
 def document_mask(documents_BT: torch.Tensor) -> torch.Tensor:
@@ -87,6 +104,9 @@ def logits(
     attention: str = "dense",
 ) -> torch.Tensor:
     """Scores of the next token, [B, T, V]; no document sees another."""
+    if isinstance(model, RecurrentForCausalLM):
+        read: torch.Tensor = model(input_ids=tokens_BT, document_ids=documents_BT).logits
+        return read
     found: torch.Tensor = model(
         input_ids=tokens_BT,
         attention_mask=BORDERS[attention](documents_BT),
@@ -167,18 +187,16 @@ def host_tensors(batch: Batch, rows: int, pad: int) -> Tensors:
     """The batch as tensors in the host's memory, filled up with empty rows to `rows`, so that every shape
     is the same. By numpy alone: in a thread torch would start threads of its own."""
 
-    def filled(values: NDArray[Any], empty: int) -> torch.Tensor:
+    def filled(name: str) -> torch.Tensor:
+        values: NDArray[Any] = getattr(batch, name)
         lacking = rows - len(values)
         if lacking:
+            what = name.rpartition("_")[0]
+            empty = pad if what.endswith("tokens") else EMPTY.get(what, 0)
             values = np.pad(values, ((0, lacking), (0, 0)), constant_values=empty)
         return torch.from_numpy(values)
 
-    return Tensors(
-        tokens_BT=filled(batch.tokens_BT, pad),
-        documents_BT=filled(batch.documents_BT, -1),
-        positions_BT=filled(batch.positions_BT, 0),
-        labels_BT=filled(batch.labels_BT, NO_LABEL),
-    )
+    return tensors_of([filled(field.name) for field in fields(batch)])
 
 
 def to_device(batch: Batch, rows: int, pad: int, device: torch.device) -> Tensors:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.models.objectives.batches import NEXT_TOKEN, Objective
 from pipeline.tokens.mixture import TrainingRows
 from pipeline.tokens.rows import NO_LABEL
 from pipeline.training.forward import Tensors, host_tensors
@@ -61,10 +62,11 @@ class Loader:
         parts: int = 1,
         passes: int | None = None,
         pinned: bool = False,
+        objective: Objective = NEXT_TOKEN,
     ) -> None:
         """`batch_rows` of the global batch; `steps` of the whole run, beyond which nothing is prepared;
         `passes`: micro-batches of every step, the last ones perhaps of no row. Default: as the rows need."""
-        self.rows, self.seed, self.steps = rows, seed, steps
+        self.rows, self.objective, self.seed, self.steps = rows, objective, seed, steps
         self.batch_rows, self.micro_batch_rows = batch_rows, micro_batch_rows
         self.part, self.parts, self.passes, self.pinned = part, parts, passes, pinned
         self.waited_seconds = 0.0
@@ -104,11 +106,13 @@ class Loader:
         mine = np.array_split(rows, self.parts)[self.part]
         size = self.micro_batch_rows
         passes = -(-len(mine) // size) if self.passes is None else self.passes
-        parts = [self._micro_batch(mine[number * size : (number + 1) * size]) for number in range(passes)]
+        parts = [
+            self._micro_batch(mine[number * size : (number + 1) * size], step) for number in range(passes)
+        ]
         return StepBatch(step, rows, parts)
 
-    def _micro_batch(self, rows: NDArray[np.int64]) -> MicroBatch:
-        batch = self.rows.batch(rows)
+    def _micro_batch(self, rows: NDArray[np.int64], step: int) -> MicroBatch:
+        batch = self.objective(self.rows, rows, step + 1)
         tensors = host_tensors(batch, self.micro_batch_rows, self.rows.pad)
         labels = int((batch.labels_BT != NO_LABEL).sum())
         return MicroBatch(rows, tensors.pinned() if self.pinned else tensors, labels)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import stop_notice
+from pipeline.models.families import FAMILIES
+from pipeline.models.objectives.batches import Objective
 from pipeline.store import Journal
 from pipeline.tokens.mixture import TrainingRows
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, Manifest, State
@@ -54,6 +56,7 @@ class Loop:
     tokenizer: PreTrainedTokenizerBase
     optimizers: Optimizers
     rows: TrainingRows
+    objective: Objective
     held_out: HeldOut
     loss_of: LossFunction
     """Perhaps compiled: for the fixed shape of a micro-batch."""
@@ -80,13 +83,14 @@ class Loop:
     saved_step: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.recipe = self.config.recipe()
+        self.recipe, self.family = self.config.recipe(), FAMILIES[self.config.family]
         self.batch_rows = self.recipe.batch_tokens // self.rows.row_tokens
         self.rows_told_in = self.group.from_first(self.journal.path)
         self.guard = SpikeGuard(self.config.spike_guard)
         self.clock = StepClock(self.group.device)
         self.loader = Loader(
             self.rows,
+            objective=self.objective,
             seed=self.config.seed,
             batch_rows=self.batch_rows,
             micro_batch_rows=self.resolved.micro_batch_rows,
@@ -210,7 +214,7 @@ class Loop:
             for number, micro_batch in enumerate(micro_batches):
                 self.layout.before_backward(self.model, last=number == len(micro_batches) - 1)
                 part = micro_batch.tensors.to(self.group.device)
-                loss = self.loss_of(part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT)
+                loss = self.loss_of(*part.given)
                 (loss / self.recipe.batch_tokens).backward()  # type: ignore[no-untyped-call]
                 totals[0] += loss.detach().double()
                 totals[1] += micro_batch.labels
@@ -285,10 +289,16 @@ class Loop:
             loss = self.held_out.loss(self.eager_loss_of, self.resolved.micro_batch_rows, self.layout)
             bits = self.held_out.bits_per_byte(loss)
             if self.group.is_first:
-                self.journal.metrics(self.step, held_out_loss=loss, held_out_bits_per_byte=bits)
+                self.journal.metrics(self.step, held_out_loss=loss)
+                if self.family.continues_text:
+                    self.journal.metrics(self.step, held_out_bits_per_byte=bits)
             if self.forgetting is not None:
                 self._look_back(self.forgetting, bits)
-            if self.config.prompts and (self.group.is_first or self.layout.is_cut):
+            if (
+                self.config.prompts
+                and self.family.continues_text
+                and (self.group.is_first or self.layout.is_cut)
+            ):
                 with autocast(self.resolved.products, self.group.device):
                     text = complete(
                         self.model, self.tokenizer, self.config.prompts, self.config.seed, self.layout

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.compute import Compute
 from pipeline.hardware import products
 from pipeline.models.cost import generation, passes, updates
-from pipeline.models.families import HEAD_WIDTH, Shape, TokenIds, llama_config, mlp_width_for
+from pipeline.models.families import HEAD_WIDTH, Shape, TokenIds, mlp_width_for
 from pipeline.store import Attempt, Work
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def _generation(trial: Trial, device: "torch.device") -> tuple[Work, float]:
 def _model(trial: Trial, device: "torch.device") -> "LlamaForCausalLM":
     import torch
     from transformers import LlamaForCausalLM
+
+    from pipeline.models.architectures import llama_config
 
     config = llama_config(trial.shape, TokenIds(trial.pieces, 1, 2, 3), ROW_TOKENS)
     model = LlamaForCausalLM(config)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.models.objectives.batches import EVALUATION, NEXT_TOKEN, Objective
 from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training.forward import LossFunction, to_device
 from pipeline.training.layout import Layout
@@ -25,6 +26,7 @@ class HeldOut:
     tokens_per_byte: float
     """Labels per UTF-8 byte of the held-out documents."""
     limit: int
+    objective: Objective = NEXT_TOKEN
 
     def loss(self, loss_of: LossFunction, micro_batch_rows: int, layout: Layout) -> float:
         """Mean negative log-likelihood per label, in nats; every rank scores its share."""
@@ -32,14 +34,13 @@ class HeldOut:
         mine = np.array_split(chosen, layout.data_size)[layout.data_rank]
         total = torch.zeros(2, dtype=torch.float64, device=layout.group.device)
         for number in range(layout.passes(len(chosen), micro_batch_rows)):
-            batch = self.rows.batch(mine[number * micro_batch_rows : (number + 1) * micro_batch_rows])
+            numbers = mine[number * micro_batch_rows : (number + 1) * micro_batch_rows]
+            batch = self.objective(self.rows, numbers, EVALUATION)
             if not len(batch.tokens_BT) and not layout.is_cut:
                 break
             part = to_device(batch, max(1, len(batch.tokens_BT)), self.rows.pad, layout.group.device)
             with torch.no_grad():
-                total[0] += loss_of(
-                    part.tokens_BT, part.documents_BT, part.positions_BT, part.labels_BT
-                ).double()
+                total[0] += loss_of(*part.given).double()
             total[1] += int((batch.labels_BT != NO_LABEL).sum())
         loss, labels = layout.group.sum(total).tolist()
         return float(loss / labels)

@@ -14,14 +14,19 @@ from pipeline.config import Config
 from pipeline.errors import InputError, StageError
 from pipeline.models import cost
 from pipeline.models.families import (
+    FAMILIES,
     HEAD_WIDTH,
+    FamilyName,
+    Positions,
     Shape,
+    as_shape,
     block_parameters,
-    mlp_width_for,
+    mlp_width_of,
     parameters,
     training_flops_per_token,
 )
 from pipeline.models.model import Model
+from pipeline.models.noise import Noise
 from pipeline.models.start import Start
 from pipeline.store import Attempt, File, Made, Store, Work
 from pipeline.tokens.encode import Tokens
@@ -75,8 +80,24 @@ def batch_tokens_for(depth: int) -> int:
 class PretrainConfig(Config):
     """One pretraining run. Every field changes the weights or what is told of them."""
 
+    family: FamilyName = "llama"
+    """What kind of model, and so what it learns: "llama", "mistral", "qwen", "falcon", "gpt2", "rnn", "gru"
+    and "lstm" the next token; "bert" and "roberta" masked tokens; "t5" spans, "bart" the text that noise was
+    put on."""
+    positions: Positions | None = None
+    """How places in a text are told apart: "rotary", "learned", "sinusoidal" or "none". Default: as the
+    family has it; t5 goes by distances and recurrent families by their order, and have no choice."""
+    noise_share: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the tokens that are hidden. Default: 0.15, of bart 0.3; what continues text hides none."""
+    noise_span: float | None = Field(default=None, ge=1)
+    """Tokens that t5 and bart hide together, on average. Default: 3."""
+    truncation: int | None = Field(default=None, ge=1)
+    """Tokens after which gradients of recurrent families end (truncated backpropagation through time).
+    Default: at a row's end."""
+
     depth: int = Field(default=4, ge=1)
-    """The one dial: layers. What is left at None below is derived from it."""
+    """The one dial: layers; t5 and bart have as many that read as that write. What is left at None below is
+    derived from it."""
     width: int | None = Field(default=None, ge=2)
     """Size of the hidden state. Default: 64 * depth."""
     heads: int | None = Field(default=None, ge=1)
@@ -84,7 +105,8 @@ class PretrainConfig(Config):
     key_value_heads: int | None = Field(default=None, ge=1)
     """Heads of keys and values. Default: as many as heads."""
     mlp_width: int | None = Field(default=None, ge=1)
-    """Size of the gated feed-forward layer. Default: 8/3 of width, rounded up to 64."""
+    """Size of the feed-forward layer. Default: 8/3 of width, rounded up to 64; 4 times width where it has no
+    gate."""
     tied_embeddings: bool = True
     """Read and score tokens with one matrix."""
 
@@ -130,10 +152,12 @@ class PretrainConfig(Config):
     """Shares of the texts of [[tokens.texts]]. Default: each text has as much as it has rows."""
 
     def derived(self) -> dict[str, Any]:
-        """Depth → width → heads; width → learning rate; size → batch and steps → warm-up, evaluation."""
+        """Family → noise; depth → width → heads; width → learning rate; size → batch and steps → warm-up,
+        evaluation."""
         width = HEAD_WIDTH * self.depth
         heads = max(1, (self.width or width) // HEAD_WIDTH)
-        mlp_width = mlp_width_for(self.width or width)
+        family = FAMILIES[self.family]
+        mlp_width = mlp_width_of(family, self.width or width)
         batch_tokens = batch_tokens_for(self.depth)
         shape = Shape(
             depth=self.depth,
@@ -142,11 +166,14 @@ class PretrainConfig(Config):
             key_value_heads=self.key_value_heads or self.heads or heads,
             mlp_width=self.mlp_width or mlp_width,
             tied_embeddings=self.tied_embeddings,
+            **as_shape(family),
         )
         tokens = self.tokens_per_parameter * block_parameters(shape)
         peak = PEAK_LEARNING_RATE[self.optimizer]
         steps = max(1, round(tokens / (self.batch_tokens or batch_tokens)))
         return {
+            "noise_share": family.noise_share,
+            "noise_span": family.noise_span,
             "width": width,
             "heads": heads,
             "key_value_heads": self.heads or heads,
@@ -176,7 +203,40 @@ class PretrainConfig(Config):
             key_value_heads=recipe.key_value_heads,
             mlp_width=recipe.mlp_width,
             tied_embeddings=self.tied_embeddings,
+            **as_shape(FAMILIES[self.family]),
         )
+
+    @property
+    def own_positions(self) -> Positions | None:
+        """How the model tells places apart, where that can be chosen."""
+        return self.positions or next(iter(FAMILIES[self.family].positions), None)
+
+    def noise(self) -> Noise | None:
+        """What the family hides; None of one that continues text."""
+        family = FAMILIES[self.family]
+        if family.noise_share is None:
+            return None
+        return Noise(self.noise_share or family.noise_share, self.noise_span or family.noise_span)
+
+    @model_validator(mode="after")
+    def settings_are_of_the_family(self) -> Self:
+        family = FAMILIES[self.family]
+        if self.positions is not None and self.positions not in family.positions:
+            ways = ", ".join(f'"{each}"' for each in family.positions)
+            raise ValueError(
+                f'positions is "{self.positions}", and {self.family} '
+                + (f"has {ways}: take one of them" if ways else "knows places in a way of its own")
+                + ", or leave it out"
+            )
+        has = {
+            "noise_share": family.noise_share is not None,
+            "noise_span": family.noise_span is not None,
+            "truncation": family.is_recurrent,
+        }
+        vain = [name for name, used in has.items() if getattr(self, name) is not None and not used]
+        if vain:
+            raise ValueError(f"{', '.join(vain)} is set, and {self.family} has no use for it: leave it out")
+        return self
 
     @model_validator(mode="after")
     def heads_divide_the_width(self) -> Self:
@@ -345,7 +405,7 @@ def _foreseen(config: PretrainConfig, pieces: int, row_tokens: int, compute: Com
         vocabulary_size=pieces,
         flops=recipe.steps * recipe.batch_tokens * per_token,
         precision=config.precision,
-        trained=Trained(shape, config.optimizer),
+        trained=Trained(shape, config.optimizer, config.family),
     )
 
 

@@ -18,6 +18,7 @@ from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.errors import InputError
 from pipeline.models.cost import Checkpointing, Division
+from pipeline.models.families import FAMILIES
 from pipeline.training.fit import Demand, Options, Trained, check_division, check_heads, choose, divisors
 
 MICRO_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
@@ -130,16 +131,17 @@ def resolve(
     counted = trained is not None and given.worker_memory_gb is not None
     rows = _micro_batches(device, rows_each, row_tokens, vocabulary_size, counted)
     micro = given.micro_batch_rows or before.get("micro_batch_rows") or rows[0]
-    on_gpu = device == "cuda"
-    can_fuse = on_gpu and fused_loss_is_installed() and before.get("fused_loss", True)
+    on_gpu, family = device == "cuda", FAMILIES[trained.family if trained else "llama"]
+    for_decoders = on_gpu and family.is_decoder
+    can_fuse = for_decoders and fused_loss_is_installed() and before.get("fused_loss", True)
     whole = Resolved(
         device=device,
         workers=workers,
         threads=int(threads),
         micro_batch_rows=min(rows_each, int(micro)),
-        compile=_repays(device, flops) if compiled is None else bool(compiled),
+        compile=not family.is_recurrent and (_repays(device, flops) if compiled is None else bool(compiled)),
         products=products,
-        attention=given.attention or before.get("attention") or ("flex" if on_gpu else "dense"),
+        attention=given.attention or before.get("attention") or ("flex" if for_decoders else "dense"),
         fused_loss=bool(can_fuse if given.fused_loss is None else given.fused_loss),
     )
     if trained is None:

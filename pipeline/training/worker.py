@@ -15,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import training_flops_per_token
+from pipeline.models.family_tokenizer import family_tokenizer, objective_of
 from pipeline.models.model import load_tokenizer
 from pipeline.store import Attempt, Journal
 from pipeline.tokens.encode import Tokens
@@ -24,9 +25,10 @@ from pipeline.training import fp8, fused_loss, optimizer
 from pipeline.training.beginning import first_model, token_ids
 from pipeline.training.checkpoint import Checkpoint, Checkpoints, last_checkpoint
 from pipeline.training.compiled import compiled
+from pipeline.training.family_losses import family_loss
 from pipeline.training.fit import Trained
 from pipeline.training.forgetting import CURVES, Forgetting
-from pipeline.training.forward import ATTENTION, LossFunction, loss_function, products_of
+from pipeline.training.forward import ATTENTION, LossFunction, products_of
 from pipeline.training.goodput import Stopwatch, go_on
 from pipeline.training.group import Group
 from pipeline.training.layout import Layout
@@ -170,7 +172,7 @@ def assemble(
     watch: Stopwatch | None = None,
 ) -> Loop:
     """The loop, ready to run from the checkpoint, or from the first step."""
-    tokenizer = load_tokenizer(data.tokenizer_folder)
+    tokenizer = family_tokenizer(data.tokenizer_folder, config.family)
     recipe, row_tokens = config.recipe(), data.train.row_tokens
     per_token = training_flops_per_token(config.shape(), len(tokenizer), row_tokens)
     refuse_what_lacks(compute, config.precision, group.device.type)
@@ -181,8 +183,10 @@ def assemble(
     torch.set_num_threads(resolved.threads)
     compute_repeatably(group.device)
     model = first_model(config, tokenizer, row_tokens, data.start)
-    eager = loss_function(model, resolved.products, group.device)
-    loss_of = _quick_loss(model, config.precision, resolved, row_tokens, group.device)
+    eager = family_loss(config.family, model, resolved.products, group.device)
+    pieces = len(load_tokenizer(data.tokenizer_folder))
+    objective = objective_of(config.family, config.noise(), tokenizer, pieces, row_tokens, config.seed)
+    loss_of = _quick_loss(model, config, resolved, row_tokens, group.device)
     layout = Layout.of(group, resolved.division)
     layout.place(model, resolved.products)
     make = {"muon": optimizer.muon, "adamw": optimizer.adamw}[config.optimizer]
@@ -193,7 +197,14 @@ def assemble(
             tell("compiling, which takes a minute")
         with watch.during("compile"):
             resolved, loss_of = compiled(
-                resolved, loss_of, model, data.train, group, asked=compute.compile, by_layer=layout.is_cut
+                resolved,
+                loss_of,
+                model,
+                data.train,
+                objective,
+                group,
+                asked=compute.compile,
+                by_layer=layout.is_cut,
             )
     loop = Loop(
         config=config,
@@ -204,7 +215,8 @@ def assemble(
         tokenizer=tokenizer,
         optimizers=OffloadedOptimizers(optimizers) if resolved.offload_optimizer else optimizers,
         rows=data.train,
-        held_out=HeldOut(data.held_out, data.held_out_tokens_per_byte, config.evaluation_rows),
+        objective=objective,
+        held_out=HeldOut(data.held_out, data.held_out_tokens_per_byte, config.evaluation_rows, objective),
         loss_of=loss_of,
         eager_loss_of=eager,
         journal=journal,
@@ -252,22 +264,23 @@ def _resolved(
         vocabulary_size=vocabulary_size,
         flops=per_token * recipe.batch_tokens * recipe.steps,
         products=products_of(config.precision, group),
-        trained=Trained(shape, config.optimizer),
+        trained=Trained(shape, config.optimizer, config.family),
     )
 
 
 def _quick_loss(
-    model: PreTrainedModel, precision: str, resolved: Resolved, row_tokens: int, device: torch.device
+    model: PreTrainedModel, config: PretrainConfig, resolved: Resolved, row_tokens: int, device: torch.device
 ) -> LossFunction:
     """The loss that is trained by, with what this device has for it. Raises DeviceLacksError."""
-    if precision == "fp8":
+    if config.precision == "fp8":
         if fault := fp8.fault(device, row_tokens):
             raise DeviceLacksError(f"pretrain.precision is fp8, but {fault}; try bf16")
         fp8.convert(model)
     if resolved.fused_loss:
         fused_loss.prepare(model, torch.float32 if resolved.products == "fp32" else torch.bfloat16)
     model.set_attn_implementation(ATTENTION[resolved.attention])
-    return loss_function(model, resolved.products, device, resolved.attention, resolved.fused_loss)
+    how = (resolved.products, device, resolved.attention, resolved.fused_loss)
+    return family_loss(config.family, model, *how)
 
 
 def compute_repeatably(device: torch.device) -> None:
@@ -294,12 +307,17 @@ def _export(
     GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=ids.bos, eos_token_id=ids.eos, pad_token_id=ids.pad, max_length=data.train.row_tokens
     ).save_pretrained(folder)
-    for file in sorted(data.tokenizer_folder.iterdir()):
-        shutil.copyfile(file, folder / file.name)
+    if loop.family.continues_text:
+        for file in sorted(data.tokenizer_folder.iterdir()):
+            shutil.copyfile(file, folder / file.name)
+    else:
+        loop.tokenizer.save_pretrained(folder)
     steps = attempt.path(STEPS).resolve()
     steps.write_text(json.dumps(loop.steps().as_json(), indent=1))
     files = attempt.publish_folder("model") | {STEPS: attempt.publish(steps)}
-    forgotten = {}
+    told, forgotten = {}, {}
+    if loop.family.continues_text:
+        told["held_out_bits_per_byte"] = loop.held_out.bits_per_byte(loss)
     if loop.forgetting is not None:
         forgotten, picture = loop.forgetting.figures(), attempt.path(f"plots/{CURVES}")
         loop.forgetting.draw(picture)
@@ -313,7 +331,7 @@ def _export(
         },
         "figures": {
             "held_out_loss": loss,
-            "held_out_bits_per_byte": loop.held_out.bits_per_byte(loss),
+            **told,
             **forgotten,
             "goodput": loop.watch.goodput(),
         },

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from pipeline.models.families import llama_config
+from pipeline.models.architectures import llama_config
 from pipeline.tokens.order import batch_rows
 from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training import optimizer

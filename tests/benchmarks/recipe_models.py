@@ -18,12 +18,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from pipeline.models.architectures import llama_config
 from pipeline.models.families import (
     HEAD_WIDTH,
     ROPE_THETA,
     Shape,
     TokenIds,
-    llama_config,
     mlp_width_for,
 )
 from pipeline.training.beginning import begin_as_identity

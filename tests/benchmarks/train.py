@@ -127,7 +127,7 @@ def _trainer(task: Task, after_step: AfterStep, **given: Any) -> None:
     """It sees the same rows without borders between documents: each row is one."""
     from transformers import AutoTokenizer, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-    from pipeline.models.families import llama_config
+    from pipeline.models.architectures import llama_config
     from pipeline.training.beginning import token_ids
 
     class Turn(TrainerCallback):

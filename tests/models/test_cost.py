@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaForCausalLM
 
 from pipeline.models import cost
+from pipeline.models.architectures import llama_config
 from pipeline.models.families import (
     Shape,
     TokenIds,
-    llama_config,
     parameters,
     shape_of,
     training_flops_per_token,

@@ -4,11 +4,14 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
+from pipeline.models.architectures import llama_config, new_model
 from pipeline.models.families import (
+    FAMILIES,
     Shape,
     TokenIds,
-    llama_config,
+    as_shape,
     mlp_width_for,
+    mlp_width_of,
     parameters,
     training_flops_per_token,
 )
@@ -82,3 +85,12 @@ def test_training_flops_are_six_per_weight_and_token_with_attention_on_top():
 def test_the_gated_layer_is_as_large_as_an_ungated_one_of_four_times_the_width():
     for width in range(64, 4096, 64):
         assert 8 * width * width <= 3 * width * mlp_width_for(width) < 8 * width * width + 3 * 64 * width
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_of_all_families_have_about_the_weights_that_are_counted(family):
+    """Places and the small heads of BERT and its kin are not counted."""
+    kind = FAMILIES[family]
+    shape = Shape(3, 192, 3, 3, mlp_width_of(kind, 192), tied_embeddings=True, **as_shape(kind))
+    model = new_model(family, shape, TokenIds(4096, 1, 2, 3), 256)
+    assert model.num_parameters() == pytest.approx(parameters(shape, 4096), rel=0.07)

@@ -38,6 +38,7 @@ def fill(folder: Path, text: str, top: int = 10) -> dict[str, float]:
     architecture = (config.architectures or [""])[0]
     kinds: dict[str, Callable[[Path, str, int], dict[str, float]]] = {
         "ForMaskedLM": _masked,
+        "ForPreTraining": _masked,  # BERT with its head of next sentences besides
         "ForConditionalGeneration": _denoised,
     }
     for ending, filled in kinds.items():
