@@ -18,6 +18,8 @@ from pipeline.corpus.pages import EARLIER, Pages
 from pipeline.errors import MoinhoError
 from pipeline.evaluation.compare import PAGE as COMPARISON_PAGE
 from pipeline.evaluation.compare import Comparison
+from pipeline.models.families import FAMILIES
+from pipeline.models.model import Model
 from pipeline.store import Artifact, Record
 from pipeline.tokens.comparison import REPORT, VocabularyComparison
 
@@ -68,11 +70,14 @@ def _told_of_recrawl(record: Record) -> str:
 def tell_road(road: Road, name: str, console: Console) -> None:
     """The models with their figures and folders, the scores, which is the best, and what to type next."""
     aligned = [(f"{model.role} model", model) for model in road.aligned]
-    for title, model in (("base model", road.base), ("chat model", road.chat), *aligned):
+    chat = [("chat model", road.chat)] if road.chat is not None else []
+    for title, model in (("base model", road.base), *chat, *aligned):
         figures = ", ".join(f"{key.replace('_', ' ')} {number(v)}" for key, v in model.record.figures.items())
         console.print(
             f"[bold]{title:<10}[/bold]  {figures}\n            {model.own_folder()}", soft_wrap=True
         )
+    if road.chat is None or road.scores is None:
+        return _tell_next(_of_base(road.base, name), console)
     scores = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for figure in summary(road.scores.record):
         scores.add_row(f"  {figure.name.replace('_', ' ')}", number(figure.value), figure.meaning)
@@ -92,6 +97,17 @@ def tell_road(road: Road, name: str, console: Console) -> None:
         "moinho ui": "curves, counts and models in MLflow",
     }
     _tell_next(commands, console)
+
+
+def _of_base(base: Model, name: str) -> dict[str, str]:
+    """What to do with a model that does not chat, by what it has learned."""
+    continues = FAMILIES[base.config().get("family", "llama")].continues_text
+    first = (
+        {f'moinho complete {name}/base "The function returns a" --top 10': ""}
+        if continues
+        else {f'moinho fill {name}/base "The function ___ a list."': "what may stand in the gap"}
+    )
+    return first | {f"moinho show {name}/base": "what it was made from", "moinho ui": "its curves in MLflow"}
 
 
 def _tell_models_compared(comparison: Comparison, console: Console) -> None:

@@ -34,6 +34,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.assess import AssessConfig
 from pipeline.evaluation.compare import CompareConfig, Comparison
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
+from pipeline.models.families import FAMILIES
 from pipeline.models.model import Model
 from pipeline.models.start import StartConfig
 from pipeline.store import Artifact, PlanningStore, Store
@@ -95,6 +96,9 @@ class WebToModel(Config):
     """A page about each model: tasks, bias, memorization and more. Default: none."""
     compare: CompareConfig = CompareConfig()
     """Of the assessed models, on one page."""
+    chat: bool | None = None
+    """Whether the base model is made into one that chats; if not, the run ends with it. Default: if its
+    family is a transformer that continues text."""
     compute: ComputeConfig = ComputeConfig()
 
     @field_validator("name")
@@ -154,6 +158,29 @@ class WebToModel(Config):
             raise ValueError(
                 "clean.keeper is best-quality, and without a classifier no document has a score: name "
                 "examples in classifier.good and classifier.bad, or try longest"
+            )
+        return self
+
+    @property
+    def chats(self) -> bool:
+        """Whether the run goes on to a chat model."""
+        able = FAMILIES[self.pretrain.family].is_decoder
+        return able if self.chat is None else self.chat
+
+    @model_validator(mode="after")
+    def what_chats_can_chat(self) -> Self:
+        family = self.pretrain.family
+        if self.chat and not FAMILIES[family].is_decoder:
+            raise ValueError(
+                f"chat is true, and pretrain.family is {family}, which is not fine-tuned to chat here: leave "
+                "chat out, and the run ends with the base model, or take llama or gpt2"
+            )
+        named = ("preferences", "reward", "dpo", "grpo", "rloo", "ppo", "feedback", "assess")
+        vain = [name for name in named if getattr(self, name) is not None]
+        if vain and not self.chats:
+            raise ValueError(
+                f"there is a section {vain[0]}, and the run ends with the base model "
+                f"({'chat is false' if self.chat is False else f'a {family} does not chat'}): leave it out"
             )
         return self
 
@@ -276,13 +303,19 @@ class SweptStartError(InputError):
 
 
 @dataclass(frozen=True)
-class WayToChat:
-    """What a chat model comes from, and the model."""
+class WayToBase:
+    """What a base model comes from, and the model."""
 
     corpus: Corpus
     vocabulary: Vocabulary
     tokens: Tokens
     base: Model
+
+
+@dataclass(frozen=True)
+class WayToChat(WayToBase):
+    """The same, and the chat model that it became."""
+
     conversations: Conversations
     chat: Model
 
@@ -292,8 +325,8 @@ class Road:
     """What a run leaves behind for its user."""
 
     base: Model
-    chat: Model
-    scores: Scores
+    chat: Model | None = None
+    scores: Scores | None = None
     aligned: tuple[Model, ...] = ()
     comparison: Comparison | None = None
 
@@ -352,6 +385,8 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     """Crawl, clean, tokenize, pretrain, fine-tune, evaluate; align and assess. What is in the store already
     is reused."""
     check_given(config)
+    if not config.chats:
+        return Road(web_to_base(config, store, compute).base)
     made = web_to_chat(config, store, compute)
     scores = evaluate_chat(config, store, made, compute)
     aligned = align(config, store, made.chat, made.conversations, compute)
@@ -370,8 +405,8 @@ def web_to_model(config: WebToModel, store: Store, compute: Compute) -> Road:
     return Road(made.base, made.chat, scores, aligned.models, comparison)
 
 
-def web_to_chat(config: WebToModel, store: Store, compute: Compute) -> WayToChat:
-    """The road's beginning, as far as the chat model."""
+def web_to_base(config: WebToModel, store: Store, compute: Compute) -> WayToBase:
+    """The road's beginning, as far as the base model."""
     start = begin(store, config.start)
     if start is not None and start.foreign is not None:
         require_context(start.foreign, config.tokens.row_tokens)
@@ -382,9 +417,15 @@ def web_to_chat(config: WebToModel, store: Store, compute: Compute) -> WayToChat
     general = general_text(store, config.pretrain.general, vocabulary, config.tokens, compute)
     base = pretrain(store, tokens, vocabulary, config.settings_of_pretraining, compute, start, general)
     require_kept(store, base, config.pretrain.general)
-    conversations = write_conversations(store, corpus, config.conversations, compute)
-    chat = finetune(store, base, conversations, config.finetune, compute)
-    return WayToChat(corpus, vocabulary, tokens, base, conversations, chat)
+    return WayToBase(corpus, vocabulary, tokens, base)
+
+
+def web_to_chat(config: WebToModel, store: Store, compute: Compute) -> WayToChat:
+    """The same as far as the chat model."""
+    made = web_to_base(config, store, compute)
+    conversations = write_conversations(store, made.corpus, config.conversations, compute)
+    chat = finetune(store, made.base, conversations, config.finetune, compute)
+    return WayToChat(made.corpus, made.vocabulary, made.tokens, made.base, conversations, chat)
 
 
 def evaluate_chat(config: WebToModel, store: Store, made: WayToChat, compute: Compute) -> Scores:

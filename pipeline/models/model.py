@@ -80,6 +80,8 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
+    import pipeline.models.recurrent  # noqa: F401 - whose models transformers opens from then on
+
     missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).exists()]
     if missing and not (folder / "model.safetensors.index.json").exists():
         raise NotAModelError(f"{folder} is no model folder: {' and '.join(missing)} not there; {LOOKS}")

@@ -18,6 +18,8 @@ MODEL_TAG = "moinho.model"
 ARTIFACT_TAG = "moinho.artifact"
 VERDICT, CHAMPION = "verdict.json", "champion"
 """Of a round of feedback: its file, and the alias of the model that won last."""
+RECURRENT = "RecurrentForCausalLM"
+"""The one class of models that is not transformers' own."""
 REQUIREMENTS = ("transformers", "torch", "accelerate", "safetensors", "sentencepiece")
 
 SETTINGS = (("max_new_tokens", "integer", 64), ("do_sample", "boolean", True), ("temperature", "double", 0.7))
@@ -29,7 +31,8 @@ def is_model(record: Record) -> bool:
 
 
 def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str) -> None:
-    """Log the model to the run, once: safetensors and JSON, and its URI as a tag of the run.
+    """Log the model to the run, once: safetensors and JSON, and its URI as a tag of the run. One whose
+    kind MLflow knows no task for (what an encoder and a decoder do together, recurrent ones) as files alone.
 
     The weights are loaded and saved again: MLflow 3.17 cannot copy a folder with transformers 5
     (its pipelines are named lazily). Nothing is generated, since signature and requirements are given.
@@ -37,22 +40,26 @@ def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str)
     if MODEL_TAG in runs.client.get_run(run).data.tags:
         return
     import mlflow
+    import transformers
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     import mlflow.transformers  # isort: skip
 
-    uri = _logged(runs, run)
+    uri, folder = _logged(runs, run), _folder(storage, record)
+    task, opened_as = _kind(folder)
+    if task is None:
+        runs.client.log_artifacts(run, str(folder), name)
+        return
     if uri is None:
-        folder = _folder(storage, record)
         text = Schema([ColSpec(DataType.string)])
         mlflow.set_tracking_uri(runs.uri)
         mlflow.set_registry_uri(runs.uri)
         mlflow.set_experiment(experiment_id=runs.experiment)
         uri = mlflow.transformers.log_model(
             {
-                "model": AutoModelForCausalLM.from_pretrained(
+                "model": getattr(transformers, opened_as).from_pretrained(
                     folder,
                     dtype="auto",
                     local_files_only=True,
@@ -64,13 +71,15 @@ def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str)
                 ),
             },
             name=name,
-            task="text-generation",
+            task=task,
             model_card=_card(storage, record),
             signature=ModelSignature(
                 inputs=text,
                 outputs=text,
                 params=ParamSchema(
                     [ParamSpec(name, DataType[kind], default) for name, kind, default in SETTINGS]
+                    if task == "text-generation"
+                    else []
                 ),
             ),
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
@@ -78,6 +87,16 @@ def log_model(runs: Runs, storage: Storage, run: str, record: Record, name: str)
             run_id=run,
         ).model_uri
     runs.client.set_tag(run, MODEL_TAG, uri)
+
+
+def _kind(folder: Path) -> tuple[str | None, str]:
+    """MLflow's task for the model in a folder, and the class of transformers that opens it."""
+    architecture = (json.loads((folder / "config.json").read_bytes()).get("architectures") or [""])[0]
+    if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
+        return "fill-mask", "AutoModelForMaskedLM"
+    if architecture.endswith("ForConditionalGeneration") or architecture == RECURRENT:
+        return None, ""
+    return "text-generation", "AutoModelForCausalLM"
 
 
 def register(runs: Runs, name: str, run: str, record: Record) -> None:
