@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.models.generation import context_tokens, encode, piece_bytes
+from pipeline.models.recurrent import RecurrentForCausalLM
 from pipeline.models.words import is_word_character, leading_word
 
 FOLLOWED_AT_ONCE = 32
@@ -85,7 +86,8 @@ class _Search:
         self.words, self.needs_space, self.top, self.most_pieces = words, needs_space, top, most_pieces
         self.found: defaultdict[str, float] = defaultdict(float)
         self.ties = itertools.count()
-        self.forward = _Continuations(words.model, ids)
+        follow = _ReadAnew if isinstance(words.model, RecurrentForCausalLM) else _Continuations
+        self.forward = follow(words.model, ids)
         root = Prefix(ids=(), word="", spaced=False, pending=b"")
         self.open: list[tuple[float, int, Prefix]] = [(-1.0, next(self.ties), root)]
 
@@ -147,11 +149,27 @@ class _Search:
             heapq.heappush(self.open, (-probability, next(self.ties), longer))
 
 
-class _Continuations:
-    """Next-piece probabilities after a fixed text and each of several short endings.
+class _ReadAnew:
+    """Next-piece probabilities after a fixed text and each of several short endings, of a model that keeps no
+    keys and values: the text is read with each of them."""
 
-    The text is read once; its keys and values are shared by all endings.
-    """
+    def __init__(self, model: PreTrainedModel, ids: list[int]) -> None:
+        self.model, self.ids = model, ids
+
+    @torch.inference_mode()
+    def probabilities(self, endings: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
+        """Shape (endings, V), float64."""
+        longest = max(map(len, endings))
+        ids_BT = torch.tensor([[*self.ids, *ids, *([0] * (longest - len(ids)))] for ids in endings])
+        logits_BTV = self.model(input_ids=ids_BT.to(self.model.device)).logits
+        last_B = torch.tensor([len(self.ids) + len(ids) - 1 for ids in endings])
+        logits_BV = logits_BTV[torch.arange(len(endings)), last_B.to(logits_BTV.device)]
+        return np.asarray(logits_BV.double().softmax(-1).cpu().numpy())
+
+
+class _Continuations:
+    """The same of a model with attention: the text is read once, its keys and values are shared by all
+    endings."""
 
     def __init__(self, model: PreTrainedModel, ids: list[int]) -> None:
         self.model, self.text_tokens = model, len(ids)

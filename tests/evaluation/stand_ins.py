@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, set_see
 
 from pipeline.config import Config
 from pipeline.models.model import MODEL_FOLDER, Model
+from pipeline.models.recurrent import RecurrentConfig, RecurrentForCausalLM
 from pipeline.store import Artifact, Attempt, Made, Store
 from pipeline.tokens.vocabulary import Vocabulary
 
@@ -100,6 +101,13 @@ def random_model(pieces: int, context: int = 64, width: int = 32) -> PreTrainedM
         pad_token_id=3,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def recurrent_model(pieces: int, width: int = 32) -> PreTrainedModel:
+    """An LSTM of a layer with random weights, the same each time."""
+    set_seed(0)
+    config = RecurrentConfig(vocab_size=pieces, hidden_size=width, num_hidden_layers=1, initializer_range=0.3)
+    return RecurrentForCausalLM(config).eval()
 
 
 def publish_model(

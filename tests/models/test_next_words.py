@@ -12,7 +12,7 @@ from pipeline.models.generation import encode, piece_bytes
 from pipeline.models.next_words import NextWords, next_words
 from pipeline.models.words import leading_word
 from pipeline.tokens.vocabulary import Vocabulary
-from tests.evaluation.stand_ins import random_model
+from tests.evaluation.stand_ins import random_model, recurrent_model
 
 PIECES = ["<s>", "</s>", "▁", "▁a", "a", "b", "▁ab", "ab.", ".", "\n", "é", "<0xC3>", "<0xA9>", "<0xBB>", "c"]
 DEEPEST = 4
@@ -88,6 +88,7 @@ def text_of(pieces: list[bytes]) -> str | None:
     ("text", "needs_space"),
     [("a", True), pytest.param("a.", False, marks=pytest.mark.everything), ("a. ", True)],
 )
+@pytest.mark.parametrize("model", [random_model(len(PIECES)), recurrent_model(len(PIECES))])
 def test_the_search_agrees_with_an_enumeration_of_every_spelling(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, text: str, needs_space: bool
 ) -> None:
