@@ -25,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.assess import Assessment
 from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.evaluate import Scores
+from pipeline.models.counted import CountedModel
 from pipeline.models.model import LOOKS, Model, NotAModelError
 from pipeline.models.start import StartModel
 from pipeline.store import Artifact, Store
@@ -57,6 +58,7 @@ KINDS: dict[str, type[Artifact]] = {
         DataCard,
         StartModel,
         BaseModel,
+        CountedModel,
         Conversations,
         ChatModel,
         Scores,

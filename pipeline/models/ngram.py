@@ -1,18 +1,28 @@
 """A token n-gram model: what counting alone reaches on the same text.
 
 Interpolated modified Kneser-Ney smoothing (Chen and Goodman, "An empirical study of smoothing
-techniques for language modeling", 1998), with counts in sorted arrays.
+techniques for language modeling", 1998), with counts in sorted arrays. `NGramModel.fit` counts in memory;
+counted.py is the stage that counts a whole corpus, and what it makes is opened and asked here.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 ORDER = 5
 UNSEEN = -1
+ABOUT = "ngram.json"
+PARTS = ("keys", "discounted", "left_over")
+"""Of a level, each in a file of its own."""
+
+
+def level_path(folder: Path, order: int, part: str) -> Path:
+    return folder / f"{order}.{part}.npy"
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,55 @@ class NGramModel:
             counts = here.raw if above is None else _continuations(here, above)
             if below is None:
                 counts = np.where(here.keys == begin, 0, counts)
-            levels.append(_level(here.keys, counts, 1 if below is None else len(below.keys), vocabulary))
+            contexts = 1 if below is None else len(below.keys)
+            levels.append(smoothed(here.keys, counts, contexts, vocabulary, discounts(counts)))
         return cls(levels, vocabulary, begin)
+
+    @classmethod
+    def open(cls, folder: Path) -> "NGramModel":
+        """The model that `save` wrote, memory-mapped."""
+        about = json.loads((folder / ABOUT).read_bytes())
+        levels = [
+            Level(*(np.load(level_path(folder, number, part), mmap_mode="r") for part in PARTS))
+            for number in range(1, about["order"] + 1)
+        ]
+        return cls(levels, about["vocabulary"], about["begin"])
+
+    def next(self, context: Sequence[int]) -> NDArray[np.float64]:
+        """Probabilities of all tokens after these of the same document, shape [vocabulary]; that of `begin`
+        is 0."""
+        known = list(context)
+        if self.begin in known:
+            known = known[len(known) - 1 - known[::-1].index(self.begin) :]
+        found = np.full(self.vocabulary, 1 / (self.vocabulary - 1))
+        for length, level in enumerate(self.levels):
+            place = self._place(known[len(known) - length :]) if length <= len(known) else UNSEEN
+            if place == UNSEEN:
+                break
+            first, last = np.searchsorted(
+                level.keys, [place * self.vocabulary, (place + 1) * self.vocabulary]
+            )
+            found *= level.left_over[place]
+            found[level.keys[first:last] - place * self.vocabulary] += level.discounted[first:last]
+        found[self.begin] = 0
+        return found
+
+    def _place(self, gram: Sequence[int]) -> int:
+        """Its index among those of its length, UNSEEN if it is not there."""
+        place = 0
+        for level, token in zip(self.levels, gram, strict=False):
+            place = int(level.find(np.array([place * self.vocabulary + token]))[0])
+            if place == UNSEEN:
+                break
+        return place
+
+    def generate(self, context: Sequence[int], tokens: int, seed: int, temperature: float = 1.0) -> list[int]:
+        """So many tokens that may come next, drawn one after another."""
+        random, written = np.random.default_rng(seed), list(context)
+        for _ in range(tokens):
+            weights = self.next(written) ** (1 / temperature)
+            written.append(int(random.choice(self.vocabulary, p=weights / weights.sum())))
+        return written[len(context) :]
 
     def log_probabilities(self, tokens: NDArray[np.unsignedinteger]) -> NDArray[np.float64]:
         """Nats of each token after those before it in its document, shape [tokens].
@@ -140,9 +197,17 @@ def _continuations(here: Counted, above: Counted) -> NDArray[np.int64]:
     return np.where(before > 0, before, here.raw)
 
 
-def _level(keys: NDArray[np.int64], counts: NDArray[np.int64], contexts: int, vocabulary: int) -> Level:
+def smoothed(
+    keys: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    contexts: int,
+    vocabulary: int,
+    taken: NDArray[np.float64],
+) -> Level:
+    """Shares of the tokens behind their contexts, less what is `taken` off a count of 0, 1, 2, and 3 or
+    more."""
     context = keys // vocabulary
-    discount = discounts(counts)[np.minimum(counts, 3)]
+    discount = taken[np.minimum(counts, 3)]
     total = np.bincount(context, weights=counts, minlength=contexts)
     kept_back = np.bincount(context, weights=discount, minlength=contexts)
     followed = np.maximum(total, 1)
@@ -158,7 +223,16 @@ def discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
     Where the text is too small for the estimate, KenLM's fallback: 0.5, 1 and 1.5.
     """
-    n1, n2, n3, n4 = (int(np.count_nonzero(counts == count)) for count in (1, 2, 3, 4))
+    return discounts_of([int(np.count_nonzero(counts == count)) for count in (1, 2, 3, 4)])
+
+
+def discounts_of(counts_of_counts: Sequence[int], one: bool = False) -> NDArray[np.float64]:
+    """The same, from how many n-grams have a count of 1, 2, 3 and 4; `one` discount for all, of Kneser and
+    Ney, where the text is too small for its estimate 0.75."""
+    n1, n2, n3, n4 = counts_of_counts
+    if one:
+        same = n1 / (n1 + 2 * n2) if min(n1, n2) > 0 else 0.75
+        return np.array([0, same, same, same])
     if min(n1, n2, n3, n4) == 0:
         return np.array([0, 0.5, 1, 1.5])
     share = n1 / (n1 + 2 * n2)

@@ -72,6 +72,20 @@ class Tokens(Artifact):
         names = names_of([TextConfig.model_validate(text) for text in self.config().get("texts", ())])
         return {name: int(self.counts().get(f"train.rows.{name}", 0)) for name in names}
 
+    def held_out_tokens_per_byte(self) -> float:
+        """Labels per UTF-8 byte of the held-out documents."""
+        import pyarrow.parquet
+
+        documents = [
+            pyarrow.parquet.read_table(path, columns=["tokens", "bytes"])
+            for path in self.paths("held-out/")
+            if path.name.endswith(".documents.parquet")
+        ]
+        # of a document's tokens all but the first, <s>, are predicted
+        labels: int = sum(sum(table["tokens"].to_pylist()) - len(table) for table in documents)
+        size: int = sum(sum(table["bytes"].to_pylist()) for table in documents)
+        return labels / size
+
     def rows(self, split: str) -> Rows:
         """The packed rows of `train` or `held-out`, memory-mapped."""
         tokens = [name for name in self.names(f"{split}/") if name.endswith(".tokens.npy")]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -18,7 +17,6 @@ from pipeline.models.families import training_flops_per_token
 from pipeline.models.family_tokenizer import family_tokenizer, objective_of
 from pipeline.models.model import load_tokenizer
 from pipeline.store import Attempt, Journal
-from pipeline.tokens.encode import Tokens
 from pipeline.tokens.mixture import TrainingRows
 from pipeline.tokens.rows import Rows
 from pipeline.training import fp8, fused_loss, optimizer
@@ -78,7 +76,7 @@ class Data:
     def of(cls, job: Job) -> "Data":
         general, mixed = None, job.config.general
         if job.general is not None:
-            general = GeneralText(job.general.rows("held-out"), _tokens_per_byte(job.general))
+            general = GeneralText(job.general.rows("held-out"), job.general.held_out_tokens_per_byte())
         return cls(
             train=training_rows(
                 job.tokens,
@@ -88,24 +86,11 @@ class Data:
                 job.config.training_rows(job.tokens.row_tokens),
             ),
             held_out=job.tokens.rows("held-out"),
-            held_out_tokens_per_byte=_tokens_per_byte(job.tokens),
+            held_out_tokens_per_byte=job.tokens.held_out_tokens_per_byte(),
             tokenizer_folder=job.vocabulary.folder("tokenizer"),
             start=job.start.model_folder() if job.start is not None else None,
             general=general,
         )
-
-
-def _tokens_per_byte(tokens: Tokens) -> float:
-    """Labels per UTF-8 byte of the held-out documents."""
-    documents = [
-        pyarrow.parquet.read_table(path, columns=["tokens", "bytes"])
-        for path in tokens.paths("held-out/")
-        if path.name.endswith(".documents.parquet")
-    ]
-    # of a document's tokens all but the first, <s>, are predicted
-    labels: int = sum(sum(table["tokens"].to_pylist()) - len(table) for table in documents)
-    size: int = sum(sum(table["bytes"].to_pylist()) for table in documents)
-    return labels / size
 
 
 def train_worker(settings: dict[str, Any]) -> None:

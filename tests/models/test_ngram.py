@@ -28,7 +28,7 @@ def documents_of(tokens: NDArray[np.uint16]) -> list[list[int]]:
 
 
 class Oracle:
-    def __init__(self, tokens: NDArray[np.uint16], order: int) -> None:
+    def __init__(self, tokens: NDArray[np.uint16], order: int, vocabulary: int = VOCABULARY) -> None:
         raw: Counter[Gram] = Counter()
         before: dict[Gram, set[int]] = defaultdict(set)
         for ids in documents_of(tokens):
@@ -40,7 +40,7 @@ class Oracle:
                     raw[gram] += 1
                     if length > 1:
                         before[gram[1:]].add(gram[0])
-        self.order = order
+        self.vocabulary = vocabulary
         longest = max(map(len, raw))
         self.counts = {
             gram: count if len(gram) == longest else len(before[gram]) or count for gram, count in raw.items()
@@ -52,7 +52,7 @@ class Oracle:
         }
 
     def probability(self, token: int, context: Gram) -> float:
-        below = 1 / (VOCABULARY - 1) if not context else self.probability(token, context[1:])
+        below = 1 / (self.vocabulary - 1) if not context else self.probability(token, context[1:])
         after = {g[-1]: c for g, c in self.counts.items() if len(g) == len(context) + 1 and g[:-1] == context}
         total = sum(after.values())
         if not total:
