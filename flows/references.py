@@ -25,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.assess import Assessment
 from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.evaluate import Scores
+from pipeline.evaluation.history.stage import History
 from pipeline.models.counted import CountedModel
 from pipeline.models.model import LOOKS, Model, NotAModelError
 from pipeline.models.start import StartModel
@@ -73,6 +74,7 @@ KINDS: dict[str, type[Artifact]] = {
         Round,
         Assessment,
         Comparison,
+        History,
         Sweep,
     )
 }

@@ -124,6 +124,14 @@ def sweep(config: WebToModel, config_path: Path, again: str, console: Console) -
     return _run(command, config, config_path, again, console)
 
 
+def history(config: WebToModel, config_path: Path, again: str, console: Console) -> int:
+    """Run the road up to the tokens, and every family on them. Returns the exit code as `run` does."""
+    from flows.history import tell_history, web_to_history  # which import what draws
+
+    command = _Command("every family compared", web_to_history, tell_history)
+    return _run(command, config, config_path, again, console)
+
+
 @dataclass(frozen=True)
 class _Command(Generic[M]):
     """A flow, and how it is spoken of."""

