@@ -17,7 +17,8 @@ from pipeline.models.model import Model
 from pipeline.store import Store
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.rows import Origin
-from pipeline.training.pretrain import BaseModel, PretrainConfig
+from pipeline.training.pretrain import BaseModel
+from pipeline.training.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -18,7 +18,8 @@ from pipeline.models.families import FAMILIES, FamilyName, training_flops_per_to
 from pipeline.store import Store
 from pipeline.tokens.encode import tokenize
 from pipeline.tokens.vocabulary import train_vocabulary
-from pipeline.training.pretrain import PretrainConfig, pretrain
+from pipeline.training.pretrain import pretrain
+from pipeline.training.pretrain_config import PretrainConfig
 
 
 class HistorySettingsError(InputError):

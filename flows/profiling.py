@@ -11,7 +11,7 @@ from pipeline.compute import Compute
 from pipeline.store import Attempt, Storage
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.profile import (
     TRACE,
     WARM_UP_STEPS,

@@ -46,7 +46,8 @@ from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocab
 from pipeline.training.continuing import SHAPE, continuing, require_context
 from pipeline.training.conversations import Conversations, ConversationsConfig, write_conversations
 from pipeline.training.finetune import FinetuneConfig, finetune
-from pipeline.training.pretrain import PretrainConfig, pretrain
+from pipeline.training.pretrain import pretrain
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.sweep import Sweep, SweepConfig, SweepPlan, sweep
 
 

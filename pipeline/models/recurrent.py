@@ -18,11 +18,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 CELLS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+WINDOW_TOKENS = 64
+"""Documents are read in stretches of so many tokens where gradients are not truncated, so that those that
+have ended are not read on."""
 State = tuple[torch.Tensor, ...]
 """What a layer remembers of each document, [1, N, W] each: one tensor, or two of an LSTM."""
 
@@ -153,35 +155,37 @@ class RecurrentForCausalLM(PreTrainedModel, GenerationMixin):
         """The last layer's state after each token; zeros on padding. Always in fp32: what is carried over
         many tokens is rounded as often."""
         B, T, W = hidden_BTW.shape
-        flat = hidden_BTW.reshape(B * T, W)
+        flat, truncation = hidden_BTW.reshape(B * T, W), self.config.truncation
         states: list[State] = [()] * len(self.layers)
         places, found = [], []
         with torch.autocast(hidden_BTW.device.type, enabled=False):
-            for place_NT, lengths_N in documents.windows(self.config.truncation or T):
-                packed = pack_padded_sequence(flat[place_NT].float(), lengths_N.cpu(), batch_first=True)
+            for place_NK, lengths_N in documents.windows(truncation or WINDOW_TOKENS):
+                hidden_NKW = flat[place_NK].float()
                 for number, layer in enumerate(self.layers):
-                    packed, states[number] = _step(layer, packed, states[number])
-                where = PackedSequence(
-                    *pack_padded_sequence(place_NT[..., None], lengths_N.cpu(), batch_first=True)
-                )
-                places.append(where.data[:, 0])
-                found.append(packed.data)
+                    before = _of_those_that_go_on(states[number], len(lengths_N), truncation is not None)
+                    hidden_NKW, states[number] = _step(layer, hidden_NKW, before)
+                real_NK = torch.arange(place_NK.shape[1], device=lengths_N.device) < lengths_N[:, None]
+                places.append(place_NK[real_NK])
+                found.append(hidden_NKW[real_NK])
         out = torch.zeros(B * T, W, dtype=torch.float32, device=flat.device)
         if found:
             out = out.index_copy(0, torch.cat(places), torch.cat(found))
         return out.view(B, T, W)
 
 
-def _step(layer: nn.Module, packed: PackedSequence, state: State) -> tuple[PackedSequence, State]:
+def _of_those_that_go_on(state: State, count: int, cut: bool) -> State:
+    """What is remembered of documents that did not end in the stretch before, which are the longest;
+    gradients do not go back there where they are `cut`."""
+    there = (each[:, :count].contiguous() for each in state)
+    return tuple(each.detach() if cut else each for each in there)
+
+
+def _step(layer: nn.Module, given_NKW: torch.Tensor, before: State) -> tuple[torch.Tensor, State]:
     """A stretch through a layer, added to what came in (residual connections, as Wu et al., 2016,
-    arXiv:1609.08144, stack LSTMs), from the state behind the stretch before; gradients do not go back there.
-    Documents that have ended are no longer among those of the stretch, which are the longest."""
-    there = int(packed.batch_sizes[0])
-    before = tuple(each[:, :there].detach().contiguous() for each in state)
-    given = () if not before else (before if len(before) > 1 else before[0],)
-    read, after = layer(packed, *given)
-    read = read._replace(data=read.data + packed.data)
-    return read, after if isinstance(after, tuple) else (after,)
+    arXiv:1609.08144, stack LSTMs). Behind a document's end stands anything: nobody looks back at it."""
+    start = () if not before else (before if len(before) > 1 else before[0],)
+    read, after = layer(given_NKW, *start)
+    return given_NKW + read, after if isinstance(after, tuple) else (after,)
 
 
 def register() -> None:

@@ -19,7 +19,7 @@ from pipeline.models.families import TokenIds
 from pipeline.models.foreign_model import ForeignModelError
 from pipeline.tokens.take_over import opened
 from pipeline.training.forward import logits
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 
 NOISE = 0.01
 """Of a marker's first embedding: as a share of how far pieces lie from their mean."""

@@ -14,11 +14,7 @@ from pipeline.errors import InputError
 from pipeline.models.families import Shape, block_parameters
 from pipeline.models.foreign_model import ForeignModel, as_settings
 from pipeline.tokens.encode import Tokens
-from pipeline.training.pretrain import (
-    PEAK_LEARNING_RATE,
-    PretrainConfig,
-    batch_tokens_for,
-)
+from pipeline.training.pretrain_config import PEAK_LEARNING_RATE, PretrainConfig, batch_tokens_for
 
 SHAPE = (
     "family",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.training import scaling_law
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 
 RATE, RATE_FACTOR, SEED = "learning_rate", "learning_rate_factor", "seed"
 EXTRAPOLATED = (10.0, 100.0)

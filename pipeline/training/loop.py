@@ -28,7 +28,7 @@ from pipeline.training.loader import Loader, MicroBatch
 from pipeline.training.monitor import HeldOut, complete
 from pipeline.training.optimizer import Optimizers
 from pipeline.training.preemption import PreemptedError, Preemption
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.quiet import quiet_garbage_collector
 from pipeline.training.resolve import Resolved
 from pipeline.training.schedule import learning_rate_factor

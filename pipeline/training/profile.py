@@ -15,7 +15,8 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.pretrain import Job, PretrainConfig
+from pipeline.training.pretrain import Job
+from pipeline.training.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     from pipeline.training.loop import Loop

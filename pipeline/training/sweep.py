@@ -24,13 +24,8 @@ from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.findings import RATE, RATE_FACTOR
-from pipeline.training.pretrain import (
-    BaseModel,
-    BatchError,
-    PretrainConfig,
-    check_rows,
-    estimated_work,
-)
+from pipeline.training.pretrain import BaseModel, BatchError, check_rows, estimated_work
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.resolve import LAYOUT
 from pipeline.training.sweep_progress import SweepProgress
 from pipeline.training.trial import TrialJob, run_trial

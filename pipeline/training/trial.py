@@ -12,7 +12,8 @@ from pipeline.shards import ShardOutput
 from pipeline.store import Attempt
 from pipeline.tokens.encode import Tokens
 from pipeline.tokens.vocabulary import Vocabulary
-from pipeline.training.pretrain import RESULT, Job, PretrainConfig
+from pipeline.training.pretrain import RESULT, Job
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.steps import STEPS
 
 TRIAL, TRIAL_ENDED = "trial", "trial-ended"

@@ -36,7 +36,8 @@ from pipeline.training.mixing import training_rows
 from pipeline.training.monitor import HeldOut
 from pipeline.training.offload import OffloadedOptimizers
 from pipeline.training.preemption import Preemption, ask_ray
-from pipeline.training.pretrain import RESULT, Job, PretrainConfig
+from pipeline.training.pretrain import RESULT, Job
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.resolve import (
     DeviceLacksError,
     Resolved,

@@ -16,7 +16,7 @@ from pipeline.tokens.rows import NO_LABEL, Rows
 from pipeline.training import optimizer
 from pipeline.training.beginning import begin_as_identity, token_ids
 from pipeline.training.forward import loss_function, to_device
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.schedule import learning_rate_factor
 
 

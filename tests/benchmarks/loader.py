@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks import train
 from tests.benchmarks.measure import Result, in_turn
 from tests.benchmarks.train import Task

@@ -19,7 +19,8 @@ from pipeline.store import JournalReader, Store
 from pipeline.tokens.encode import Tokens, TokensConfig, tokenize
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary
 from pipeline.tracking import Flow, Tracker
-from pipeline.training.pretrain import BaseModel, PretrainConfig, pretrain
+from pipeline.training.pretrain import BaseModel, pretrain
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks.measure import Result, in_turn
 from tests.benchmarks.texts import texts
 from tests.tokens.conftest import small_corpus

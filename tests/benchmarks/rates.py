@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks.measure import Pair, Result, note
 from tests.benchmarks.recipe_corpus import PIECES, ROW_TOKENS, recipe_data
 from tests.benchmarks.recipe_results import Results

@@ -8,7 +8,8 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.store import Attempt, Store
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
-from pipeline.training.pretrain import Job, PretrainConfig
+from pipeline.training.pretrain import Job
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.worker import Data
 from tests.benchmarks.texts import docstrings_of, texts
 from tests.corpus.conftest import InThisProcess

@@ -14,7 +14,7 @@ import torch
 
 from pipeline.compute_config import ComputeConfig
 from pipeline.hardware import products
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks import bare_loop
 from tests.benchmarks.bare_loop import Bare
 from tests.benchmarks.measure import Result, in_turn

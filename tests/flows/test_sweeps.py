@@ -14,7 +14,7 @@ from flows.web_to_model import WebToModel
 from pipeline.config import Config
 from pipeline.store import Made, Store
 from pipeline.training import findings, sweep_plots
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.sweep import Sweep
 from tests.road import CONFIG
 from tests.training.test_sweep_plan import synthetic

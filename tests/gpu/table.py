@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.compute_config import ComputeConfig
 from pipeline.models.families import parameters, training_flops_per_token
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 
 PIECES = 50_304
 WARM_UP_STEPS = 2

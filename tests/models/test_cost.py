@@ -18,7 +18,7 @@ from pipeline.models.families import (
     vocabulary_size_of,
 )
 from pipeline.training.optimizer import orthogonal
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 
 SHAPE = Shape(3, 96, 4, 2, 256, tied_embeddings=True)
 

@@ -13,7 +13,7 @@ from pipeline.training import preemption
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.worker import Data, train
 
 Kind = Literal["exit", "SIGKILL", "exception", "hang", "SIGTERM", "waits", "lingers"]

@@ -25,7 +25,7 @@ from pipeline.training.beginning import NotTrainableError, extend_vocabulary, fi
 from pipeline.training.continuing import ContinuedConfig, RowsTooLongError, continuing, require_context
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.worker import Data, train
 from tests.tokens.test_take_over import byte_level
 from tests.tokens.texts import documentation

@@ -20,7 +20,8 @@ from pipeline.training.forgetting import CURVES, Forgetting, Point
 from pipeline.training.general import GeneralConfig, GeneralTextForgottenError, require_general_kept
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
-from pipeline.training.pretrain import RESULT, PretrainConfig
+from pipeline.training.pretrain import RESULT
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.steps import STEPS, Steps
 from pipeline.training.worker import Data, GeneralText, train
 from tests.training.toys import rows_of, toy_attempt, toy_config, toy_data, toy_texts

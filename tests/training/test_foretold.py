@@ -13,7 +13,8 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.store import Store, Work
 from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
-from pipeline.training.pretrain import PretrainConfig, estimated_work, pretrain
+from pipeline.training.pretrain import estimated_work, pretrain
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.tokens.conftest import small_corpus
 from tests.tokens.texts import documentation
 

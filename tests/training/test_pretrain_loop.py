@@ -21,7 +21,7 @@ from pipeline.training.loader import MicroBatch
 from pipeline.training.loop import Loop
 from pipeline.training.memory import MAXRSS_BYTES
 from pipeline.training.optimizer import Muon
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.update import NonFiniteLossError
 from pipeline.training.worker import Data, assemble, train
 from tests.training.toys import toy_attempt, toy_config, toy_data

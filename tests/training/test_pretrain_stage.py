@@ -16,14 +16,8 @@ from pipeline.compute import Compute
 from pipeline.store import Attempt, JournalReader, Store
 from pipeline.tokens.encode import Tokens, TokensConfig, tokenize
 from pipeline.tokens.vocabulary import Vocabulary, VocabularyConfig, train_vocabulary
-from pipeline.training.pretrain import (
-    RESULT,
-    Job,
-    PretrainConfig,
-    TooFewTokensError,
-    estimated_work,
-    pretrain,
-)
+from pipeline.training.pretrain import RESULT, Job, TooFewTokensError, estimated_work, pretrain
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.update import NonFiniteLossError
 from pipeline.training_faults import run_training_worker, told_fault
 from tests.tokens.conftest import small_corpus

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pipeline.training import sweep_plots
 from pipeline.training.findings import findings
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.scaling_law import ScalingLaw
 from pipeline.training.sweep import AxisError, SweepConfig, SweepPlan
 

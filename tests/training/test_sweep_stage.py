@@ -16,7 +16,8 @@ from pipeline.tokens.encode import TokensConfig, tokenize
 from pipeline.tokens.vocabulary import VocabularyConfig, train_vocabulary
 from pipeline.tracking import Flow, Tracker
 from pipeline.training.guard import SKIPS_IN_A_ROW, Spike, SpikeGuard
-from pipeline.training.pretrain import BatchError, PretrainConfig
+from pipeline.training.pretrain import BatchError
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.sweep import STEP, SweepConfig, SweepPlan, sweep
 from pipeline.training.sweep_plots import LAW, RATES
 from pipeline.training.sweep_progress import SweepProgress

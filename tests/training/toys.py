@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from pipeline.store import Attempt, Storage
 from pipeline.tokens.pack import pack
 from pipeline.tokens.rows import PIECE, Rows
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.worker import Data
 
 BOS, EOS, PAD = 256, 257, 258

@@ -20,7 +20,7 @@ from pipeline.tokens.encode import TokensConfig
 from pipeline.tokens.vocabulary import VocabularyConfig
 from pipeline.training.conversations import ConversationsConfig
 from pipeline.training.finetune import FinetuneConfig
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks.paper.assumed import TB, Cluster
 
 ROOT = Path(__file__).parents[3]

@@ -18,7 +18,7 @@ from pipeline.corpus.extract import PAGES_PER_SHARD
 from pipeline.evaluation.parts import PIECES_PER_PART
 from pipeline.store import Work
 from pipeline.tokens.rows import PIECE
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks.paper.assumed import Cluster, Given
 from tests.benchmarks.paper.cases import (
     PIECES,

@@ -13,7 +13,7 @@ from pipeline.models import cost
 from pipeline.models.cost import Division
 from pipeline.models.families import parameters, training_flops_per_token
 from pipeline.training.fit import RECOMPUTED, SHARDED
-from pipeline.training.pretrain import PretrainConfig
+from pipeline.training.pretrain_config import PretrainConfig
 from tests.benchmarks.paper.assumed import Cluster, Given
 
 FLOAT_BYTES = cost.FLOAT_BYTES
