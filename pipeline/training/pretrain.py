@@ -21,7 +21,13 @@ from pipeline.tokens.vocabulary import Vocabulary
 from pipeline.training.fit import Trained, footprint
 from pipeline.training.mixing import training_rows
 from pipeline.training.pretrain_config import PretrainConfig
-from pipeline.training.resolve import Resolved, foreseen, refuse_what_is_not_installed, refuse_what_lacks
+from pipeline.training.resolve import (
+    Resolved,
+    foreseen,
+    refuse_what_is_for_decoders,
+    refuse_what_is_not_installed,
+    refuse_what_lacks,
+)
 
 RESULT = "result.json"
 COMPLETION_TOKENS = 40
@@ -111,6 +117,7 @@ def estimated_work(
     """
     if compute.is_known:
         refuse_what_lacks(compute.config, config.precision, compute.device(BaseModel.stage))
+        refuse_what_is_for_decoders(compute.config, config.family)
     foreign = start.foreign if start is not None else None
     if start is not None and foreign is None:
         return {}
@@ -196,6 +203,7 @@ def _build(
     training_rows(tokens, None, 0.0, config.mixture, config.training_rows(tokens.row_tokens))
     refuse_what_lacks(compute.config, config.precision, compute.device(attempt.stage))
     refuse_what_is_not_installed(compute.config)
+    refuse_what_is_for_decoders(compute.config, config.family)
     _foreseen(config, vocabulary.pieces, tokens.row_tokens, compute)
     found = {"worker_memory_gb": compute.worker_memory_gb(attempt.stage)}
     job = Job(attempt, tokens, vocabulary, config, compute.config.model_copy(update=found), start, general)

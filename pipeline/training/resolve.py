@@ -18,7 +18,7 @@ from pipeline.compute import Compute
 from pipeline.compute_config import ComputeConfig
 from pipeline.errors import InputError
 from pipeline.models.cost import Checkpointing, Division
-from pipeline.models.families import FAMILIES
+from pipeline.models.families import FAMILIES, FamilyName
 from pipeline.training.fit import Demand, Options, Trained, check_division, check_heads, choose, divisors
 
 MICRO_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
@@ -40,6 +40,12 @@ class DeviceLacksError(InputError):
     """A way to compute was asked for by name that this device, or what is installed here, does not have."""
 
     remedy = "Leave out the setting that the message names, or train where there is such a device."
+
+
+class FamilyLacksError(InputError):
+    """A way to compute was asked for by name that trainings of this family do not have."""
+
+    remedy = "Leave out the setting that the message names, or take a family that continues text."
 
 
 @dataclass(frozen=True)
@@ -175,10 +181,11 @@ def _divided(
         if given.offload_optimizer is None
         else given.offload_optimizer,
     }
+    is_decoder = FAMILIES[demand.trained.family].is_decoder
     free = Options(
         micro_batch_rows=tuple(dict.fromkeys([whole.micro_batch_rows, *rows])),
-        activation_checkpointing=("none", "every-second", "all"),
-        shards=tuple(divisors(data_size)),
+        activation_checkpointing=("none", "every-second", "all") if is_decoder else ("none",),
+        shards=tuple(divisors(data_size)) if is_decoder else (1,),
         offload_optimizer=(False,) if demand.device == "cpu" else (False, True),
     )
     asked = replace(free, **{name: (value,) for name, value in chosen.items() if value is not None})
@@ -210,6 +217,28 @@ def refuse_what_lacks(given: ComputeConfig, precision: str, device: str) -> None
         raise DeviceLacksError(
             "compute.fused_loss is true, but trainings run on a CPU here, and Liger's kernels need a GPU; "
             "leave compute.fused_loss out"
+        )
+
+
+def refuse_what_is_for_decoders(given: ComputeConfig, name: FamilyName) -> None:
+    """Raises FamilyLacksError if something was asked for by name that was made for transformers that continue
+    text alone, and the family is none."""
+    family = FAMILIES[name]
+    if family.is_decoder:
+        return
+    asked = {
+        "shards": given.shards not in (None, 1),
+        "tensor_parallel": given.tensor_parallel > 1,
+        "activation_checkpointing": given.activation_checkpointing not in (None, "none"),
+        "attention": given.attention == "flex",
+        "fused_loss": bool(given.fused_loss),
+        "compile": bool(given.compile) and family.is_recurrent,
+    }
+    vain = [f"compute.{setting}" for setting, is_asked in asked.items() if is_asked]
+    if vain:
+        raise FamilyLacksError(
+            f"{', '.join(vain)} is set, and pretrain.family is {name}, for which it was not made: every "
+            "worker has a whole copy of the model; leave it out, or take llama"
         )
 
 

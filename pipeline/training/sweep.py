@@ -18,7 +18,7 @@ from pipeline.compute_config import ComputeConfig
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.models import cost
-from pipeline.models.families import training_flops_per_token
+from pipeline.models.families import FAMILIES, training_flops_per_token
 from pipeline.shards import any_lost
 from pipeline.store import Artifact, Attempt, Made, ShardRecord, Store, Work
 from pipeline.tokens.encode import Tokens
@@ -146,6 +146,12 @@ class SweepPlan(Config):
             raise AxisError(
                 f"the sweep's trial {where} is not possible: {f'{setting}: ' if setting else ''}{told}"
             ) from None
+        if not FAMILIES[config.family].continues_text:
+            raise AxisError(
+                f"the sweep's trial {' '.join(f'{axis}={value}' for axis, value in point.items())} trains a "
+                f"{config.family}, and trials are compared by bits per byte, which only families that "
+                "continue text have; take llama, gpt2 or lstm"
+            )
         return Trial(point, config)
 
     def identity(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from pipeline.training.pretrain_config import PretrainConfig
 from pipeline.training.resolve import (
     DeviceLacksError,
     Resolved,
+    refuse_what_is_for_decoders,
     refuse_what_is_not_installed,
     refuse_what_lacks,
     resolve,
@@ -163,6 +164,7 @@ def assemble(
     per_token = training_flops_per_token(config.shape(), len(tokenizer), row_tokens)
     refuse_what_lacks(compute, config.precision, group.device.type)
     refuse_what_is_not_installed(compute)
+    refuse_what_is_for_decoders(compute, config.family)
     resolved = _resolved(config, compute, checkpoint, row_tokens, len(tokenizer), group)
     tell = journal.beginning if group.is_first else lambda told: None
     tell("making the model")
@@ -181,17 +183,9 @@ def assemble(
     if checkpoint is None or checkpoint.manifest.step < recipe.steps:
         if resolved.compile:
             tell("compiling, which takes a minute")
+        how: dict[str, Any] = {"asked": compute.compile, "by_layer": layout.is_cut}
         with watch.during("compile"):
-            resolved, loss_of = compiled(
-                resolved,
-                loss_of,
-                model,
-                data.train,
-                objective,
-                group,
-                asked=compute.compile,
-                by_layer=layout.is_cut,
-            )
+            resolved, loss_of = compiled(resolved, loss_of, model, data.train, objective, group, **how)
     loop = Loop(
         config=config,
         resolved=resolved,

@@ -18,10 +18,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from pipeline.models.architectures import llama_config
+from pipeline.models.architectures import ROPE_THETA, llama_config
 from pipeline.models.families import (
     HEAD_WIDTH,
-    ROPE_THETA,
     Shape,
     TokenIds,
     mlp_width_for,

@@ -91,7 +91,7 @@ def test_flex_attention_has_the_logits_and_gradients_of_the_dense_mask(data, com
     part = packed(data)
     dense, flex = model_on_gpu("dense"), model_on_gpu("flex")
     flex.load_state_dict(dense.state_dict())
-    given = tuple(vars(part).values())
+    given = part.given
     loss_of = loss_function(flex, "fp32", gpu(), "flex")
     ours = (torch.compile(loss_of, dynamic=False) if compiled else loss_of)(*given)
     theirs = loss_function(dense, "fp32", gpu())(*given)
@@ -115,7 +115,7 @@ def test_what_stands_in_one_document_does_not_reach_the_next_on_a_gpu(data):
 
 @needs_liger
 def test_the_fused_loss_has_the_gradients_of_the_plain_one_on_a_gpu(data):
-    given = tuple(vars(packed(data)).values())
+    given = packed(data).given
     plain = model_on_gpu("dense")
     fused = copy.deepcopy(plain)
     fused_loss.prepare(fused, torch.float32)

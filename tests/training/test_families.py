@@ -23,6 +23,7 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.forward import Tensors, to_device
 from pipeline.training.group import Group
 from pipeline.training.loop import Loop
+from pipeline.training.resolve import FamilyLacksError, refuse_what_is_for_decoders
 from pipeline.training.worker import Data, assemble, train
 from tests.training.toys import toy_attempt, toy_config, toy_data
 
@@ -254,3 +255,15 @@ def test_without_places_a_token_does_not_know_where_the_others_stood(tmp_path, d
 def test_settings_that_a_family_cannot_have_are_refused(settings, told):
     with pytest.raises(ValueError, match=told):
         toy_config(**settings)
+
+
+@pytest.mark.parametrize(
+    ("family", "setting", "value"),
+    [("bert", "shards", "all"), ("t5", "tensor_parallel", 2), ("lstm", "compile", True)],
+)
+def test_what_was_made_for_decoders_is_refused_to_others(tmp_path, data, family, setting, value):
+    compute = EVERY_STEP.model_copy(update={setting: value})
+    attempt = toy_attempt(tmp_path)
+    with pytest.raises(FamilyLacksError, match=f"compute.{setting} is set, and pretrain.family is {family}"):
+        train(config_of(family), compute, attempt, data, Group.alone())
+    refuse_what_is_for_decoders(compute, "llama")

@@ -109,7 +109,7 @@ def test_compiled_code_stays_valid_after_a_while_with_the_dense_mask(packed):
     from torch._dynamo.utils import counters
 
     model = small_model("sdpa")
-    given = tuple(vars(packed).values())
+    given = packed.given
     eager = loss_function(model, "bf16", CPU)
     compiled = torch.compile(eager, dynamic=False, backend="eager")
     compiled(*given).backward()
@@ -163,7 +163,7 @@ def test_fp8_takes_the_layers_matrices_keeps_their_names_and_stays_near(packed):
     assert list(dict(model.named_parameters())) == names
     losses = []
     for each in (model, reference):
-        loss = loss_function(each, "bf16", CPU)(*vars(packed).values())
+        loss = loss_function(each, "bf16", CPU)(*packed.given)
         loss.backward()
         losses.append(loss.item())
     assert losses[0] != losses[1]

@@ -5,13 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.training.pretrain import (
-    BatchError,
-    PretrainConfig,
-    Recipe,
-    TooFewTokensError,
-    check_rows,
-)
+from pipeline.training.pretrain import BatchError, TooFewTokensError, check_rows
+from pipeline.training.pretrain_config import PretrainConfig, Recipe
 from pipeline.training.schedule import learning_rate_factor
 
 

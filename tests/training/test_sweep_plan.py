@@ -79,6 +79,7 @@ def test_a_wrong_axis_is_refused_with_what_would_work(axes, message):
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
+        ({"family": ["gpt2", "bert"]}, "family=bert trains a bert, and trials are compared by bits per byte"),
         (
             {"depth": [2], "width": [128, 250], "heads": [4]},
             "depth=2 width=250 heads=4 is not possible: width ",
